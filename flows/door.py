@@ -1,0 +1,101 @@
+"""The plain-Python door: a config in, a `FineTuned` out, whatever Prefect there is or is not."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.config import Loaded, RunConfig, load
+from tasks.runtime import launch
+from tasks.runtime.carry import Doorstep, entering, rehearse
+from tasks.runtime.context import RunContext, StageEntry
+from tasks.runtime.server import Server
+from tasks.s12_handoff import FineTuned
+
+SECTIONS = tuple(RunConfig.model_fields)
+
+
+def run(
+    loaded: Loaded,
+    stages: Mapping[str, Callable[..., Mapping[str, Any]]] | None = None,
+    listener: Callable[[StageEntry], None] | None = None,
+    on_server: Callable[[Server], None] | None = None,
+) -> FineTuned:
+    """Carry out a loaded config as a flow run.
+
+    Args:
+        stages: the caller's own functions in place of stages, by stage name.
+        listener: told of each stage as it ends. on_server: told of the API once it answers.
+    """
+    doorstep = Doorstep(loaded.origin, stages or {}, listener)
+    parameters = {name: getattr(loaded.config, name) for name in SECTIONS}
+    with entering(doorstep):
+        if launch.in_flow():
+            from flows.finetune import finetune as flow
+
+            return flow(**parameters)  # type: ignore[return-value] — Prefect's overloads
+        with launch.prefect_at_hand(lambda: _prepare(loaded, doorstep)) as server:
+            from flows.finetune import finetune as flow
+
+            if on_server:
+                on_server(server)
+            return flow(**parameters)  # type: ignore[return-value]
+
+
+def plan(loaded: Loaded) -> tuple[RunConfig, RunContext]:
+    """Say what `run` would do. Light stages run into memory so that their successors' keys are known."""
+    from flows.finetune import pipeline
+
+    return rehearse(loaded.config, pipeline, Doorstep(loaded.origin), light=True)
+
+
+def lint(loaded: Loaded) -> dict[str, Any]:
+    """Check a config's data as stage 4 would; return its counts and warnings. Nothing is written.
+
+    Raises:
+        DataError: naming the file and line of what is wrong.
+    """
+    from tasks.runtime.stage import Unkeyed
+    from tasks.s04_prepare import prepare, reading
+
+    def check(config: RunConfig, _: str) -> None:
+        prepare(task=config.task, reading=reading(config.data), data=Unkeyed(value=config.data))
+
+    _, context = rehearse(loaded.config, check, Doorstep(loaded.origin), light=True)
+    return context.read("s04_prepare", "data.json")
+
+
+def finetune(
+    config: str | Path | Mapping[str, Any] | RunConfig | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    stages: Mapping[str, Callable[..., Mapping[str, Any]]] | None = None,
+    **sections: Any,
+) -> FineTuned:
+    """Fine-tune a model: `model, tokenizer = finetune(config)`.
+
+    Args:
+        config: a YAML file, a mapping, or a `RunConfig`; or its sections as keywords
+            (`finetune(model="…", data={"train": "…"})`).
+        overrides: `["train.learning_rate=1e-4", …]`.
+        stages: functions to use in place of stages, by name (`{"s05_tokenize": mine}`), with the stage's own
+            signature: `mine(build, *, …) -> facts`. Their source stands in the key.
+
+    Returns:
+        The finished run; it unpacks to the model, in eval mode, and its tokenizer.
+
+    Raises:
+        ConfigError, DataError, TrainingError, MachineError, Interrupted: see `tasks.config.errors`.
+    """
+    if config is not None and sections:
+        raise TypeError("finetune: give a config or sections as keywords, not both")
+    return run(load(config if config is not None else sections, overrides), stages)
+
+
+def _prepare(loaded: Loaded, doorstep: Doorstep) -> None:
+    """While the API starts: find out what is missing (and what is wrong), and import what only heavy stages need."""
+    from flows.finetune import pipeline
+
+    _, context = rehearse(loaded.config, pipeline, doorstep, light=False)
+    if any(entry.state == "miss" for entry in context.entries) and "transformers" not in sys.modules:
+        launch.import_heavy()

@@ -1,0 +1,68 @@
+"""What a person sees at the end: tables in a terminal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tasks.config import RunConfig
+from tasks.runtime.context import RunContext, StageEntry
+from tasks.runtime.estimate import GIB, Estimate
+from tasks.s12_handoff import FineTuned
+
+COLOURS = {"built": "green", "miss": "yellow", "cached": "blue", "hit": "blue"}
+
+
+def show_run(done: FineTuned) -> None:
+    """Print the twelve stages, the metrics, where the model is and how to use it."""
+    console = Console()
+    console.print(_stages(done.stages))
+    metrics = Table("metric", "value", title="metrics")
+    for name, value in done.metrics.items():
+        metrics.add_row(name, f"{value:.4f}")
+    console.print(metrics)
+    if done.path is None:
+        console.print("model: in the store; set output_dir to have it as a folder, or use `finetune(config).model`")
+        return
+    from tasks.evaluation.card import usage
+
+    adapter = (done.path / "adapter_config.json").exists()
+    console.print(f"model: [bold]{done.path}[/bold]", highlight=False)
+    console.print("use it:\n", highlight=False)
+    console.print(
+        "\n".join(f"    {line}" for line in usage(str(done.path), adapter).splitlines()), highlight=False, markup=False
+    )
+
+
+def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) -> None:
+    """Print what a run would do and cost."""
+    console = Console()
+    console.print(_stages(context.entries))
+    if costs is None:
+        console.print("steps, tokens and memory are known once the stages before s08_trainer are")
+        return
+    console.print(
+        f"training: {costs.steps} steps, {costs.tokens:,} tokens, {costs.trainable:,} trained parameters; "
+        f"about {costs.memory / GIB:.1f} GiB of memory and {costs.disk / GIB:.2f} GiB of disk",
+        highlight=False,
+    )
+
+
+def show_lint(found: Mapping[str, Any]) -> None:
+    """Print what the checks say of the data."""
+    console = Console()
+    rows = ", ".join(f"{split} {count}" for split, count in found["rows"].items())
+    console.print(f"rows: {rows}; classes: {found['classes']}; columns: {found['columns']}", highlight=False)
+    for line in found["warnings"]:
+        console.print(f"warning: {line}", highlight=False, markup=False)
+    console.print("no errors", highlight=False)
+
+
+def _stages(entries: Sequence[StageEntry]) -> Table:
+    table = Table("stage", "state", "seconds", "why", title="stages")
+    table.columns[2].justify = "right"
+    for entry in entries:
+        colour = COLOURS[entry.state]
+        table.add_row(entry.stage, f"[{colour}]{entry.state}[/{colour}]", f"{entry.seconds:.1f}", entry.reason)
+    return table

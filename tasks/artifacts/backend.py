@@ -1,0 +1,167 @@
+"""Bytes under one root: five verbs, on the local disk or on anything fsspec reaches.
+
+The local disk has its own implementation because only there can a write be made durable (fsync) and atomic (rename),
+a file be memory-mapped where it lies, and a blob be proved by its inode instead of its bytes.
+"""
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+
+def sha256_file(path: Path) -> str:
+    """sha256 of a file's bytes, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames within `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_file(path: Path) -> None:
+    """Make a file's bytes survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Backend(Protocol):
+    """The whole of what the store asks of a place. Names are relative, with `/` between parts."""
+
+    def read(self, name: str) -> bytes: ...
+    def write(self, name: str, data: bytes) -> None: ...
+    def put(self, source: Path, name: str) -> None: ...
+    def size(self, name: str) -> int | None: ...
+    def names(self, folder: str) -> Iterator[str]: ...
+    def delete(self, name: str) -> None: ...
+    def age(self, name: str) -> float: ...
+
+
+class LocalBackend:
+    """A folder. `put` moves (the source is ours and on the same disk); whatever dies leaves only `*.tmp` behind."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, name: str) -> Path:
+        return self.root / name
+
+    def read(self, name: str) -> bytes:
+        return self.path(name).read_bytes()
+
+    def write(self, name: str, data: bytes) -> None:
+        target = self.path(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)  # noqa: PTH105 — the call the kill tests count
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            raise
+        fsync_folder(target.parent)
+
+    def put(self, source: Path, name: str) -> None:
+        target = self.path(name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fsync_file(source)
+        os.replace(source, target)  # noqa: PTH105
+        fsync_folder(target.parent)
+
+    def size(self, name: str) -> int | None:
+        try:
+            return self.path(name).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str) -> Iterator[str]:
+        base = self.path(folder)
+        if base.is_dir():
+            for entry in sorted(base.rglob("*")):
+                if entry.is_file() and entry.suffix != ".tmp":
+                    yield entry.relative_to(self.root).as_posix()
+
+    def delete(self, name: str) -> None:
+        self.path(name).unlink(missing_ok=True)
+
+    def age(self, name: str) -> float:
+        """Seconds since the file was written."""
+        return max(0.0, time.time() - self.path(name).stat().st_mtime)
+
+
+class FsspecBackend:
+    """Any other root (`memory://`, `s3://`, …). One object is written by one call, which object stores make atomic."""
+
+    def __init__(self, fs: fsspec.AbstractFileSystem, root: str) -> None:
+        self.fs, self.root = fs, root.rstrip("/")
+
+    def _full(self, name: str) -> str:
+        return f"{self.root}/{name}"
+
+    def read(self, name: str) -> bytes:
+        return self.fs.cat_file(self._full(name))  # type: ignore[no-any-return]
+
+    def write(self, name: str, data: bytes) -> None:
+        self.fs.makedirs(self._full(name).rsplit("/", 1)[0], exist_ok=True)
+        self.fs.pipe_file(self._full(name), data)
+
+    def put(self, source: Path, name: str) -> None:
+        self.fs.makedirs(self._full(name).rsplit("/", 1)[0], exist_ok=True)
+        self.fs.put_file(str(source), self._full(name))
+        source.unlink()
+
+    def get(self, name: str, target: Path) -> None:
+        """Copy an object to a local file."""
+        self.fs.get_file(self._full(name), str(target))
+
+    def size(self, name: str) -> int | None:
+        try:
+            self.fs.invalidate_cache()
+            return int(self.fs.info(self._full(name))["size"])
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str) -> Iterator[str]:
+        self.fs.invalidate_cache()
+        prefix = f"{self.root}/"
+        try:
+            found = self.fs.find(self._full(folder))
+        except FileNotFoundError:
+            return
+        for path in sorted(found):
+            yield path.removeprefix(prefix)
+
+    def delete(self, name: str) -> None:
+        if self.fs.exists(self._full(name)):
+            self.fs.rm_file(self._full(name))
+
+    def age(self, name: str) -> float:
+        """Seconds since the object was written, by this machine's clock."""
+        return (datetime.now(UTC) - self.fs.modified(self._full(name)).astimezone(UTC)).total_seconds()
+
+
+def open_backend(root: str) -> LocalBackend | FsspecBackend:
+    """Return the backend for a root: a path, `file://…`, or any fsspec URL."""
+    fs, path = fsspec.core.url_to_fs(root)
+    if isinstance(fs, LocalFileSystem):
+        return LocalBackend(Path(path))
+    return FsspecBackend(fs, str(path))

@@ -1,0 +1,44 @@
+"""Weights members: safetensors. Read here is only the header; tensors are the models room's business."""
+
+import json
+import struct
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
+         "I8": 1, "U8": 1, "BOOL": 1}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a file, as its header describes it."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
+
+
+def header(path: Path) -> dict[str, Tensor]:
+    """Return {name: Tensor} without reading any weight.
+
+    Raises:
+        ValueError: the file is not safetensors, or shorter than its header says.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        prefix = file.read(8)
+        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
+        if 8 + length > size:
+            raise ValueError(f"{path.name} is not a whole safetensors file")
+        entries = json.loads(file.read(length))
+    end = max((entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"), default=0)
+    if 8 + length + end > size:
+        raise ValueError(f"{path.name} is cut short: {size} bytes of {8 + length + end}")
+    return {
+        name: Tensor(entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items() if name != "__metadata__"
+    }

@@ -1,0 +1,55 @@
+"""What a run may say. This tree is the YAML file, the command line, the Prefect form and the JSON Schema at once.
+
+    loaded = load("quickstart.yaml", ["train.learning_rate=1e-4"])
+    loaded.config.train.learning_rate, loaded.origin["train.learning_rate"]     # 0.0001, "command line"
+
+Nothing here imports torch, transformers or prefect: a config is read, checked and explained in milliseconds.
+"""
+
+from tasks.config.checkpoint import CheckpointConfig
+from tasks.config.data import ColumnsConfig, DataConfig, SplitConfig
+from tasks.config.errors import ConfigError, DataError, FinetuneError, Interrupted, MachineError, TrainingError
+from tasks.config.eval import EvalConfig
+from tasks.config.export import ExportConfig
+from tasks.config.layers import Layer, fill
+from tasks.config.load import Loaded, load
+from tasks.config.model import ModelConfig
+from tasks.config.peft import Lora, NoPeft, PeftConfig
+from tasks.config.quant import QuantConfig
+from tasks.config.resolved import to_yaml
+from tasks.config.run import RunConfig
+from tasks.config.schema import json_schema
+from tasks.config.store import StoreConfig
+from tasks.config.train import TrainConfig
+from tasks.config.watching import computing, watching
+
+__all__ = [
+    "RunConfig",
+    "ModelConfig",
+    "DataConfig",
+    "ColumnsConfig",
+    "SplitConfig",
+    "PeftConfig",
+    "NoPeft",
+    "Lora",
+    "QuantConfig",
+    "TrainConfig",
+    "EvalConfig",
+    "CheckpointConfig",
+    "ExportConfig",
+    "StoreConfig",
+    "computing",
+    "watching",
+    "load",
+    "Loaded",
+    "fill",
+    "Layer",
+    "to_yaml",
+    "json_schema",
+    "FinetuneError",
+    "ConfigError",
+    "DataError",
+    "TrainingError",
+    "MachineError",
+    "Interrupted",
+]

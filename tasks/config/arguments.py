@@ -1,0 +1,161 @@
+"""The catalogue of transformers.TrainingArguments, as installed: names, types, choices, defaults.
+
+Importing transformers' trainer takes seconds and pulls in torch; reading its source takes milliseconds. What is read
+is only ever looked at, never run.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib.util
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from tasks.config.errors import MachineError
+from tasks.config.words import refusal
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One field of TrainingArguments. `type` is what pydantic checks a value against."""
+
+    name: str
+    annotation: str
+    type: Any
+    default: Any
+    choices: tuple[str, ...]
+    help: str
+
+    @property
+    def is_number(self) -> bool:
+        """Whether true and false are no values of it, though Python would count them as 1 and 0."""
+        words = self.annotation.replace("|", " ").split()
+        return ("int" in words or "float" in words) and "bool" not in words
+
+    @functools.cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        """The checker of this argument's values."""
+        return TypeAdapter(self.type)
+
+
+@functools.cache
+def catalogue() -> Mapping[str, Argument]:
+    """All fields of the installed TrainingArguments, by name."""
+    folder = _transformers()
+    modules = [ast.parse((folder / name).read_text("utf-8")) for name in ("trainer_utils.py", "training_args.py")]
+    enums = {name: values for module in modules for name, values in _enums(module).items()}
+    body = next(
+        node.body for node in modules[-1].body if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments"
+    )
+    constants = {
+        target.id: node.value.value
+        for statement in body
+        if isinstance(statement, (ast.Assign, ast.If))
+        # The last one holds: an `if` around it asks for a torch older than ours.
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    arguments = (
+        _argument(node.target.id, node, enums, constants)
+        for node in body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    )
+    return {argument.name: argument for argument in arguments}
+
+
+def check(name: str, value: Any) -> Any:
+    """The value as TrainingArguments takes it, numbers written as text converted; a ValueError says why not."""
+    argument = catalogue()[name]
+    if isinstance(value, bool) and argument.is_number:
+        raise ValueError(refusal(value, argument.adapter.json_schema()))
+    try:
+        return argument.adapter.validate_python(value)
+    except ValidationError:
+        raise ValueError(refusal(value, argument.adapter.json_schema())) from None
+
+
+def _transformers() -> Path:
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or spec.origin is None:
+        raise MachineError("transformers is not installed; run: pip install finetune-flow")
+    return Path(spec.origin).parent
+
+
+def _enums(module: ast.Module) -> dict[str, tuple[str, ...]]:
+    return {
+        node.name: tuple(
+            str(line.value.value)
+            for line in node.body
+            if isinstance(line, ast.Assign) and isinstance(line.value, ast.Constant)
+        )
+        for node in module.body
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base).endswith("Enum") for base in node.bases)
+    }
+
+
+def _argument(
+    name: str, node: ast.AnnAssign, enums: Mapping[str, tuple[str, ...]], constants: Mapping[str, Any]
+) -> Argument:
+    said = {word.arg: word.value for word in node.value.keywords} if isinstance(node.value, ast.Call) else {}
+    metadata = _literal(said.get("metadata"), {})
+    annotation = ast.unparse(node.annotation)
+    kinds = [word for word in enums if word in annotation]
+    choices = enums[kinds[0]] if kinds else tuple(metadata.get("choices") or ())
+    default = said.get("default")
+    kind = _type_of(node.annotation, choices)
+    return Argument(
+        name=name,
+        annotation=annotation,
+        # A command-line flag that may stand alone means true, whatever its annotation says (fsdp).
+        type=kind | bool if metadata.get("const") is True else kind,
+        default=constants.get(default.id) if isinstance(default, ast.Name) else _literal(default, None),
+        choices=choices,
+        help=" ".join(str(metadata.get("help", "")).split()),
+    )
+
+
+def _literal(node: ast.expr | None, otherwise: Any) -> Any:
+    """The value of a literal; of a mapping, those entries that are literal (a `choices` may be an expression)."""
+    if isinstance(node, ast.Dict):
+        pairs = zip(node.keys, node.values, strict=True)
+        return {key.value: _literal(value, None) for key, value in pairs if isinstance(key, ast.Constant)}
+    try:
+        return otherwise if node is None else ast.literal_eval(node)
+    except ValueError:
+        return otherwise
+
+
+_PLAIN = {
+    "str": str,
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "dict": dict[str, Any],
+    "list": list,
+    "None": type(None),
+}
+
+
+def _type_of(annotation: ast.expr, choices: tuple[str, ...]) -> Any:
+    """The type an annotation names. A name that only transformers knows (an enum) is its choices, or anything."""
+    if isinstance(annotation, ast.BinOp):
+        members = [_type_of(side, choices) for side in (annotation.left, annotation.right)]
+        return functools.reduce(operator.or_, dict.fromkeys(members))
+    if isinstance(annotation, ast.Subscript):
+        outer = ast.unparse(annotation.value)
+        inner = ast.unparse(annotation.slice)
+        if outer == "Literal":
+            return Literal[False] if inner == "False" else Any
+        return list[str] if (outer, inner) == ("list", "str") else _PLAIN.get(outer, Any)
+    name = ast.unparse(annotation)
+    if choices and name not in ("None", "bool"):
+        return Literal[choices]
+    return _PLAIN.get(name, Any)

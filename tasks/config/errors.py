@@ -1,0 +1,40 @@
+"""What can go wrong, as a user meets it: five kinds, each with the exit code of the command that met it.
+
+An error's text is the whole message: it names the field or the row, what was given, what is valid, and the mend.
+"""
+
+
+class FinetuneError(Exception):
+    """Base of every error a user can mend. `exit_code` is what `finetune …` ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(FinetuneError):
+    """The config says something that cannot be (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(FinetuneError):
+    """The data holds something that cannot be trained on (exit code 3)."""
+
+    exit_code = 3
+
+
+class TrainingError(FinetuneError):
+    """Training itself failed: a loss that is not a number, no memory (exit code 4)."""
+
+    exit_code = 4
+
+
+class MachineError(FinetuneError):
+    """The machine refuses: disk full, no right to write, a server that does not answer (exit code 5)."""
+
+    exit_code = 5
+
+
+class Interrupted(FinetuneError):
+    """Stopped by a signal after a checkpoint was saved; the same command goes on from there (exit code 130)."""
+
+    exit_code = 130

@@ -1,0 +1,147 @@
+"""Reads a run: from a file, a mapping or a config, with overrides, and with the place each value came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from tasks.config.errors import ConfigError
+from tasks.config.leaves import assign, given, leaves
+from tasks.config.old_names import modernise
+from tasks.config.problems import Problem, problems
+from tasks.config.run import EXPAND, RunConfig
+from tasks.config.yaml_file import parse_value, read
+
+_COMMAND_LINE = "command line"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A valid config, the place each given value came from, and what a user should be told once."""
+
+    config: RunConfig
+    origin: Mapping[str, str]
+    notices: tuple[str, ...]
+
+
+def load(source: str | Path | Mapping[str, Any] | RunConfig, overrides: Sequence[str] = ()) -> Loaded:
+    """Read and check a run. All that is wrong is raised at once, as one ConfigError.
+
+    `source` is the path of a YAML file, a mapping or a RunConfig; an override is `dotted.name=value`, its value YAML.
+    """
+    draft = _open(source)
+    for override in overrides:
+        _override(draft, override)
+    try:
+        config = RunConfig.model_validate(draft.values)
+    except ValidationError as error:
+        draft.problems += [(draft.place(problem.path), problem) for problem in problems(error)]
+        raise ConfigError(draft.report()) from None
+    if draft.problems:
+        raise ConfigError(draft.report())
+    origin = {leaf.path: draft.place(leaf.path) for leaf in leaves(config) if leaf.is_set}
+    return Loaded(config, origin, tuple(draft.notices))
+
+
+@dataclass
+class _Draft:
+    """A config being put together. `places` says where a dotted name was written."""
+
+    name: str
+    values: dict[str, Any]
+    places: dict[str, str]
+    problems: list[tuple[str, Problem]] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+
+    def place(self, path: str) -> str:
+        """Where a name was written: itself, else what surrounds it, else what is inside it."""
+        parts = path.split(".")
+        for length in range(len(parts), 0, -1):
+            near = ".".join(parts[:length])
+            if near in self.places:
+                return self.places[near]
+        inside = (place for name, place in self.places.items() if name.startswith(f"{path}."))
+        return next(inside, self.name)
+
+    def put(self, path: str, value: Any, place: str) -> None:
+        """Set a dotted name; what was written inside it before is gone."""
+        assign(self.values, path, value)
+        for inside in [name for name in self.places if name.startswith(f"{path}.")]:
+            del self.places[inside]
+        self.places[path] = place
+
+    def tell(self, notices: Sequence[str], place: str) -> None:
+        """Keep notices for the user, with the place they are about."""
+        self.notices += [f"{place}: {notice}" for notice in notices]
+
+    def report(self) -> str:
+        """The whole message: how many problems, then one line for each."""
+        many = f"{len(self.problems)} problems" if len(self.problems) > 1 else "1 problem"
+        where = "the config" if self.name == "call" else self.name
+        # In the order of the file, the command line after it.
+        ordered = sorted(self.problems, key=lambda pair: (pair[0] == _COMMAND_LINE, _line(pair[0])))
+        lines = [f"- {place}: {problem.path}: {problem.text}" for place, problem in ordered]
+        return "\n".join([f"{many} in {where}:", *lines])
+
+
+def _line(place: str) -> int:
+    number = place.rpartition(":")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def _open(source: str | Path | Mapping[str, Any] | RunConfig) -> _Draft:
+    if isinstance(source, (str, Path)):
+        document, name = read(source), Path(source).name
+        places = {path: f"{name}:{line}" for path, line in document.lines.items()}
+        draft = _Draft(name, dict(document.values), places)
+    else:
+        values = given(source) if isinstance(source, RunConfig) else given(dict(source))
+        draft = _Draft("call", values, {})
+    for section, expand in EXPAND.items():
+        if section in draft.values:
+            draft.values[section] = expand(draft.values[section])
+    _modernise(draft)
+    return draft
+
+
+def _modernise(draft: _Draft) -> None:
+    train = draft.values.get("train")
+    if not isinstance(train, dict):
+        return
+    modern = modernise(train)
+    draft.values["train"] = modern.values
+    for new, written in modern.sources.items():
+        if f"train.{written}" in draft.places:
+            draft.places[f"train.{new}"] = draft.places[f"train.{written}"]
+    draft.tell(modern.notices, draft.name)
+
+
+def _override(draft: _Draft, override: str) -> None:
+    path, equals, text = (part.strip() for part in override.partition("="))
+    if not equals or not path:
+        problem = Problem(f"'{override}'", "an override is written dotted.name=value")
+        draft.problems.append((_COMMAND_LINE, problem))
+        return
+    try:
+        for name, value in _settings(draft, path, parse_value(text)).items():
+            draft.put(name, value, _COMMAND_LINE)
+    except ConfigError as error:
+        draft.problems.append((_COMMAND_LINE, Problem(path, str(error).removeprefix(f"{_COMMAND_LINE}:1: "))))
+    except ValueError as error:
+        draft.problems.append((_COMMAND_LINE, Problem(path, str(error))))
+
+
+def _settings(draft: _Draft, path: str, value: Any) -> dict[str, Any]:
+    """An override as names and values: short forms written out, old names of training arguments translated."""
+    section, _, name = path.partition(".")
+    if not name and section in EXPAND:
+        value = EXPAND[section](value)
+    if section != "train" or "." in name or (not name and not isinstance(value, dict)):
+        return {path: value}
+    modern = modernise({name: value} if name else value)
+    draft.tell(modern.notices, _COMMAND_LINE)
+    return {f"train.{new}": item for new, item in modern.values.items()} if name else {"train": modern.values}

@@ -1,0 +1,61 @@
+"""The full config as a YAML file that says of each value where it came from, and reads back as the same config."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from tasks.config.leaves import leaves
+from tasks.config.run import RunConfig
+from tasks.config.yaml_file import CoreLoader
+
+_WORD = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*(:/[A-Za-z0-9_./-]+)?")
+
+
+def to_yaml(config: RunConfig, origin: Mapping[str, str], header: str = "") -> str:
+    """Every value of the config, with its origin as a comment; `header` becomes the comment on top."""
+    lines = [f"# {_comment(line)}".rstrip() for line in header.splitlines()]
+    open_sections: list[str] = []
+    for leaf in leaves(config):
+        *parents, name = leaf.path.split(".")
+        shared = next(
+            (depth for depth, (was, now) in enumerate(zip(open_sections, parents, strict=False)) if was != now),
+            min(len(open_sections), len(parents)),
+        )
+        lines += [f"{'  ' * depth}{parents[depth]}:" for depth in range(shared, len(parents))]
+        open_sections = parents
+        comment = _comment(origin.get(leaf.path, "default"))
+        lines.append(f"{'  ' * len(parents)}{name}: {_flow(leaf.value)}  # {comment}")
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str) -> str:
+    # A file name may hold anything; a comment must stay on its line, and YAML allows no control characters.
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_text(str(key))}: {_flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        # 1e-05 is text to a reader of YAML 1.1; 1.0e-05 is the same number to every reader.
+        return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
+    return str(value) if isinstance(value, int) else _text(str(value))
+
+
+def _text(text: str) -> str:
+    """Bare where every reader of YAML, 1.1 or 1.2, sees this very text; else in double quotes."""
+    readers = (yaml.SafeLoader(""), CoreLoader(""))
+    tags = {reader.resolve(yaml.ScalarNode, text, (True, False)) for reader in readers}
+    if _WORD.fullmatch(text) and tags == {"tag:yaml.org,2002:str"}:
+        return text
+    return yaml.dump(text, default_style='"', allow_unicode=True, width=10**9).rstrip("\n")

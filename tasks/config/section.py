@@ -1,0 +1,49 @@
+"""The base of every config section: frozen, and closed to names it does not know. And the kinds of number they use."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticKnownError
+
+
+def _no_truth(value: object) -> object:
+    # Python counts True as 1; in a config `max_steps: true` is a mistake, never a 1.
+    if isinstance(value, bool):
+        raise PydanticKnownError("float_type")
+    return value
+
+
+# Last in each type: bounds that come after a validator are missing from the JSON Schema.
+NO_TRUTH = BeforeValidator(_no_truth)
+Count = Annotated[int, Field(ge=1), NO_TRUTH]
+WholeNotNegative = Annotated[int, Field(ge=0), NO_TRUTH]
+Seed = Annotated[int, Field(ge=0, lt=2**32), NO_TRUTH]
+Share = Annotated[float, Field(ge=0, lt=1), NO_TRUTH]
+Positive = Annotated[float, Field(gt=0), NO_TRUTH]
+NotNegative = Annotated[float, Field(ge=0), NO_TRUTH]
+
+
+class Section(BaseModel):
+    """One section of the config. `bare` names the field that a lone value of the section stands for."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), hide_input_in_errors=True
+    )
+
+    bare: ClassVar[str] = ""
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        """The section's mapping from its short form: `model: some/path`, or an empty `export:`."""
+        if value is None:
+            return {}
+        if cls.bare and isinstance(value, (str, list)):
+            return {cls.bare: value}
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, value: Any) -> Any:
+        return cls.expand(value)

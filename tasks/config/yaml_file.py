@@ -1,0 +1,139 @@
+"""Reads YAML the way its 1.2 standard does, and remembers where each name was written.
+
+PyYAML follows YAML 1.1: `1e-4` is text there, `no` is false, `010` is eight and `12:30` is 750. A learning rate that
+is silently text, or a class `no` that is silently false, costs a run; so the 1.2 core rules are used instead.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks.config.errors import ConfigError
+
+
+class CoreLoader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2's core rules for plain scalars."""
+
+
+# An own table: PyYAML's is inherited, and adding to it would change every other reader of the process.
+CoreLoader.yaml_implicit_resolvers = {}
+_TAG = "tag:yaml.org,2002:"
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", list("-+.0123456789")),
+    ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+.")),
+    ("merge", r"<<", ["<"]),
+):
+    CoreLoader.add_implicit_resolver(_TAG + _tag, re.compile(f"^(?:{_pattern})$"), _first)
+
+
+def _whole(loader: CoreLoader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node))
+    return int(text, 0) if text.lower().startswith(("0o", "0x")) else int(text)
+
+
+CoreLoader.add_constructor(_TAG + "int", _whole)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML mapping as plain values, and the line on which each dotted name stands."""
+
+    values: Mapping[str, Any]
+    lines: Mapping[str, int]
+
+
+def read(path: str | Path) -> Document:
+    """Read a config file; what is wrong with its form is a ConfigError with file and line."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_document(text, path.name)
+
+
+def parse_document(text: str, name: str) -> Document:
+    """Parse the text of a config file whose name is `name`."""
+    walk = _Walk(name)
+    value = walk.run(text)
+    if value is None:
+        raise ConfigError(f"{name}: the file is empty; a run needs at least model and data")
+    if not isinstance(value, dict):
+        raise ConfigError(f"{name}:1: the top level must be a mapping (name: value), not a {type(value).__name__}")
+    if walk.problems:
+        raise ConfigError("\n".join(walk.problems))
+    return Document(value, walk.lines)
+
+
+def parse_value(text: str) -> Any:
+    """Parse one value, as it stands after `name=` on the command line."""
+    walk = _Walk("command line")
+    value = walk.run(text)
+    if walk.problems:
+        raise ConfigError("\n".join(walk.problems))
+    return value
+
+
+@dataclass
+class _Walk:
+    """One pass over a composed document: values, lines and repeated names."""
+
+    name: str
+    lines: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    merged: set[int] = field(default_factory=set)
+
+    def run(self, text: str) -> Any:
+        try:
+            loader = CoreLoader(text)
+            node = loader.get_single_node()
+            return None if node is None else self._value(loader, node, "")
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = f"{self.name}:{mark.line + 1}" if mark else self.name
+            raise ConfigError(f"{where}: not valid YAML: {error.problem or error.context}") from error
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{self.name}: not valid YAML: {' '.join(str(error).split())}") from error
+
+    def _value(self, loader: CoreLoader, node: yaml.Node, path: str) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(loader, node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self._value(loader, item, f"{path}.{index}") for index, item in enumerate(node.value)]
+        return loader.construct_object(node)
+
+    def _mapping(self, loader: CoreLoader, node: yaml.MappingNode, path: str) -> dict[str, Any]:
+        # An anchored mapping is met once for each alias; its merges are folded in, in place, only once.
+        if id(node) not in self.merged:
+            self.merged.add(id(node))
+            self._find_repeated(node, path)
+            loader.flatten_mapping(node)
+        values: dict[str, Any] = {}
+        for key, item in node.value:
+            dotted = f"{path}.{key.value}" if path else str(key.value)
+            self.lines[dotted] = key.start_mark.line + 1
+            values[str(key.value)] = self._value(loader, item, dotted)
+        return values
+
+    def _find_repeated(self, node: yaml.MappingNode, path: str) -> None:
+        seen: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            name = str(key.value)
+            if name in seen:
+                dotted = f"{path}.{name}" if path else name
+                self.problems.append(f"{self.name}:{line}: {dotted}: given twice, first on line {seen[name]}; keep one")
+            seen[name] = line

@@ -1,0 +1,87 @@
+"""Which column plays which role: what the user says wins, well-known names are recognised, doubt is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.config.errors import DataError
+from tasks.data.say import nearest
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a task needs a column for, and the names (lower case) by which such a column is recognised.
+
+    `beside`, parallel to `names`, is the column that each name belongs next to: `sentence2` is a second text only
+    where `sentence1` was recognised as the first.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    required: bool
+    beside: tuple[str, ...] = ()
+
+
+TEXT = Role(
+    "text",
+    ("text", "sentence", "review", "content", "comment", "utterance", "sentence1", "text_a", "premise", "question1"),
+    required=True,
+)
+TEXT_PAIR = Role(
+    "text_pair",
+    ("sentence2", "text_b", "hypothesis", "question2"),
+    required=False,
+    beside=("sentence1", "text_a", "premise", "question1"),
+)
+LABEL = Role("label", ("label", "labels", "stars", "category", "class", "target", "intent", "topic"), required=True)
+
+
+def choose(table_columns: list[str], wanted: Mapping[str, str | None], roles: Sequence[Role]) -> dict[str, str]:
+    """`{role: column}` for the required roles and those optional ones that are there.
+
+    `wanted` is the config's `data.columns`; `None` stands for "not said". Raises DataError, naming
+    `data.columns.<role>`, for a column that is not there, for none or several that fit, for one column used twice.
+    """
+    chosen: dict[str, str] = {}
+    for role in roles:
+        said = wanted.get(role.name)
+        column = _recognised(role, table_columns, chosen, wanted) if said is None else _said(role, said, table_columns)
+        if column is not None:
+            chosen[role.name] = column
+    for role, column in chosen.items():
+        other = next((name for name in chosen if chosen[name] == column and name != role), None)
+        if other:
+            raise DataError(f"data.columns.{role}: {column!r} is already data.columns.{other}; name another column")
+    return chosen
+
+
+def _said(role: Role, column: str, columns: list[str]) -> str:
+    if column in columns:
+        return column
+    raise DataError(
+        f"data.columns.{role.name}: no column {column!r}; there are {_listed(columns)}{nearest(column, columns)}"
+    )
+
+
+def _recognised(
+    role: Role, columns: list[str], chosen: Mapping[str, str], wanted: Mapping[str, str | None]
+) -> str | None:
+    known = role.names
+    if role.beside:
+        # a first text the user named is taken to be all the text that is meant
+        guessed = {column.lower() for name, column in chosen.items() if wanted.get(name) is None}
+        known = tuple(name for name, first in zip(role.names, role.beside, strict=True) if first in guessed)
+    fitting = [column for column in columns if column.lower() in known and column not in wanted.values()]
+    if len(fitting) > 1:
+        raise DataError(f"data.columns.{role.name}: {_listed(fitting)} could all be it; say which one")
+    if not fitting and role.required:
+        raise DataError(
+            f"data.columns.{role.name}: is not set, and none of the columns {_listed(columns)} has a name known for it "
+            f"({', '.join(role.names)}); set it to one of them"
+        )
+    return fitting[0] if fitting else None
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(repr(column) for column in columns if not column.startswith("__"))

@@ -1,0 +1,42 @@
+"""Which rows are the same: dense integer keys over text columns, computed in Arrow."""
+
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def row_keys(tables: Sequence[pa.Table], columns: Sequence[str]) -> list[np.ndarray]:
+    """For each table an int64 array, one key per row; two rows share a key if and only if `columns` are equal in both.
+
+    Text is compared without the whitespace around it: `"yes "` and `"yes"` are one row to a model. Keys hold within
+    one call only.
+    """
+    keys = np.zeros(sum(table.num_rows for table in tables), dtype=np.int64)
+    for column in columns:
+        codes, distinct = _codes([table[column] for table in tables])
+        # made dense again after each column, so that the product never leaves 64 bits
+        keys = np.unique(keys * distinct + codes, return_inverse=True)[1] if keys.any() else codes
+    return np.split(keys, np.cumsum([table.num_rows for table in tables])[:-1])
+
+
+def _codes(columns: list[pa.ChunkedArray]) -> tuple[np.ndarray, int]:
+    chunks = [chunk for column in columns for chunk in _as_text(column).chunks]
+    # encoded as one, so that all chunks share one dictionary
+    encoded = pc.dictionary_encode(pa.chunked_array(chunks, pa.string()), null_encoding="encode")
+    if not encoded.num_chunks:
+        return np.zeros(0, dtype=np.int64), 1
+    codes = np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in encoded.chunks])
+    return codes.astype(np.int64), max(1, len(encoded.chunk(0).dictionary))
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_nested(column.type):  # Arrow has no hash for lists and structs
+        return pa.chunked_array([pa.array([repr(value) for value in column.to_pylist()], pa.string())])
+    return pc.utf8_trim_whitespace(pc.cast(column, pa.string()))

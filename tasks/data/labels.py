@@ -1,0 +1,102 @@
+"""Labels of single-label classification: from what a column holds to class names, and from names to class ids."""
+
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.config.errors import ConfigError, DataError
+from tasks.data.say import count, first, nearest, rows_at
+
+
+def label_names(
+    train_column: pa.ChunkedArray,
+    given: list[str] | None = None,
+    field: str = "data.train",
+    table: pa.Table | None = None,
+) -> list[str]:
+    """The class names, in the order of their ids: numbers numerically, others by code point, or as `given`.
+
+    `table` (with lineage columns) lets messages name files and lines. Raises DataError for a missing label, fewer
+    than two classes, a label not in `given` (`data.labels`), and columns that are no single label.
+    """
+    names = _as_names(train_column, field, table)
+    distinct: list[str] = names.unique().to_pylist()
+    if len(distinct) < 2:
+        raise DataError(f"{field}: every row has the label {distinct[0]!r}; classification needs at least two classes")
+    if given is None:
+        return sorted(distinct, key=int) if _is_number(_kind(train_column)) else sorted(distinct)
+    if len(set(given)) < len(given):
+        raise ConfigError(f"data.labels: lists {first(sorted({n for n in given if given.count(n) > 1}))} twice")
+    _ids(names, given, f"{field}: labels that data.labels does not list", table)
+    return list(given)
+
+
+def encode_labels(
+    column: pa.ChunkedArray, names: Sequence[str], field: str = "data.validation", table: pa.Table | None = None
+) -> pa.Array:
+    """The class id (int64, 0-based position in `names`) of each row.
+
+    Raises DataError naming labels that are not among `names`, the nearest known one, how many and where.
+    """
+    return _ids(_as_names(column, field, table), names, f"{field}: labels that the training data does not have", table)
+
+
+def _ids(labels: pa.ChunkedArray, names: Sequence[str], complaint: str, table: pa.Table | None) -> pa.Array:
+    ids = pc.index_in(labels, value_set=pa.array(names, pa.string()))
+    if ids.null_count:
+        unknown = np.flatnonzero(ids.is_null().to_numpy())
+        counted = labels.take(pa.array(unknown)).value_counts().to_pylist()
+        each = [f"{c['values']!r} ({count(c['counts'], 'row')}{nearest(c['values'], names)})" for c in counted]
+        raise DataError(f"{complaint}: {first(each)}; at {rows_at(table, unknown)}")
+    return pc.cast(pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], pa.int32()), pa.int64())
+
+
+def _as_names(column: pa.ChunkedArray, field: str, table: pa.Table | None) -> pa.ChunkedArray:
+    """Strings as they are, whole numbers without a fraction, booleans as `true` and `false`; none missing."""
+    kind = _kind(column)
+    column = column.cast(kind)
+    if pa.types.is_nested(kind):
+        raise DataError(f"{field}: the label column holds {kind}: that is multi-label, not single-label classification")
+    if pa.types.is_floating(kind):
+        column = _whole(column, field, table)
+    elif not (_is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind) or _is_text(kind)):
+        raise DataError(f"{field}: the label column holds {kind}; labels are strings, whole numbers or booleans")
+    names = pc.cast(column, pa.string())
+    empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(names), ""), True)
+    if len(names) == 0 or pc.any(empty).as_py():
+        rows = np.flatnonzero(empty.to_numpy())
+        raise DataError(f"{field}: {count(len(rows), 'row')} without a label: {rows_at(table, rows)}")
+    return names
+
+
+def _whole(column: pa.ChunkedArray, field: str, table: pa.Table | None) -> pa.ChunkedArray:
+    """3.0 is the class 3 (a column of integers with one gap is read as floats); 3.8 is a score."""
+    values = column.to_numpy()
+    known = ~np.isnan(values)
+    rows = np.flatnonzero(known & ((values != np.floor(values)) | (np.abs(values) >= 2**53)))
+    if len(rows):
+        raise DataError(
+            f"{field}: the label column holds real numbers ({values[rows[0]]} at {rows_at(table, rows)}): "
+            "that is regression, not single-label classification"
+        )
+    whole = np.where(known, values, 0).astype(np.int64)
+    return pa.chunked_array([pa.array(whole, mask=~known)])
+
+
+def _kind(column: pa.ChunkedArray) -> pa.DataType:
+    return column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)

@@ -1,0 +1,266 @@
+"""One parser per file format: a file's content -> Arrow columns and the line (or row) each record stands on.
+
+A parser does not stop at the first bad record: it adds `file:line: what is wrong` to `problems` and goes on, so that
+a reading can report them together. CSV and JSON pass through Python in batches: their records need exact line numbers
+and exact complaints, and pyarrow's readers swallow an unclosed quote, read dates out of text, and name no lines.
+"""
+
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+BATCH = 8192
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+WHOLE = r"^-?(0|[1-9][0-9]{0,17})?$"
+REAL = r"^(-?(0|[1-9][0-9]{0,14})(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?)?$"
+JSON_GAP = re.compile(r"[\s,]*")
+
+Parsed = tuple[pa.Table, Sequence[int]]
+
+
+def decode(name: str, data: bytes, encoding: str, problems: list[str]) -> tuple[str, str]:
+    """The text of a file and the encoding it was read with; `auto` is UTF-8 (or UTF-16 by its mark), else cp1252."""
+    guesses = [encoding] if encoding != "auto" else ["utf-16"] if data[:2] in UTF16 else ["utf-8", "cp1252"]
+    start = 0
+    for guess in guesses:
+        try:
+            return data.decode(guess).removeprefix("\ufeff"), guess
+        except UnicodeDecodeError as error:
+            start = error.start
+    line = data.count(b"\n", 0, start) + 1
+    problems.append(f"{name}:{line}: byte 0x{data[start]:02x} is not {' or '.join(guesses)}; set data.encoding")
+    return "", guesses[-1]
+
+
+def tsv_is_quoted(text: str) -> bool:
+    """Whether a tab-separated file quotes as CSV does; most do not, and then a quote is a character like any other.
+
+    It does if it shows a sign of it (a doubled quote, a quoted header) and reads as such without one misplaced quote.
+    """
+    if not (text.startswith('"') or '""' in text):
+        return False
+    limit = csv.field_size_limit(len(text) + 1)
+    try:
+        return len({len(v) for v in csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True) if v}) == 1
+    except csv.Error:
+        return False
+    finally:
+        csv.field_size_limit(limit)
+
+
+def delimited(name: str, text: str, delimiter: str, quoted: bool, problems: list[str]) -> Parsed | None:
+    """CSV or TSV; `quoted` is RFC 4180 (quotes, newlines within them). All columns are strings.
+
+    A record stands on the line it begins on. Blank lines are skipped, as everywhere.
+    """
+    if not text.strip():
+        problems.append(f"{name} is empty")
+        return None
+    limit = csv.field_size_limit(len(text) + 1)  # the module's own, for all: put back below
+    try:
+        records = _records(name, text, delimiter, quoted, problems)
+        header = next(records, (1, []))[1]
+        repeated = sorted({column for column in header if header.count(column) > 1})
+        if repeated:
+            problems.append(f"{name}:1: the header names {', '.join(map(repr, repeated))} twice")
+            return None
+        schema = pa.schema([(column, pa.string()) for column in header])
+        lines, batches = [], []
+        while some := list(islice(records, BATCH)):
+            good = [(line, values) for line, values in some if len(values) == len(header)]
+            bad = [(line, values) for line, values in some if len(values) != len(header)]
+            problems.extend(f"{name}:{line}: {len(v)} fields, the header has {len(header)}" for line, v in bad)
+            lines.extend(line for line, _ in good)
+            columns = list(zip(*(values for _, values in good), strict=True)) or [()] * len(header)
+            batches.append(pa.record_batch([pa.array(column, pa.string()) for column in columns], schema=schema))
+        return pa.Table.from_batches(batches, schema), lines
+    finally:
+        csv.field_size_limit(limit)
+
+
+def _records(
+    name: str, text: str, delimiter: str, quoted: bool, problems: list[str]
+) -> Iterator[tuple[int, list[str]]]:
+    quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+    line = 1
+    try:
+        for values in reader:
+            if values:
+                yield line, values
+            line = reader.line_num + 1
+    except csv.Error as error:  # after a stray quote nothing that follows can be trusted
+        why = "its quote is never closed" if "end of data" in str(error) else str(error)
+        problems.append(f"{name}:{line}: cannot be read on from here: {why}")
+
+
+def numbers(tables: list[pa.Table]) -> list[pa.Table]:
+    """String columns that hold nothing but numbers, in all of `tables`, become int64 or double; `007` stays text.
+
+    An empty cell in such a column becomes null, as it has no number; a column of text keeps its `""`.
+    """
+    for column in tables[0].column_names if tables else ():
+        chunks = [chunk for table in tables for chunk in table[column].chunks]
+        kind = _numeric(pa.chunked_array(chunks, pa.string()))
+        if kind is not None:
+            tables = [_cast(table, column, kind) for table in tables]
+    return tables
+
+
+def _numeric(values: pa.ChunkedArray) -> pa.DataType | None:
+    for pattern, kind in ((WHOLE, pa.int64()), (REAL, pa.float64())):
+        # a look at the head first: long texts are not scanned whole to learn that they are no number
+        if all(pc.all(pc.match_substring_regex(part, pattern)).as_py() for part in (values[:100], values)):
+            return kind if pc.any(pc.not_equal(values, "")).as_py() else None
+    return None
+
+
+def _cast(table: pa.Table, column: str, kind: pa.DataType) -> pa.Table:
+    at, values = table.column_names.index(column), table[column]
+    bare = pc.if_else(pc.equal(values, ""), pa.scalar(None, pa.string()), values)
+    return table.set_column(at, column, pc.cast(bare, kind))
+
+
+def json_objects(name: str, text: str, problems: list[str]) -> Parsed | None:
+    """An array of objects (records counted by row) or one object a line (by line). Keys a record lacks are null."""
+    if not text.strip():
+        problems.append(f"{name} is empty")
+        return None
+    records = _elements(name, text, problems) if text.lstrip().startswith("[") else _lines(name, text, problems)
+    places, tables = [], []
+    while some := list(islice(records, BATCH)):
+        good = [(place, record) for place, record in some if isinstance(record, dict) and record]
+        bad = [(place, record) for place, record in some if not isinstance(record, dict) or not record]
+        problems.extend(
+            f"{name}:{place}: is {_kind(record)}, not an object with named columns" for place, record in bad
+        )
+        places.extend(place for place, _ in good)
+        tables.append(_columns(name, good, problems))
+    table = merged(tables, problems, [name] * len(tables))
+    return None if table is None else (table, places)
+
+
+def _lines(name: str, text: str, problems: list[str]) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(io.StringIO(text), 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line.rstrip())
+        except json.JSONDecodeError as error:
+            problems.append(f"{name}:{number}: broken JSON: {error.msg} at column {error.colno}")
+
+
+def _elements(name: str, text: str, problems: list[str]) -> Iterator[tuple[int, Any]]:
+    """One element after the other, so that the whole file is never a list of Python objects."""
+    one = json.JSONDecoder().raw_decode
+    at, row = text.index("[") + 1, 0
+    try:
+        while text[(at := _after(text, at)) : at + 1] != "]":
+            value, at = one(text, at)
+            row += 1
+            yield row, value
+        if text[at + 1 :].strip():
+            raise json.JSONDecodeError("text after the end of the array", text, at + 1)
+    except json.JSONDecodeError as error:
+        problems.append(f"{name}:{error.lineno}: broken JSON: {error.msg} at column {error.colno}")
+
+
+def _after(text: str, at: int) -> int:
+    gap = JSON_GAP.match(text, at)
+    return gap.end() if gap else at
+
+
+def _columns(name: str, records: list[tuple[int, dict[str, Any]]], problems: list[str]) -> pa.Table:
+    columns: dict[str, pa.Array] = {}
+    for key in dict.fromkeys(key for _, record in records for key in record):
+        try:
+            columns[key] = pa.array([record.get(key) for _, record in records])
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            problems.append(_odd_one(name, key, [(place, record.get(key)) for place, record in records], error))
+    return pa.table(columns)
+
+
+def _odd_one(name: str, key: str, values: list[tuple[int, Any]], error: Exception) -> str:
+    """The first value of another kind than the one before it: Arrow says only that there is one."""
+    known = [(place, value) for place, value in values if value is not None]
+    for place, value in known:
+        if _kind(value) != _kind(known[0][1]):
+            return f"{name}:{place}: {key!r} is {_kind(value)}, but {_kind(known[0][1])} at {name}:{known[0][0]}"
+    return f"{name}:{known[0][0]}: {key!r} cannot be kept: {error}"
+
+
+def _kind(value: object) -> str:
+    if value == {}:
+        return "an empty object"
+    kinds = {bool: "true/false", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
+    return kinds.get(type(value), "null")
+
+
+def arrow_rows(path: Path, name: str, format: str, problems: list[str]) -> Parsed | None:
+    """A Parquet file, or an Arrow IPC file or stream; dictionaries and wide strings become plain strings."""
+    try:
+        table = _open(path, format)
+    except (pa.ArrowException, OSError) as error:
+        first_line = str(error).splitlines()[0]
+        problems.append(f"{name} is no readable {format} file (cut short, or another format): {first_line}")
+        return None
+    table = pa.table([_plain(column) for column in table.columns], names=table.column_names)
+    return table, range(1, table.num_rows + 1)
+
+
+def _open(path: Path, format: str) -> pa.Table:
+    if format == "parquet":
+        import pyarrow.parquet as pq  # late: only who reads Parquet pays for it
+
+        return pq.ParquetFile(path).read()  # not read_table: that would read columns out of folder names
+    try:
+        return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except pa.ArrowInvalid:
+        return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    wide = pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type)
+    return column.cast(pa.string()) if wide else column
+
+
+def folder_rows(paths: Iterable[Path], names: list[str], texts: list[str]) -> Parsed:
+    """One row per text file: `text`, its first line as `title`, the rest as `body`, its folder's name as `label`."""
+    parts = [text.lstrip().partition("\n") for text in texts]
+    columns = {
+        "text": texts,
+        "title": [title.strip() for title, _, _ in parts],
+        "body": [body.strip() for _, _, body in parts],
+        "label": [path.parent.name for path in paths],
+        "file": names,
+    }
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}), [1] * len(names)
+
+
+def merged(tables: list[pa.Table], problems: list[str], names: list[str]) -> pa.Table | None:
+    """The tables below one another, int and float meeting as float; else a problem names file and column."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive") if tables else None
+    except pa.ArrowException:
+        kinds: dict[str, tuple[pa.DataType, str]] = {}
+        for table, name in zip(tables, names, strict=True):
+            for field in table.schema:
+                kind, seen = kinds.setdefault(field.name, (field.type, name))
+                if field.type != kind:
+                    problems.append(f"{name}: {field.name!r} holds {field.type}, but {kind} earlier in {seen}")
+        return None

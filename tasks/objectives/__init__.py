@@ -1,0 +1,48 @@
+"""Task types: one file and one row each.
+
+An objective names the parts its task is made of; the parts live in the rooms below. Nothing here imports torch, so
+config checks, plans and `--help` know every task at once. Users' own come through the entry point group
+`finetune_flow.objectives`, whose entries name an `Objective`.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+
+from tasks.config.errors import ConfigError
+from tasks.config.names import nearest
+from tasks.objectives.base import Objective
+from tasks.objectives.text_classification import TEXT_CLASSIFICATION
+
+OBJECTIVES: Mapping[str, Objective] = {
+    "text-classification": TEXT_CLASSIFICATION,
+}
+
+
+@cache
+def objectives() -> Mapping[str, Objective]:
+    """Every known objective by name: ours, and those installed beside us."""
+    others = {entry.name: entry.load() for entry in entry_points(group="finetune_flow.objectives")}
+    return {**others, **OBJECTIVES}
+
+
+def objective_of(task: str) -> Objective:
+    """Return the objective a task's name or alias stands for.
+
+    Raises:
+        ConfigError: there is none; the nearest name is given.
+    """
+    known = objectives()
+    for name, objective in known.items():
+        if task == name or task in objective.aliases:
+            return objective
+    names = [*known, *(alias for objective in known.values() for alias in objective.aliases)]
+    guess = nearest(task, names)
+    hint = f"; did you mean {guess!r}?" if guess else ""
+    raise ConfigError(f"task: {task!r} is not a task; valid are {', '.join(sorted(known))}{hint}")
+
+
+def part_modules(objective: Objective, parts: tuple[str, ...]) -> list[str]:
+    """The modules in which an objective's parts are written (for the keys of the stages that use them)."""
+    values = [getattr(objective, part) for part in parts]
+    return [value.split(":")[0] for value in values if isinstance(value, str) and ":" in value]

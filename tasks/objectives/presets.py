@@ -1,0 +1,47 @@
+"""Where a value comes from when the user says none: the preset, then the task, then the config's own default."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.config import Layer, RunConfig, fill
+from tasks.objectives import objective_of
+
+# txtai 9.14: transformers' defaults, random order, no checkpoints; LoRA r 16 with alpha 8.
+TXTAI: Mapping[str, Any] = {
+    "train.learning_rate": 5e-5,
+    "train.per_device_train_batch_size": 8,
+    "train.per_device_eval_batch_size": 8,
+    "train.num_train_epochs": 3.0,
+    "train.weight_decay": 0.0,
+    "train.warmup_steps": 0.0,
+    "train.lr_scheduler_type": "linear",
+    "train.train_sampling_strategy": "random",
+    "train.eval_strategy": "no",
+    "train.save_strategy": "no",
+    "train.float32_matmul_precision": "highest",
+    "data.max_length": 1_000_000,  # the model's own limit decides
+    "data.split.validation": 0.0,
+    "peft.r": 16,
+    "peft.lora_alpha": 8,
+    "peft.lora_dropout": 0.05,
+}
+
+
+def resolve(config: RunConfig, origin: Mapping[str, str]) -> tuple[RunConfig, dict[str, str]]:
+    """Return `config` with every default filled in, and for each leaf where its value comes from.
+
+    Raises:
+        ConfigError: no such task.
+    """
+    objective = objective_of(config.task)
+    task = f"the default of {objective.name}"
+    layers = [Layer("preset txtai", TXTAI)] if config.preset == "txtai" else []
+    if config.peft.method != "none":
+        if config.peft.r is not None and config.peft.lora_alpha is None and config.preset == "field":
+            layers.append(Layer("twice peft.r", {"peft.lora_alpha": 2 * config.peft.r}))
+        layers.append(Layer(f"{task} with LoRA", objective.lora_defaults))
+    layers.append(Layer(task, objective.defaults))
+    if config.eval.best and config.train.eval_strategy in (None, "no"):
+        layers.insert(0, Layer("needed by eval.best", {"train.eval_strategy": "epoch"}))
+    filled, origins = fill(config, origin, layers)
+    return filled.model_copy(update={"task": objective.name}), origins

@@ -1,0 +1,85 @@
+"""What a stage's body gets from the runtime: where to write, what it may read besides its inputs, whom to tell."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from uuid import uuid4
+
+from tasks.artifacts.formats.manifest import MANIFEST
+from tasks.artifacts.record import Member
+from tasks.artifacts.store import Store
+from tasks.runtime.log import say, warn
+
+
+@dataclass(frozen=True)
+class Build:
+    """One build of one key.
+
+    Attributes:
+        out: write members here; they are published when the body returns.
+        work: a folder that outlives a killed build of this key on a local root; `keep` makes it so on any root.
+        files: the external files that stand in the key, by name.
+        adopted: members of other artifacts that become this one's, without a copy.
+    """
+
+    store: Store
+    stage: str
+    key: str
+    out: Path
+    files: Mapping[str, Path]
+    adopted: dict[str, Member] = field(default_factory=dict)
+    say: Callable[[str], None] = say
+    warn: Callable[[str], None] = warn
+
+    @property
+    def work(self) -> Path:
+        return self.store.work(self.stage, self.key) / "keep"
+
+    def view(self) -> Path:
+        """A scratch folder in which each external file has its own name."""
+        folder = self.store.scratch() / "views" / uuid4().hex
+        for name, path in self.files.items():
+            link = folder / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path.resolve())
+        return folder
+
+    def keep(self, folder: Path) -> None:
+        """Make a finished folder of `work` (its manifest written last) outlive this machine."""
+        if self.store.local is None:
+            prefix = f"work/{self.stage}/{self.key}/{folder.name}"
+            paths = sorted(path for path in folder.rglob("*") if path.is_file())
+            for path in sorted(paths, key=lambda path: path.name == MANIFEST):
+                self.store.backend.write(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+
+    def forget(self, name: str) -> None:
+        """Remove a kept folder, its manifest first: it is never half there."""
+        if self.store.local is None:
+            prefix = f"work/{self.stage}/{self.key}/{name}/"
+            for path in sorted(self.store.backend.names(prefix.rstrip("/")), key=lambda path: MANIFEST not in path):
+                self.store.backend.delete(path)
+        (self.work / name / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(self.work / name, ignore_errors=True)
+
+    def restore(self) -> None:
+        """Fetch from a remote root what an earlier build of this key kept; a folder without manifest is left."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        if self.store.local is not None:
+            return
+        prefix = f"work/{self.stage}/{self.key}/"
+        names = list(self.store.backend.names(prefix.rstrip("/")))
+        whole = {name.removeprefix(prefix).split("/")[0] for name in names if name.endswith(MANIFEST)}
+        for name in names:
+            relative = name.removeprefix(prefix)
+            if relative.split("/")[0] in whole:
+                target = self.work / relative
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(self.store.backend.read(name))
+
+    def finish(self) -> None:
+        """The artifact is published: nothing in progress is needed any more."""
+        if self.store.local is None:
+            for name in list(self.store.backend.names(f"work/{self.stage}/{self.key}")):
+                self.store.backend.delete(name)
+        shutil.rmtree(self.store.work(self.stage, self.key), ignore_errors=True)

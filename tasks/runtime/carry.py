@@ -1,0 +1,143 @@
+"""From a config to a carried-out run: defaults resolved, store opened, the twelve calls made, the run noted."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from tasks.artifacts.store import DamagedBlob, Store
+from tasks.config import RunConfig, StoreConfig, to_yaml
+from tasks.config.leaves import leaves
+from tasks.objectives.presets import resolve
+from tasks.runtime.context import RunContext, StageEntry, open_run
+from tasks.runtime.log import warn
+
+Result = TypeVar("Result")
+ATTEMPTS = 3
+DEFAULT_STORE = "~/.cache/finetune-flow/store"
+
+
+@dataclass(frozen=True)
+class Doorstep:
+    """What a caller brings besides the config: it cannot travel as flow parameters.
+
+    Attributes:
+        origin: where each given value was written.
+        replaced: a caller's own stages by name.
+        listener: told of each stage.
+    """
+
+    origin: Mapping[str, str] = field(default_factory=dict)
+    replaced: Mapping[str, Callable[..., Mapping[str, Any]]] = field(default_factory=dict)
+    listener: Callable[[StageEntry], None] | None = None
+
+
+_doorstep: ContextVar[Doorstep | None] = ContextVar("finetune_doorstep", default=None)
+
+
+@contextmanager
+def entering(doorstep: Doorstep) -> Iterator[None]:
+    """Make `doorstep` known to the run that starts within."""
+    token = _doorstep.set(doorstep)
+    try:
+        yield
+    finally:
+        _doorstep.reset(token)
+
+
+def store_root(section: StoreConfig) -> str:
+    """The root a store section means."""
+    import os
+
+    root = section.root or os.environ.get("FINETUNE_STORE") or DEFAULT_STORE
+    return root if root == "memory" or "://" in root else str(Path(root).expanduser().absolute())
+
+
+def open_store(section: StoreConfig) -> Store:
+    """Open the store a section means."""
+    return Store(store_root(section), section.verify)
+
+
+def carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -> Result:
+    """Run `pipeline(resolved config, the same as YAML)` as one run of the flow.
+
+    An artifact found damaged while it is read is removed and the calls are made again: all but it are hits.
+
+    Raises:
+        FinetuneError: what the user can mend.
+    """
+    doorstep = _doorstep.get() or Doorstep()
+    resolved, origin = resolve(config, doorstep.origin)
+    context = RunContext(
+        open_store(resolved.store), _run_name(), replaced=doorstep.replaced, listener=doorstep.listener
+    )
+    context.summary = _summary(resolved, origin)
+    text = to_yaml(resolved, origin, header=f"made by run {context.run}; `finetune run` on this file is the same run")
+    with open_run(context):
+        try:
+            result = _persistently(context, lambda: pipeline(resolved, text))
+        except BaseException:
+            _note_end(context, "failed")
+            raise
+        _note_end(context, "completed")
+    return result
+
+
+def rehearse(
+    config: RunConfig, pipeline: Callable[[RunConfig, str], Any], doorstep: Doorstep, light: bool
+) -> tuple[RunConfig, RunContext]:
+    """Look every stage up without running the heavy ones; nothing is written.
+
+    Args:
+        light: whether light stages that are not there run into a store of their own, so that later ones can be named.
+    """
+    resolved, origin = resolve(config, doorstep.origin)
+    context = RunContext(open_store(resolved.store), "plan", replaced=doorstep.replaced, overlay=Store("memory"))
+    context.summary = _summary(resolved, origin)
+    context.light = light
+    with open_run(context):
+        pipeline(resolved, "")
+    return resolved, context
+
+
+def _persistently(context: RunContext, calls: Callable[[], Result]) -> Result:
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return calls()
+        except DamagedBlob as error:
+            warn(f"{error} was damaged; it is built again")
+            context.entries.clear()
+    return calls()
+
+
+def _summary(config: RunConfig, origin: Mapping[str, str]) -> dict[str, Any]:
+    computed = ("default", "the default of", "preset", "twice")
+    given = [
+        (leaf.path, leaf.value, origin[leaf.path])
+        for leaf in leaves(config)
+        if not origin[leaf.path].startswith(computed)
+    ]
+    path = str(Path(config.output_dir).expanduser().absolute()) if config.output_dir else None
+    return {"name": config.name, "given": given, "model_path": path, "config": config.model_dump(mode="json")}
+
+
+def _note_end(context: RunContext, state: str) -> None:
+    try:
+        context.write(state)
+    except OSError as error:  # the run's own outcome counts, not that its note could not be written
+        warn(f"the run's record could not be written: {error}")
+
+
+def _run_name() -> str:
+    import sys
+
+    if "prefect" in sys.modules:
+        from prefect.context import FlowRunContext
+
+        flow = FlowRunContext.get()
+        if flow is not None and flow.flow_run is not None:
+            return f"{flow.flow_run.name}-{str(flow.flow_run.id)[:6]}"
+    return f"run-{uuid4().hex[:8]}"

@@ -1,0 +1,99 @@
+"""The run a stage belongs to: its store, its name, what has happened so far, and who is told.
+
+A context is entered once for each run and found through a `ContextVar`, so stages need not pass it on. Without one
+(a stage called by itself, in a test or a notebook) `open_run` makes one for as long as it is needed.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from tasks.artifacts.artifact import Artifact
+from tasks.artifacts.ref import ArtifactRef
+from tasks.artifacts.store import Store
+
+
+@dataclass(frozen=True)
+class StageEntry:
+    """What became of one stage in one run; `seconds` are wall time, lookup included."""
+
+    stage: str
+    state: Literal["built", "cached", "hit", "miss"]
+    seconds: float
+    key: str
+    reason: str
+
+
+@dataclass
+class RunContext:
+    """One run of the flow.
+
+    `replaced` maps a stage's name to a caller's own function. `overlay` is set while planning: light stages build
+    into it if `light`, the real store is only read.
+    """
+
+    store: Store
+    run: str
+    replaced: Mapping[str, Callable[..., Mapping[str, Any]]] = field(default_factory=dict)
+    listener: Callable[[StageEntry], None] | None = None
+    overlay: Store | None = None
+    light: bool = True
+    entries: list[StageEntry] = field(default_factory=list)
+    refs: dict[str, ArtifactRef] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def add(self, entry: StageEntry, ref: ArtifactRef) -> None:
+        """Note a finished stage, tell the listener, and keep the run's own record up to date."""
+        self.entries.append(entry)
+        self.refs[entry.stage] = ref
+        if self.listener:
+            self.listener(entry)
+        if self.overlay is None:
+            self.write()
+
+    def open(self, ref: ArtifactRef) -> Artifact:
+        """Open an artifact where its blobs are: in a plan some lie in the overlay."""
+        overlay = self.overlay
+        blobs = (f"blobs/{member.sha256}" for member in ref.members.values())
+        planned = overlay is not None and all(overlay.backend.size(blob) is not None for blob in blobs)
+        return Artifact(ref, overlay if planned and overlay is not None else self.store)
+
+    def read(self, stage: str, name: str) -> Any:
+        """A JSON member of a finished stage."""
+        return self.open(self.refs[stage]).json(name)
+
+    def write(self, state: str = "running") -> None:
+        """Write `runs/<run>.json`: what `gc` must not touch, and what later comparisons read."""
+        stages = [asdict(entry) for entry in self.entries]
+        record = {"run": self.run, "state": state, "started": self.started, "stages": stages, **self.summary}
+        self.store.backend.write(f"runs/{self.run}.json", json.dumps(record, indent=1, ensure_ascii=False).encode())
+
+
+_current: ContextVar[RunContext | None] = ContextVar("finetune_run", default=None)
+
+
+def current() -> RunContext:
+    """The run this code belongs to.
+
+    Raises:
+        RuntimeError: outside any run.
+    """
+    context = _current.get()
+    if context is None:
+        raise RuntimeError("a stage needs a run to belong to: `with open_run(RunContext(store, run=…)): …`")
+    return context
+
+
+@contextmanager
+def open_run(context: RunContext) -> Iterator[RunContext]:
+    """Make `context` the current run."""
+    token = _current.set(context)
+    try:
+        yield context
+    finally:
+        _current.reset(token)

@@ -1,0 +1,30 @@
+"""One voice: what a run says goes to the `finetune` logger and, inside a Prefect run, to that run's own log."""
+
+import logging
+import sys
+
+LOGGER = logging.getLogger("finetune")
+
+
+def say(message: str, level: int = logging.INFO) -> None:
+    """Log `message` where the run is watched: in its Prefect log, and by whoever listens to the `finetune` logger."""
+    if not _told_prefect(message, level) or LOGGER.handlers:
+        LOGGER.log(level, message)
+
+
+def _told_prefect(message: str, level: int) -> bool:
+    if "prefect" not in sys.modules:
+        return False
+    from prefect.exceptions import MissingContextError
+    from prefect.logging import get_run_logger
+
+    try:
+        get_run_logger().log(level, message)
+    except MissingContextError:
+        return False
+    return True
+
+
+def warn(message: str) -> None:
+    """Log a warning."""
+    say(message, logging.WARNING)

@@ -1,0 +1,242 @@
+"""What a stage is: a function whose keyword arguments *are* its cache key.
+
+Calling a stage computes the key, looks it up, and on a miss builds under the key's lease and publishes. Inside a
+flow all that happens in a Prefect task, whose state (*Cached* or *Completed*) and message say what became of it; the
+store decides, Prefect shows. Outside a flow a stage is an ordinary call.
+"""
+
+import errno
+import inspect
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from tasks.artifacts.code import code_version, function_version
+from tasks.artifacts.digests import digest_of
+from tasks.artifacts.explain import explain
+from tasks.artifacts.key import key_of
+from tasks.artifacts.ref import ArtifactRef
+from tasks.artifacts.store import Store
+from tasks.config.errors import MachineError
+from tasks.objectives import objective_of, part_modules
+from tasks.runtime.build import Build
+from tasks.runtime.context import RunContext, StageEntry, current
+from tasks.runtime.log import say, warn
+
+Body = Callable[..., Mapping[str, Any]]
+MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+class Unkeyed(BaseModel):
+    """Wraps an argument that changes how a stage is watched or placed, not what it makes: it is not in the key."""
+
+    value: Any
+
+
+class Pending(ArtifactRef):
+    """In a plan: an artifact that is not there yet, so that all that needs it waits too."""
+
+    def select(self, *patterns: str) -> "Pending":
+        return self
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One of the twelve. Made by `stage`; see there."""
+
+    name: str
+    body: Body
+    format: int
+    libraries: tuple[str, ...]
+    parts: tuple[str, ...]
+    files: Callable[..., Mapping[str, Path]] | None
+    environment: Callable[..., Mapping[str, str]] | None
+    after: Callable[..., str] | None
+    light: bool
+
+    def __call__(self, **inputs: Any) -> ArtifactRef:
+        """Return the artifact that answers `inputs`: found, or built now.
+
+        Raises:
+            FinetuneError: what the user can mend.
+        """
+        context = current()
+        if context.overlay is not None:
+            return self._plan(context, inputs)
+        from prefect.context import FlowRunContext
+
+        if FlowRunContext.get() is None:
+            return self._resolve(context, inputs)[0]
+        return self._as_task(context, inputs)
+
+    def _as_task(self, context: RunContext, inputs: dict[str, Any]) -> ArtifactRef:
+        from prefect import task
+        from prefect.cache_policies import NO_CACHE
+        from prefect.states import Completed
+
+        resolved: list[ArtifactRef] = []
+
+        def run(**artifacts: ArtifactRef) -> Any:
+            ref, entry = self._resolve(context, inputs)
+            resolved.append(ref)
+            return Completed(
+                name="Cached" if entry.state == "cached" else "Completed", message=entry.reason, data=ref.key
+            )
+
+        # The artifacts are passed as parameters only so that Prefect draws the edges of its run graph.
+        artifacts = {name: value for name, value in inputs.items() if isinstance(value, ArtifactRef)}
+        task(run, name=self.name, cache_policy=NO_CACHE, persist_result=False)(  # type: ignore[call-overload]
+            **artifacts
+        )
+        return resolved[0]
+
+    def _resolve(self, context: RunContext, inputs: dict[str, Any]) -> tuple[ArtifactRef, StageEntry]:
+        started, store = time.perf_counter(), context.store
+        document, files = self._question(context, inputs)
+        key = key_of(document)
+        external = {name: str(path) for name, path in files.items()}
+
+        def done(ref: ArtifactRef, state: Any, reason: str) -> tuple[ArtifactRef, StageEntry]:
+            ref = ref.model_copy(update={"external": external})
+            if self.after and (done_too := self.after(_open(context, ref), **_opened(context, inputs))):
+                reason = f"{reason}; {done_too}"
+            entry = StageEntry(self.name, state, round(time.perf_counter() - started, 3), key, reason)
+            context.add(entry, ref)
+            return ref, entry
+
+        with store.guard():
+            found = store.lookup(self.name, key)
+            if isinstance(found, ArtifactRef):
+                return done(found, "cached", f"hit {key[:8]}, built by run {found.run}")
+        try:
+            with store.lease(self.name, key, lambda: say(f"{self.name}: another run is building {key[:8]}, waiting")):
+                with store.guard():
+                    again = store.lookup(self.name, key)
+                if isinstance(again, ArtifactRef):
+                    return done(again, "cached", f"hit {key[:8]}, built meanwhile by run {again.run}")
+                cause = explain(store, self.name, document, again)[0]
+                if again.category == "DAMAGED":
+                    warn(f"{self.name}: {again.detail}; building it again")
+                return done(self._build(context, inputs, document, key, files), "built", str(cause))
+        except OSError as error:
+            raise _machine_error(error, self.name, store) from error
+
+    def _build(
+        self, context: RunContext, inputs: dict[str, Any], document: dict[str, Any], key: str, files: Mapping[str, Path]
+    ) -> ArtifactRef:
+        store, started = context.overlay or context.store, time.perf_counter()
+        with store.building(self.name, key) as out:
+            build = Build(store, self.name, key, out, files)
+            body = context.replaced.get(self.name, self.body)
+            facts = body(build, **_opened(context, inputs))
+            with store.guard():
+                ref = store.publish(
+                    self.name, key, document, out, facts=facts, run=context.run,
+                    seconds=time.perf_counter() - started, adopted=build.adopted,
+                )  # fmt: skip
+        build.finish()
+        return ref
+
+    def _plan(self, context: RunContext, inputs: dict[str, Any]) -> ArtifactRef:
+        """Say what `_resolve` would find. Light stages build into the overlay, so that the plan reaches past them."""
+        assert context.overlay is not None
+        started = time.perf_counter()
+        waits = [name for name, value in inputs.items() if isinstance(value, Pending)]
+        if waits:
+            pending = Pending(stage=self.name, key="", members={})
+            context.add(StageEntry(self.name, "miss", 0.0, "", f"DATA: {', '.join(waits)} will be new"), pending)
+            return pending
+        document, files = self._question(context, inputs)
+        key = key_of(document)
+        found = context.store.lookup(self.name, key)
+        if isinstance(found, ArtifactRef):
+            ref, state, reason = found, "hit", f"hit {key[:8]}, built by run {found.run}"
+        else:
+            state, reason = "miss", str(explain(context.store, self.name, document, found)[0])
+            ref = self._build(context, inputs, document, key, files) if self.light and context.light else None
+            ref = ref or Pending(stage=self.name, key=key, members={})
+        ref = ref.model_copy(update={"external": {name: str(path) for name, path in files.items()}})
+        context.add(StageEntry(self.name, state, round(time.perf_counter() - started, 3), key, reason), ref)
+        return ref
+
+    def _question(self, context: RunContext, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Path]]:
+        """The document whose sha256 is the key, and the external files it speaks of."""
+        files = self.files(**inputs) if self.files else {}
+        objective = objective_of(inputs["task"]) if self.parts else None
+        modules = [self.body.__module__, *(part_modules(objective, self.parts) if objective else ())]
+        replaced = context.replaced.get(self.name)
+        config = {
+            name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            for name, value in inputs.items()
+            if not isinstance(value, ArtifactRef | Unkeyed)
+        }
+        if objective:
+            config["objective"] = objective.describe(self.parts)
+        environment = {library: version(library) for library in self.libraries}
+        return {
+            "stage": self.name,
+            "format": self.format,
+            "code": function_version(replaced) if replaced else code_version(modules),
+            "config": config,
+            "inputs": {name: value.digest for name, value in inputs.items() if isinstance(value, ArtifactRef)},
+            "files": {name: digest_of(context.store, path) for name, path in files.items()},
+            "environment": environment | dict(self.environment(**inputs) if self.environment else {}),
+        }, files
+
+
+def stage(
+    *,
+    format: int = 1,
+    libraries: tuple[str, ...] = (),
+    parts: tuple[str, ...] = (),
+    files: Callable[..., Mapping[str, Path]] | None = None,
+    environment: Callable[..., Mapping[str, str]] | None = None,
+    after: Callable[..., str] | None = None,
+    light: bool = False,
+) -> Callable[[Body], Stage]:
+    """Make a stage of a function `body(build, *, …) -> facts`.
+
+    Its keyword arguments are config values (they stand in the key), artifacts (their digests do) or `Unkeyed`.
+
+    Args:
+        format: version of what the body writes; raise it when the same code would write it otherwise.
+        libraries: distributions whose versions shape the result.
+        parts: the parts of the task's objective it uses; their code stands in the key.
+        files: external files it reads, by name; their digests stand in the key.
+        environment: facts of this machine that shape the result.
+        after: done with the artifact on every run, found or built (it must be idempotent); returns what to add to the
+            reason.
+        light: cheap enough for a plan to run it for real.
+    """
+
+    def make(body: Body) -> Stage:
+        assert next(iter(inspect.signature(body).parameters)) == "build"
+        name = body.__module__.rsplit(".", 1)[-1]
+        return Stage(name, body, format, libraries, parts, files, environment, after, light)
+
+    return make
+
+
+def _opened(context: RunContext, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _open(context, value) for name, value in inputs.items()}
+
+
+def _open(context: RunContext, value: Any) -> Any:
+    if isinstance(value, Unkeyed):
+        return _open(context, value.value)
+    return context.open(value) if isinstance(value, ArtifactRef) else value
+
+
+def _machine_error(error: OSError, stage: str, store: Store) -> OSError | MachineError:
+    if error.errno not in MACHINE_ERRORS:
+        return error
+    where = f" ({error.filename})" if error.filename else ""
+    return MachineError(
+        f"{stage}: {error.strerror}{where}. Nothing half-written is left; mend it and run the same command again "
+        f"(store.root is {store.root})"
+    )

@@ -1,0 +1,42 @@
+"""Stage 3: a model's name becomes a pinned base.
+
+In: `model.name` and `model.revision`, as the files they stand for. Out: the tokenizer, `config.json`, `base.json`
+(which files, by digest; how long a text may be) and `padding.json` (what the collator needs). The weights are not
+copied: the artifact says their digests, and where they lie on this machine is found anew in every run.
+
+A stage of its own because everything after it depends on these bytes and nothing else of the model's name.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.artifacts.digests import digest_of
+from tasks.artifacts.formats import json, weights
+from tasks.config import ModelConfig
+from tasks.models.base import base_files
+from tasks.runtime.build import Build
+from tasks.runtime.stage import Unkeyed, stage
+
+
+def _files(model: Unkeyed, **_: Any) -> Mapping[str, Path]:
+    return base_files(model.value)  # the name is not in the key, the bytes it stands for are
+
+
+@stage(libraries=("transformers", "tokenizers"), files=_files, light=True)
+def base(build: Build, *, model: ModelConfig, trust_remote_code: bool) -> Mapping[str, Any]:
+    """Write the tokenizer and what is to be known of the base.
+
+    Raises:
+        ConfigError: no such model; no tokenizer beside it.
+    """
+    from tasks.models.tokenizer import read_base
+
+    folder = build.view()
+    facts = read_base(folder, build.out, trust_remote_code)
+    shards = {name: path for name, path in build.files.items() if name.endswith(".safetensors")}
+    tensors = [tensor for path in shards.values() for tensor in weights.header(path).values()]
+    parameters = sum(tensor.count for tensor in tensors)
+    digests = {name: digest_of(build.store, path) for name, path in shards.items()}
+    json.write({**facts, "weights": digests, "parameters": parameters}, build.out / "base.json")
+    return {"model": model.name, "model_type": facts["model_type"], "parameters": parameters}

@@ -1,0 +1,75 @@
+"""Stage 4: what was given as data becomes rows that can be trusted.
+
+In: the data files (by their bytes), how to read them, the task's idea of a row. Out: `train.arrow`,
+`validation.arrow`, `test.arrow` (those there are), `labels.json`, and `data.json`: counts, columns, warnings.
+All other columns stay in the rows, and every row knows its file and line.
+
+A stage of its own because what is wrong with data must be said before a model is even looked at.
+"""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.artifacts.formats import json
+from tasks.config import DataConfig
+from tasks.data.arrow_file import write
+from tasks.data.locate import Source, locate
+from tasks.data.read import read
+from tasks.objectives import objective_of
+from tasks.runtime.build import Build
+from tasks.runtime.stage import Unkeyed, stage
+
+SPLITS = ("train", "validation", "test")
+
+
+def _files(data: Unkeyed, **_: Any) -> Mapping[str, Path]:
+    """Each split's files, in order, under names without absolute paths."""
+    return {
+        f"{split}/{i:05d}/{source.name}": source.path
+        for split, spec in _specs(data.value)
+        for i, source in enumerate(locate(spec, f"data.{split}"))
+    }
+
+
+def _specs(data: DataConfig) -> Iterator[tuple[str, str | list[str]]]:
+    for split in SPLITS:
+        spec = getattr(data, split)
+        if spec is not None:
+            yield split, spec
+
+
+def reading(data: DataConfig) -> dict[str, Any]:
+    """What of the data section shapes rows: all but where files lie and what tokenizing does with them."""
+    return data.model_dump(mode="json", exclude={*SPLITS, "max_length", "overlong"})
+
+
+@stage(libraries=("pyarrow", "numpy"), parts=("prepare", "roles"), files=_files, light=True)
+def prepare(build: Build, *, task: str, reading: Mapping[str, Any], data: DataConfig) -> Mapping[str, Any]:
+    """Read, check, split and label.
+
+    Args:
+        reading: what of `data` shapes rows; it stands in the key. `data` itself does not: it also says where files lie.
+
+    Raises:
+        DataError: naming the file and line of what is wrong.
+    """
+    objective = objective_of(task)
+    tables, notices = {}, []
+    for split, _ in _specs(data):
+        prefix = f"{split}/"
+        sources = [Source(path, name.split("/", 2)[2]) for name, path in build.files.items() if name.startswith(prefix)]
+        found = read(sources, data.format, data.encoding, f"data.{split}")
+        tables[split] = found.table
+        notices += found.notices
+    prepared = objective.part("prepare")(tables, data, objective.roles)
+    for name, table in prepared.splits.items():
+        write(table, build.out / f"{name}.arrow")
+    json.write(prepared.labels, build.out / "labels.json")
+    counts = {name: table.num_rows for name, table in prepared.splits.items()}
+    told = [*notices, *prepared.warnings]
+    facts = {"rows": counts, "classes": len(prepared.labels), "columns": prepared.columns, "dropped": prepared.dropped}
+    json.write({**facts, "warnings": told}, build.out / "data.json")
+    for line in told:
+        build.warn(line)
+    return facts

@@ -1,0 +1,69 @@
+"""Stage 6: base and task become a model.
+
+In: the base's weights (by digest), the class names, how to load, a seed. Out: `config.json` with the labels,
+`new.safetensors` with only the parameters the base lacks, `load.json`, and the state of the generator after making
+them. A base of 7 billion parameters makes an artifact of some kilobytes.
+
+A stage of its own because the head is drawn at random: it must be the same in every run that shares base, labels and
+seed, whatever else differs.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tasks.artifacts.artifact import Artifact
+from tasks.artifacts.formats import json
+from tasks.config import ConfigError, ModelConfig, QuantConfig
+from tasks.models.device import device
+from tasks.objectives import objective_of
+from tasks.runtime.build import Build
+from tasks.runtime.log import warn
+from tasks.runtime.stage import stage
+
+
+def loading(task: str, model: ModelConfig, quant: QuantConfig) -> dict[str, Any]:
+    """How the model will be loaded, as data.
+
+    Raises:
+        ConfigError: quantization was asked for, there is no CUDA, and `quant.on_unavailable` is `error`.
+    """
+    wanted = quant.load_in_4bit or quant.load_in_8bit
+    if wanted and device() == "cpu":
+        if quant.on_unavailable == "error":
+            raise ConfigError(
+                "quant: quantized training needs a CUDA device and there is none here; set quant: false, or "
+                "quant.on_unavailable: ignore to train unquantized on such machines"
+            )
+        warn("quant is ignored: there is no CUDA device here, so the model is trained unquantized")
+        wanted = False
+    dtype = model.dtype if model.dtype != "auto" else quant.bnb_4bit_compute_dtype if wanted else "float32"
+    fields = {"on_unavailable"} if quant.load_in_4bit else {
+        "on_unavailable", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant"}  # fmt: skip
+    return {
+        "auto_model": objective_of(task).auto_model,
+        "dtype": dtype,
+        "attn_implementation": model.attn_implementation,
+        "quantization": quant.model_dump(mode="json", exclude=fields) if wanted else None,
+        "trust_remote_code": model.trust_remote_code,
+    }
+
+
+@stage(libraries=("torch", "transformers"))
+def model(
+    build: Build, *, base: Artifact, labels: Artifact, seeds: Artifact, loading: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Write the model's config and new parameters.
+
+    Raises:
+        ConfigError: the base's architecture has no head for the task.
+    """
+    from tasks.models.create import create
+    from tasks.models.load import Loading
+
+    names: Sequence[str] = labels.json("labels.json")
+    pad = base.json("padding.json")["pad_token_id"]
+    folder = base.view(external=True)
+    parameters = create(folder, build.out, Loading(**loading), names, seeds.json("seeds.json")["model"], pad)
+    json.write(dict(loading), build.out / "load.json")
+    json.write({"parameters": parameters}, build.out / "size.json")
+    return {"parameters": parameters, "classes": len(names)}

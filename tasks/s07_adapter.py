@@ -1,0 +1,48 @@
+"""Stage 7: the model gets its adapter, or passes through.
+
+In: the model of stage 6 and the `peft` section. Out: `adapter_config.json` and `adapter_model.safetensors` with the
+adapter's first weights and the head it saves; for `peft.method: none` only `adapter.json`, which says so.
+
+A stage of its own because a sweep over ranks must not make the model anew, and because the first weights of an adapter
+are drawn at random: the generator goes on where stage 6 left it, as in a script that seeds once.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.artifacts.artifact import Artifact
+from tasks.artifacts.formats import json
+from tasks.config import ConfigError, NoPeft, PeftConfig
+from tasks.objectives import objective_of
+from tasks.runtime.build import Build
+from tasks.runtime.stage import stage
+
+
+@stage(libraries=("torch", "transformers", "peft"), parts=("peft_task_type", "heads"))
+def adapter(
+    build: Build, *, task: str, base: Artifact, model: Artifact, seeds: Artifact, peft: PeftConfig
+) -> Mapping[str, Any]:
+    """Write the adapter's config and first weights.
+
+    Raises:
+        ConfigError: `peft.target_modules` matches no layer.
+    """
+    if isinstance(peft, NoPeft):
+        json.write({"method": "none"}, build.out / "adapter.json")
+        return {"method": "none"}
+    from tasks.models.adapters import attach
+    from tasks.models.assemble import starting_model
+    from tasks.models.create import RNG, restore_rng
+    from tasks.training.run import save_weights
+
+    objective, folder = objective_of(task), model.view()
+    live = starting_model(folder, base.externals(), model.json("load.json"), None)
+    restore_rng(model.path(RNG), seeds.json("seeds.json")["model"])
+    try:
+        live = attach(live, peft, objective.peft_task_type, objective.heads)
+    except ValueError as error:
+        raise ConfigError(f"peft.target_modules: {peft.target_modules!r}: {error}") from error
+    save_weights(live, build.out)
+    trainable = sum(parameter.numel() for parameter in live.parameters() if parameter.requires_grad)
+    json.write({"method": peft.method, "trainable": trainable}, build.out / "adapter.json")
+    return {"method": peft.method, "trainable": trainable}

@@ -1,0 +1,61 @@
+"""Stage 8: arguments and rows become a plan of the training.
+
+In: stage 1's arguments, the counts of stage 5, this machine's device and threads. Out: `plan.json`: every number
+training will use (steps, warm-up, precision, threads, order of rows) and why the chosen ones were chosen. No live
+objects: a Trainer is made from the plan where it trains.
+
+A stage of its own because a plan can be read, compared and costed before anything is spent.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from tasks.artifacts.artifact import Artifact
+from tasks.artifacts.formats import json
+from tasks.config import ConfigError
+from tasks.models.device import device, matmul_precision, threads
+from tasks.objectives import objective_of
+from tasks.runtime.build import Build
+from tasks.runtime.stage import stage
+from tasks.training.arithmetic import count_steps
+
+
+def _machine(**_: Any) -> Mapping[str, str]:
+    return {"device": device(), "threads": str(threads()), "matmul": matmul_precision()}
+
+
+@stage(parts=("loss_ignores_num_items",), environment=_machine, light=True)
+def trainer(build: Build, *, task: str, arguments: Artifact, tokens: Artifact, seeds: Artifact) -> Mapping[str, Any]:
+    """Write `plan.json`.
+
+    Raises:
+        ConfigError: a warm-up as long as the training; a best checkpoint without rows to judge it by.
+    """
+    asked, summary = arguments.json("arguments.json"), tokens.json("summary.json")
+    training = dict(asked["training"])
+    if "validation" not in summary:
+        if training.get("load_best_model_at_end"):
+            raise ConfigError("eval.best: there are no validation rows to judge by; give data.validation, or a share "
+                              "of data.train in data.split.validation")  # fmt: skip
+        training["eval_strategy"] = "no"
+    where = device()
+    if where != "cpu" and not any(name in training for name in ("bf16", "fp16")):
+        training["bf16"] = True
+    steps = count_steps(training, summary["train"]["rows"])
+    plan = {
+        "task": task,
+        "arguments": training,
+        "patience": asked["patience"],
+        "seed": seeds.json("seeds.json")["train"],
+        "steps": asdict(steps),
+        "rows": {name: counts["rows"] for name, counts in summary.items() if isinstance(counts, dict)},
+        "tokens_per_epoch": summary["train"]["tokens"],
+        "longest": summary["train"]["longest"],
+        "device": "cpu" if where == "cpu" else where,
+        "threads": threads(asked["torch_num_threads"]),
+        "float32_matmul_precision": matmul_precision(asked["float32_matmul_precision"] or "auto"),
+        "loss_ignores_num_items": objective_of(task).loss_ignores_num_items,
+    }
+    json.write(plan, build.out / "plan.json")
+    return {"steps": steps.total, "effective_batch_size": steps.effective_batch_size}

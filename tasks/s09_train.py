@@ -1,0 +1,73 @@
+"""Stage 9: the plan is carried out.
+
+In: the plan, the token rows, model and adapter. Out: the trained weights (a whole model, or an adapter with its head)
+and `history.json`. Checkpoints lie in the stage's work folder, complete or absent; a build that was killed is simply
+built again and goes on from the newest whole one, to the same bits.
+
+A stage of its own because it is what everything else exists to spend once.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.artifacts.artifact import Artifact
+from tasks.artifacts.formats import json
+from tasks.config import CheckpointConfig
+from tasks.objectives import objective_of
+from tasks.runtime.build import Build
+from tasks.runtime.progress import Progress
+from tasks.runtime.stage import stage
+
+LIBRARIES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy")
+
+
+@stage(libraries=LIBRARIES, parts=("collate", "metrics", "metric_names"))
+def train(
+    build: Build,
+    *,
+    task: str,
+    plan: Artifact,
+    tokens: Artifact,
+    base: Artifact,
+    labels: Artifact,
+    model: Artifact,
+    adapter: Artifact,
+    watching: Mapping[str, Any],
+    checkpoint: CheckpointConfig,
+) -> Mapping[str, Any]:
+    """Train, evaluating and saving as planned.
+
+    Args:
+        watching: training arguments that only say what is logged and kept; not in the key, and neither is `checkpoint`.
+
+    Raises:
+        Interrupted: a signal came; a checkpoint is saved. TrainingError: the training diverged.
+    """
+    from tasks.data.rows import TokenRows
+    from tasks.models.assemble import starting_model
+    from tasks.training.run import Watching, save_weights, settle
+    from tasks.training.run import train as run
+
+    objective, planned, names = objective_of(task), plan.json("plan.json"), labels.json("labels.json")
+    settle(planned)
+    score = objective.part("metrics")
+    adapted = adapter.view() if "adapter_config.json" in adapter else None
+    live = starting_model(model.view(), base.externals(), model.json("load.json"), adapted)
+    build.restore()
+    evaluating = planned["arguments"].get("eval_strategy", "no") != "no"
+    with Progress(planned["steps"]["total"], build.say) as progress:
+        history = run(
+            live,
+            planned,
+            TokenRows(tokens.path("train.arrow")),
+            TokenRows(tokens.path("validation.arrow")) if evaluating else None,
+            objective.part("collate")(base.json("padding.json")),
+            lambda prediction: score(prediction.predictions, prediction.label_ids, names),
+            build.work,
+            Watching(
+                watching, checkpoint.every_minutes, progress.step, progress.log, build.keep, build.forget, build.say
+            ),
+        )
+    save_weights(live, build.out)
+    json.write(history, build.out / "history.json")
+    return {"steps": planned["steps"]["total"]}

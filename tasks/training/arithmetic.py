@@ -1,0 +1,46 @@
+"""How many steps a training takes, counted before it is paid for. No torch: plans and form checks use it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from tasks.config.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The arithmetic of one training on one device.
+
+    Attributes:
+        effective_batch_size: rows an optimizer step sees.
+        steps_per_epoch: optimizer steps in an epoch; `total`: in the training; `warmup`: of rising learning rate.
+    """
+
+    effective_batch_size: int
+    steps_per_epoch: int
+    total: int
+    warmup: int
+
+
+def count_steps(arguments: Mapping[str, Any], rows: int) -> Steps:
+    """Count as transformers' Trainer does: the last, shorter accumulation window of an epoch is a step too.
+
+    Args:
+        arguments: resolved training arguments. rows: of the training split.
+
+    Raises:
+        ConfigError: the warm-up would last as long as the training.
+    """
+    batch, windows = arguments["per_device_train_batch_size"], arguments["gradient_accumulation_steps"]
+    batches = rows // batch if arguments.get("dataloader_drop_last") else ceil(rows / batch)
+    per_epoch = max(ceil(batches / windows), 1)
+    total = arguments["max_steps"] if arguments["max_steps"] > 0 else ceil(arguments["num_train_epochs"] * per_epoch)
+    asked = arguments["warmup_steps"]
+    warmup = int(asked) if asked >= 1 else ceil(total * asked)
+    if warmup >= total > 0 and warmup > 1:
+        raise ConfigError(
+            f"train.warmup_steps: {asked:g} steps of warm-up in a training of {total}: the learning rate would never "
+            "be reached; give fewer, or a share below 1"
+        )
+    return Steps(batch * windows, per_epoch, total, warmup)

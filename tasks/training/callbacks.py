@@ -1,0 +1,114 @@
+"""What happens between steps: when to save, when to stop, what is told to whoever watches."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+if TYPE_CHECKING:
+    from tasks.training.trainer import FinetuneTrainer
+
+SHARE_FOR_SAVING = 0.05
+
+
+class Cadence(TrainerCallback):
+    """Decides when a checkpoint is taken. It never changes what is computed, so it is in no key.
+
+    Args:
+        every_minutes: between checkpoints taken by the clock; stretched so that saving stays under a twentieth of the
+            time. 0 turns the clock off.
+        strategy: `no`, `steps`, `epoch` or `best`, besides the clock. every_steps: for `steps`.
+        resumed: the checkpoint this training goes on from.
+    """
+
+    def __init__(self, every_minutes: float, strategy: str, every_steps: int, resumed: Path | None) -> None:
+        self.every_minutes, self.strategy, self.every_steps = every_minutes, strategy, every_steps
+        self.resumed = resumed
+        self.trainer: FinetuneTrainer | None = None
+        self._last = time.monotonic()
+        self._owed = False
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        assert self.trainer is not None
+        self.trainer.enter_epoch(self.resumed)
+        self.resumed = None
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        by_steps = self.strategy == "steps" and state.global_step % self.every_steps == 0
+        if control.should_save or by_steps or self._is_time():
+            # The evaluation that closes an epoch comes after its last step. A checkpoint in between would resume
+            # behind it and skip it, so one owed at an epoch's last step is taken when the epoch is closed.
+            closes = float(state.epoch).is_integer()
+            control.should_save, self._owed = not closes, closes
+        return control
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        if self._owed or self.strategy == "epoch":
+            control.should_save, self._owed = True, False
+        return control
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._last = time.monotonic()
+
+    def _is_time(self) -> bool:
+        assert self.trainer is not None
+        wait = max(self.every_minutes * 60, self.trainer.seconds_saving / SHARE_FOR_SAVING)
+        return self.every_minutes > 0 and time.monotonic() - self._last >= wait
+
+
+class StopOnSignal(TrainerCallback):
+    """On SIGINT or SIGTERM: finish the step, save, stop. A second signal is taken at once by whoever had it before."""
+
+    def __init__(self) -> None:
+        self.caught: int | None = None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen while a training runs in the main thread (elsewhere Python delivers no signals)."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def note(number: int, _: Any) -> None:
+            self.caught = number
+            signal.signal(number, before[number])
+
+        for number in before:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        if self.caught is not None:
+            control.should_save = control.should_training_stop = True
+        return control
+
+
+class Watch(TrainerCallback):
+    """Tells a listener of each step and of everything logged.
+
+    Args:
+        on_step: (steps done, steps in all). on_log: (steps done, the logged values).
+    """
+
+    def __init__(self, on_step: Callable[[int, int], None], on_log: Callable[[int, Mapping[str, float]], None]) -> None:
+        self.told_step, self.told_log = on_step, on_log
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.told_step(state.global_step, state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.told_step(state.global_step, state.max_steps)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_: Any) -> None:
+        if logs:
+            self.told_log(state.global_step, logs)

@@ -1,0 +1,103 @@
+"""Optimizer, scheduler and generator states without pickle: tensors as safetensors, the rest as JSON.
+
+A checkpoint lies in the store, and nothing in the store may run code when it is read. Every number comes back bit for
+bit (JSON writes floats so that they do).
+"""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+
+def save_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
+    """Write `optimizer.safetensors` and `optimizer.json`.
+
+    Raises:
+        TypeError: the optimizer keeps state that is neither tensor nor JSON.
+    """
+    state = optimizer.state_dict()
+    tensors = {
+        f"{index}.{name}": value.detach().cpu().contiguous()
+        for index, entries in state["state"].items()
+        for name, value in entries.items()
+        if isinstance(value, torch.Tensor)
+    }
+    rest = {
+        str(index): {name: value for name, value in entries.items() if not isinstance(value, torch.Tensor)}
+        for index, entries in state["state"].items()
+    }
+    save_file(tensors, folder / "optimizer.safetensors")
+    write_json({"state": rest, "param_groups": state["param_groups"]}, folder / "optimizer.json")
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
+    """Restore what `save_optimizer` wrote."""
+    rest = read_json(folder / "optimizer.json")
+    state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in rest["state"].items()}
+    for name, tensor in load_file(folder / "optimizer.safetensors").items():
+        index, _, field = name.partition(".")
+        state[int(index)][field] = tensor
+    groups = rest["param_groups"]
+    for group, present in zip(groups, optimizer.state_dict()["param_groups"], strict=True):
+        for name, value in present.items():
+            if isinstance(value, tuple):
+                group[name] = tuple(group[name])
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def save_scheduler(scheduler: Any, folder: Path) -> None:
+    """Write `scheduler.json`."""
+    write_json(scheduler.state_dict(), folder / "scheduler.json")
+
+
+def load_scheduler(scheduler: Any, folder: Path) -> None:
+    """Restore what `save_scheduler` wrote."""
+    scheduler.load_state_dict(read_json(folder / "scheduler.json"))
+
+
+def capture_rng() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The state of every generator a training draws from: torch's (and CUDA's), Python's, numpy's."""
+    tensors = {"torch": torch.random.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return tensors, {"python": random.getstate(), "numpy": [name, np.asarray(keys).tolist(), *rest]}
+
+
+def apply_rng(state: tuple[dict[str, torch.Tensor], dict[str, Any]]) -> None:
+    """Put every generator into a captured state."""
+    tensors, plain = state
+    torch.random.set_rng_state(tensors["torch"])
+    for name, tensor in tensors.items():
+        if name.startswith("cuda") and torch.cuda.is_available():
+            torch.cuda.set_rng_state(tensor, int(name[4:]))
+    version, internal, gauss = plain["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, *rest = plain["numpy"]
+    np.random.set_state((name, np.asarray(keys, dtype=np.uint32), *rest))
+
+
+def save_rng(state: tuple[dict[str, torch.Tensor], dict[str, Any]], folder: Path, name: str) -> None:
+    """Write `<name>.safetensors` and `<name>.json`."""
+    save_file(state[0], folder / f"{name}.safetensors")
+    write_json(state[1], folder / f"{name}.json")
+
+
+def load_rng(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return what `save_rng` wrote."""
+    return load_file(folder / f"{name}.safetensors"), read_json(folder / f"{name}.json")
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Write a small state (infinities allowed, unlike in artifacts)."""
+    path.write_text(json.dumps(value))
+
+
+def read_json(path: Path) -> Any:
+    """Return what `write_json` wrote."""
+    return json.loads(path.read_text())

@@ -1,0 +1,262 @@
+"""Every format into one table with lineage; every unreadable file an error with its lines."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.config.errors import ConfigError, DataError
+from tasks.data.locate import Source, locate
+from tasks.data.read import read
+
+
+def plain(table: pa.Table) -> dict[str, list]:
+    return table.drop_columns(["__file", "__row"]).to_pydict()
+
+
+def test_csv_with_quotes_newlines_and_blank_lines(put) -> None:
+    text = 'text,label\r\n"a, ""b""\nc",x\r\n\r\n5" pipe,y\r\n,\r\n'
+    table = read([put("a.csv", text)]).table
+    assert plain(table) == {"text": ['a, "b"\nc', '5" pipe', ""], "label": ["x", "y", ""]}
+    assert table["__row"].to_pylist() == [2, 5, 6]
+    assert table["__file"].to_pylist() == ["a.csv"] * 3
+    assert table.schema.field("__file").type == pa.dictionary(pa.int32(), pa.string())
+
+
+def test_in_tsv_a_quote_is_a_character(put) -> None:
+    table = read([put("a.tsv", 'text\tlabel\n"so he said\tx\nsay "it"\ty\n')]).table
+    assert plain(table) == {"text": ['"so he said', 'say "it"'], "label": ["x", "y"]}
+    titles = read([put("a.tsv", 'text\tlabel\n"Hamlet"\tx\n')])
+    assert plain(titles.table)["text"] == ['"Hamlet"']
+    stray = read([put("a.tsv", 'text\tlabel\n"a ""b"""\tx\n"so he said\ty\n')])
+    assert plain(stray.table)["text"] == ['"a ""b"""', '"so he said']
+    assert titles.notices == stray.notices == ()
+
+
+def test_tsv_that_is_quoted_as_csv_is_read_so_and_it_is_said(put) -> None:
+    for text in ('text\tlabel\n"a ""b"""\tx\nc\ty\n', '"text"\t"label"\n"a ""b"""\t"x"\n"c"\t"y"\n'):
+        got = read([put("a.tsv", text)])
+        assert plain(got.table) == {"text": ['a "b"', "c"], "label": ["x", "y"]}
+        assert got.notices == ("data.train: tab-separated, but quoted as CSV is, and read so: a.tsv",)
+
+
+def test_csv_numbers_are_inferred_over_all_files(put) -> None:
+    files = [put("a.csv", "n,r,z,s,e\n1,1.5,007,1,\n,2,008,2,\n"), put("b.csv", "n,r,z,s,e\n-3,1e-4,009,x,\n")]
+    table = read(files).table
+    assert [str(table[name].type) for name in "nrzse"] == ["int64", "double", "string", "string", "string"]
+    assert table["n"].to_pylist() == [1, None, -3]
+    assert table["z"].to_pylist() == ["007", "008", "009"]
+    assert table["e"].to_pylist() == ["", "", ""]
+
+
+def test_csv_keeps_dates_and_na_as_text(put) -> None:
+    assert plain(read([put("a.csv", "text,label\n2020-01-01,NA\n2020-01-02,null\n")]).table) == {
+        "text": ["2020-01-01", "2020-01-02"],
+        "label": ["NA", "null"],
+    }
+
+
+def test_csv_with_wrong_numbers_of_fields_names_the_lines(put) -> None:
+    bad = "".join("x\n" for _ in range(7))
+    with pytest.raises(DataError) as caught:
+        read([put("a.csv", f'text,label\n"a\nb",1\n{bad}a,b,c\n')], field="data.test")
+    message = str(caught.value)
+    assert message.startswith("data.test: 8 problems in the files:\n  a.csv:4: 1 fields, the header has 2\n  a.csv:5:")
+    assert message.endswith("and 3 more")
+
+
+def test_csv_with_an_open_quote_names_where_it_opens(put) -> None:
+    with pytest.raises(DataError, match=r"a.csv:3: cannot be read on from here: its quote is never closed"):
+        read([put("a.csv", 'text,label\na,1\n"b,2\nc,3\n')])
+    with pytest.raises(DataError, match=r"a.csv:2: cannot be read on from here: ',' expected after '\"'"):
+        read([put("a.csv", 'text,label\n"b"c,2\nc,3\n')])
+
+
+def test_csv_with_very_long_fields_leaves_the_csv_module_as_it_was(put) -> None:
+    before = csv.field_size_limit()
+    assert plain(read([put("a.csv", f"text\n{'x' * 300_000}\n")]).table)["text"] == ["x" * 300_000]
+    assert csv.field_size_limit() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", "", "a.csv is empty"),
+        ("a.csv", " \n", "a.csv is empty"),
+        ("a.csv", "text,label\n", "a.csv holds no rows but a header"),
+        ("a.csv", "text,text\na,b\n", "a.csv:1: the header names 'text' twice"),
+        ("a.csv", "text,__row\na,b\n", "a.csv: the column name '__row' is kept for lineage"),
+        ("a.jsonl", "", "a.jsonl is empty"),
+        ("a.json", "[]", "a.json holds no rows"),
+        ("a.json", '[{"a":1}', "a.json:1: broken JSON: Expecting value at column 9"),
+        ("a.json", '[{"a":1},\n{"a" 2}]', "a.json:2: broken JSON: Expecting ':' delimiter at column 6"),
+        ("a.json", '[{"a":1}] x', "a.json:1: broken JSON: text after the end of the array"),
+        ("a.json", '[{"a":1}, 3, {}]', "a.json:2: is a number, not an object"),
+        ("a.jsonl", '{"a":1}\n\n{"a":\n["x"]\n', "a.jsonl:3: broken JSON: Expecting value at column 6\n  a.jsonl:4"),
+        ("a.jsonl", '{"a":1}\n{}\n', "a.jsonl:2: is an empty object"),
+        ("a.jsonl", '{"a":1}\n{"a":"x"}\n', "a.jsonl:2: 'a' is a string, but a number at a.jsonl:1"),
+        ("a.jsonl", '{"a":"\\ud800"}\n', "a.jsonl:1: 'a' cannot be kept"),
+        ("a.jsonl", '{"a":99999999999999999999}\n', "a.jsonl:1: 'a' cannot be kept"),
+        ("a.parquet", b"PAR1 torn", "a.parquet is no readable parquet file"),
+        ("a.arrow", b"", "a.arrow is no readable arrow file"),
+        ("a.csv", b"text\n\x81\n", "a.csv:2: byte 0x81 is not utf-8 or cp1252; set data.encoding"),
+    ],
+)
+def test_what_cannot_be_read_is_named(put, name: str, content: str | bytes, said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read([put(name, content)])
+    assert str(caught.value).startswith("data.train: ")
+    assert said in str(caught.value)
+
+
+def test_problems_of_all_files_are_reported_together(put) -> None:
+    with pytest.raises(DataError, match=r"2 problems in the files:\n  a.csv is empty\n  b.jsonl:1: broken JSON"):
+        read([put("a.csv", ""), put("b.jsonl", "{")])
+
+
+def test_json_lines_keep_types_lines_and_missing_keys(put) -> None:
+    lines = ['{"text":"2020-01-01","n":1}', "", '{"text":"b\\u2028c","n":2.5,"tags":["x"]}', '{"text":null}']
+    table = read([put("a.jsonl", "\n".join(lines))]).table
+    assert plain(table) == {
+        "text": ["2020-01-01", "b\u2028c", None],
+        "n": [1.0, 2.5, None],
+        "tags": [None, ["x"], None],
+    }
+    assert table["__row"].to_pylist() == [1, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.ndjson"])
+def test_json_may_be_an_array(put, name: str) -> None:
+    table = read([put(name, json.dumps([{"text": "a", "label": True}, {"text": "b", "label": False}], indent=1))]).table
+    assert plain(table) == {"text": ["a", "b"], "label": [True, False]}
+    assert table["__row"].to_pylist() == [1, 2]
+
+
+def test_json_batches_meet(put) -> None:
+    rows = [{"n": 1}] * 9000 + [{"n": 1.5, "m": "x"}]
+    table = read([put("a.jsonl", "\n".join(map(json.dumps, rows)))]).table
+    assert table.num_rows == 9001
+    assert table["m"].null_count == 9000
+    assert table["__row"][9000].as_py() == 9001
+
+
+def test_parquet_and_arrow_files_and_streams(tmp_path, put) -> None:
+    table = pa.table(
+        {
+            "text": pa.array(["a", "b"], pa.large_string()),
+            "label": pa.array(["x", "y"]).dictionary_encode(),
+            "tags": [["p"], []],
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pa.ipc.new_file(tmp_path / "a.arrow", table.schema) as writer:
+        writer.write_table(table)
+    with pa.ipc.new_stream(tmp_path / "b.arrow", table.schema) as writer:
+        writer.write_table(table)
+    for name in ("a.parquet", "a.arrow", "b.arrow"):
+        got = read([Source(tmp_path / name, name)]).table
+        assert plain(got) == {"text": ["a", "b"], "label": ["x", "y"], "tags": [["p"], []]}
+        assert got["text"].type == got["label"].type == pa.string()
+        assert got["__row"].to_pylist() == [1, 2]
+    whole = (tmp_path / "a.parquet").read_bytes()
+    with pytest.raises(DataError, match=r"cut.parquet is no readable parquet file \(cut short"):
+        read([put("cut.parquet", whole[: len(whole) // 2])])
+
+
+def test_a_folder_per_class(put, tmp_path) -> None:
+    put("d/sport/1.txt", "Win!\n\nThey won.\nAgain.\n")
+    put("d/tech/2.txt", "One line")
+    table = read(locate("d", "data.train", tmp_path)).table
+    assert plain(table) == {
+        "text": ["Win!\n\nThey won.\nAgain.\n", "One line"],
+        "title": ["Win!", "One line"],
+        "body": ["They won.\nAgain.", ""],
+        "label": ["sport", "tech"],
+        "file": ["sport/1.txt", "tech/2.txt"],
+    }
+    assert table["__file"].to_pylist() == ["sport/1.txt", "tech/2.txt"]
+    assert table["__row"].to_pylist() == [1, 1]
+
+
+def test_a_folder_does_not_mix_with_rows(put) -> None:
+    with pytest.raises(DataError, match=r"x/a\.txt is a text of a folder"):
+        read([put("x/a.txt", "a"), put("x/b.csv", "text\na\n")])
+
+
+def test_an_unknown_extension_asks_for_the_format(put) -> None:
+    source = put("a.txt", "text,label\na,b\n")
+    with pytest.raises(DataError, match=r"data.train: the format of a.txt cannot be told .* set data.format"):
+        read([source])
+    assert plain(read([source], format="csv").table) == {"text": ["a"], "label": ["b"]}
+    with pytest.raises(ConfigError, match=r"data.format: 'jsnl' is none of .*; did you mean 'jsonl'\?"):
+        read([source], format="jsnl")
+
+
+def test_encodings_are_said_aloud(put) -> None:
+    assert read([put("a.csv", "\ufefftext\né\n")]).notices == ()
+    old = read([put("a.csv", "text\né£\n".encode("cp1252")), put("b.csv", "text\né\n")])
+    assert plain(old.table)["text"] == ["é£", "é"]
+    assert old.notices == (
+        "data.train: 1 file read as cp1252, not UTF-8: a.csv (data.encoding says otherwise if that is wrong)",
+    )
+    assert "utf-16" in read([put("a.csv", "text\né\n".encode("utf-16"))]).notices[0]
+    given = read([put("a.csv", "text\né\n".encode("latin-1"))], encoding="latin-1")
+    assert plain(given.table)["text"] == ["é"]
+    assert given.notices == ()
+
+
+def test_a_given_encoding_is_not_second_guessed(put) -> None:
+    with pytest.raises(DataError, match=r"a.csv:3: byte 0xe9 is not utf-8; set data.encoding"):
+        read([put("a.csv", b"text\na\n\xe9\n")], encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"data.encoding: 'utf-99' is no encoding"):
+        read([put("a.csv", "text\na\n")], encoding="utf-99")
+
+
+def test_files_share_their_columns_in_any_order(put) -> None:
+    table = read([put("a.csv", "text,label\na,1\n"), put("b.jsonl", '{"label":2,"text":"b"}')]).table
+    assert plain(table) == {"text": ["a", "b"], "label": [1, 2]}
+    assert [f"{f}:{r}" for f, r in zip(table["__file"].to_pylist(), table["__row"].to_pylist(), strict=True)] == [
+        "a.csv:2",
+        "b.jsonl:1",
+    ]
+    with pytest.raises(DataError, match=r"b.csv: columns differ .* a.csv: it lacks label and also has stars"):
+        read([put("a.csv", "text,label\na,1\n"), put("b.csv", "text,stars\na,1\n")])
+    with pytest.raises(DataError, match=r"b.jsonl: 'label' holds string, but int64 earlier in a.csv"):
+        read([put("a.csv", "text,label\na,1\n"), put("b.jsonl", '{"label":"2","text":"b"}')])
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_may_not_be_read(put) -> None:
+    source = put("a.csv", "text\na\n")
+    source.path.chmod(0)
+    with pytest.raises(DataError, match=r"a.csv cannot be read"):
+        read([source])
+
+
+@pytest.mark.parametrize("name", ["banking77/train.csv", "stsb/train.tsv", "stsb/validation.tsv", "trec6/train.csv"])
+def test_real_text_files_equal_their_parquet(real, name: str) -> None:
+    text = read(locate(str(real(name)), "data.train")).table
+    rows = read(locate(str(real(name).with_suffix(".parquet")), "data.train")).table
+    assert plain(text) == plain(rows)
+
+
+def test_real_json_lines_equal_their_parquet(real) -> None:
+    text = read(locate(str(real("go_emotions/validation.jsonl")), "data.train")).table
+    rows = read(locate(str(real("go_emotions/validation.parquet")), "data.train")).table
+    assert plain(text) == plain(rows)
+
+
+def test_the_room_is_cheap_to_import() -> None:
+    code = (
+        "import sys, tasks.data.read, tasks.data.check, tasks.data.split, tasks.data.labels, tasks.data.arrow_file\n"
+        "print({'torch', 'transformers', 'prefect', 'pandas', 'datasets', 'pyarrow.parquet'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
