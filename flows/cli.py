@@ -1,4 +1,4 @@
-"""`finetune …`: each verb is one call. What people read goes to stderr and stdout; `--json` ends stdout with one object.
+"""`finetune …`: each verb is one call. With `--json` the last line of stdout is one object; progress goes to stderr.
 
 Nothing heavy is imported before a verb needs it: `--help` and a config error answer at once.
 """
@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; return its exit code: 0 done, 2 config, 3 data, 4 training, 5 environment, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     _console()
     from tasks.config.errors import FinetuneError
 
@@ -158,12 +159,25 @@ def _tell(entry: "StageEntry") -> None:
 
 def _console() -> None:
     """Our own lines on stderr; other libraries' only when something is wrong."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
     logger = logging.getLogger("finetune")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("  %(message)s"))
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Overrides may stand anywhere after the config, before options and behind them."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    strange = [word for word in rest if word.startswith("-") or "=" not in word or not hasattr(options, "overrides")]
+    if strange:
+        parser.error(f"{strange[0]!r} is neither an option nor key=value")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:

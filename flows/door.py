@@ -1,6 +1,5 @@
 """The plain-Python door: a config in, a `FineTuned` out, whatever Prefect there is or is not."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,8 @@ from tasks.config import Loaded, RunConfig, load
 from tasks.runtime import launch
 from tasks.runtime.carry import Doorstep, entering, rehearse
 from tasks.runtime.context import RunContext, StageEntry
+from tasks.runtime.finetuned import FineTuned
 from tasks.runtime.server import Server
-from tasks.s12_handoff import FineTuned
 
 SECTIONS = tuple(RunConfig.model_fields)
 
@@ -92,10 +91,13 @@ def finetune(
     return run(load(config if config is not None else sections, overrides), stages)
 
 
-def _prepare(loaded: Loaded, doorstep: Doorstep) -> None:
-    """While the API starts: find out what is missing (and what is wrong), and import what only heavy stages need."""
+def _prepare(loaded: Loaded, doorstep: Doorstep) -> bool:
+    """While the API starts: find what is missing (and what is wrong), import what only heavy stages need; say whether
+    there is anything to build."""
     from flows.finetune import pipeline
 
     _, context = rehearse(loaded.config, pipeline, doorstep, light=False)
-    if any(entry.state == "miss" for entry in context.entries) and "transformers" not in sys.modules:
+    missing = any(entry.state == "miss" for entry in context.entries)
+    if missing:
         launch.import_heavy()
+    return missing

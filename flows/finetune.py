@@ -14,7 +14,7 @@ from tasks.config import (
 )  # fmt: skip
 from tasks.runtime.carry import carry_out
 from tasks.runtime.stage import Unkeyed
-from tasks.s12_handoff import FineTuned
+from tasks.runtime.finetuned import FineTuned
 
 
 @flow(name="finetune", persist_result=False)

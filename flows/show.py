@@ -1,6 +1,8 @@
 """What a person sees at the end: tables in a terminal."""
 
+import json
 from collections.abc import Mapping, Sequence
+from textwrap import indent
 from typing import Any
 
 from rich.console import Console
@@ -9,7 +11,7 @@ from rich.table import Table
 from tasks.config import RunConfig
 from tasks.runtime.context import RunContext, StageEntry
 from tasks.runtime.estimate import GIB, Estimate
-from tasks.s12_handoff import FineTuned
+from tasks.runtime.finetuned import FineTuned
 
 COLOURS = {"built": "green", "miss": "yellow", "cached": "blue", "hit": "blue"}
 
@@ -27,12 +29,10 @@ def show_run(done: FineTuned) -> None:
         return
     from tasks.evaluation.card import usage
 
-    adapter = (done.path / "adapter_config.json").exists()
-    console.print(f"model: [bold]{done.path}[/bold]", highlight=False)
-    console.print("use it:\n", highlight=False)
-    console.print(
-        "\n".join(f"    {line}" for line in usage(str(done.path), adapter).splitlines()), highlight=False, markup=False
-    )
+    adapter = done.path / "adapter_config.json"
+    base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.exists() else None
+    console.print(f"model: [bold]{done.path}[/bold]\nuse it:\n", highlight=False, soft_wrap=True)
+    print(indent(usage(str(done.path), base), "    "))
 
 
 def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) -> None:

@@ -1,22 +1,17 @@
 """Stage 12: the run is handed to whoever asked for it.
 
-In: what was saved and judged. Out: `report.json`, and in Python a `FineTuned`, which unpacks to `(model, tokenizer)`
-and loads neither before it is asked.
+In: what was saved and judged. Out: `report.json`, from which `tasks.runtime.finetuned.FineTuned` gives a caller the
+model, the tokenizer and all the rest, each loaded when it is asked for.
 
 A stage of its own because a caller wants a model in eval mode, not twelve references.
 """
 
-from collections.abc import Iterator, Mapping
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
-from tasks.artifacts.ref import ArtifactRef
-from tasks.objectives import objective_of
 from tasks.runtime.build import Build
-from tasks.runtime.context import RunContext, StageEntry, current
 from tasks.runtime.stage import stage
 
 
@@ -28,84 +23,3 @@ def handoff(build: Build, *, task: str, saved: Artifact, plan: Artifact, evaluat
     report = {"task": task, "metrics": metrics, "model": digests, "steps": plan.json("plan.json")["steps"]}
     json.write(report, build.out / "report.json")
     return metrics
-
-
-class FineTuned:
-    """A finished run. `model, tokenizer = finetune(config)` works; so does each part by name.
-
-    Attributes:
-        path: the model folder, or None when no `output_dir` was set.
-        metrics: `eval_…` of the validation rows, `test_…` of the test rows.
-        stages: what became of each stage in this run.
-        artifacts: each stage's artifact by name.
-        report: the run in markdown.
-    """
-
-    def __init__(self, context: RunContext) -> None:
-        self._context = context
-        self.run = context.run
-        self.stages: tuple[StageEntry, ...] = tuple(context.entries)
-        self.artifacts: dict[str, ArtifactRef] = dict(context.refs)
-        output_dir = context.summary.get("model_path")
-        self.path = Path(output_dir) if output_dir else None
-        self.metrics: dict[str, float] = self._open("s12_handoff").json("report.json")["metrics"]
-
-    @classmethod
-    def of(cls, report: ArtifactRef) -> "FineTuned":
-        """What the current run comes to, given its last artifact (in a plan: nothing yet)."""
-        return cls(current()) if report.members else cls.__new__(cls)
-
-    @cached_property
-    def model(self) -> Any:
-        """The trained model (a `PeftModel` after LoRA), in eval mode."""
-        from tasks.models.assemble import trained_model
-
-        model, base = self._open("s06_model"), self._open("s03_base")
-        weights = self._open("s09_train").view()
-        return trained_model(weights, model.view(), base.externals(), model.json("load.json"))
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        """The base's tokenizer."""
-        from tasks.models.tokenizer import read_tokenizer
-
-        return read_tokenizer(self._open("s03_base").view())
-
-    @cached_property
-    def collator(self) -> Any:
-        """What made batches of token rows."""
-        padding = self._open("s03_base").json("padding.json")
-        return objective_of(self.arguments["task"]).part("collate")(padding)
-
-    @cached_property
-    def arguments(self) -> dict[str, Any]:
-        """The plan of the training: resolved arguments, steps, precision, threads, and why."""
-        return self._open("s08_trainer").json("plan.json")
-
-    @cached_property
-    def history(self) -> list[dict[str, Any]]:
-        """What the Trainer logged: losses by step, evaluations."""
-        return self._open("s09_train").json("history.json")
-
-    @property
-    def report(self) -> str:
-        """The run in markdown: stages, metrics, where the model is."""
-        from tasks.runtime.report import markdown
-
-        return markdown(self._context, self.metrics)
-
-    def rows(self, split: str, stage: str = "s05_tokenize") -> Any:
-        """A split's rows as a memory-mapped `pyarrow.Table`: tokens, or texts (`stage="s04_prepare"`)."""
-        from tasks.data.arrow_file import open_table
-
-        return open_table(self._open(stage).path(f"{split}.arrow"))
-
-    def __iter__(self) -> Iterator[Any]:
-        yield self.model
-        yield self.tokenizer
-
-    def __repr__(self) -> str:
-        return f"FineTuned(run={self.run!r}, path={str(self.path) if self.path else None!r}, metrics={self.metrics})"
-
-    def _open(self, stage: str) -> Artifact:
-        return Artifact(self.artifacts[stage], self._context.store)

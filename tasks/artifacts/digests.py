@@ -7,16 +7,18 @@ from pathlib import Path
 from tasks.artifacts.backend import sha256_file
 from tasks.artifacts.store import Store
 
+WORTH_A_MEMO = 1 << 20
+
 
 def digest_of(store: Store, path: Path) -> str:
     """Return the sha256 of a local file, from the store's memo if the file has not been touched since.
 
-    Only a local store keeps a memo: the memo speaks of this machine's files.
+    Only a local store keeps a memo (it speaks of this machine's files), and only of files that take time to read.
     """
     path = path.resolve()
-    if store.local is None:
-        return sha256_file(path)
     status = path.stat()
+    if store.local is None or status.st_size < WORTH_A_MEMO:
+        return sha256_file(path)
     stamp = [status.st_ino, status.st_mtime_ns, status.st_size]
     name = f"memo/{sha256(str(path).encode()).hexdigest()}.json"
     try:

@@ -35,7 +35,10 @@ def explain(store: Store, stage: str, document: Mapping[str, Any], miss: Miss) -
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Cause]:
     for section in ("config", "files", "inputs", "code", "environment"):
         before, after = (dict(_leaves(side.get(section, {}))) for side in (old, new))
-        for name in sorted(before.keys() | after.keys()):
+        # what changed says more than what came or went with it
+        for name in sorted(
+            before.keys() | after.keys(), key=lambda name: (not (name in before and name in after), name)
+        ):
             if before.get(name) != after.get(name):
                 yield Cause(CATEGORIES[section], _say(section, name, before.get(name), after.get(name)))
     if old.get("format") != new.get("format"):

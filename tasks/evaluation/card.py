@@ -38,7 +38,7 @@ library_name: {"peft" if adapter else "transformers"}
 ## Use
 
 ```python
-{usage(".", adapter)}
+{usage(".", base if adapter else None)}
 ```
 
 ## Results
@@ -64,12 +64,17 @@ What the checks said of it:{warnings}
 """
 
 
-def usage(folder: str, adapter: bool) -> str:
-    """The lines that load and ask the model in `folder`."""
-    config = f", config=AutoConfig.from_pretrained({folder!r})" if adapter else ""
-    names = "AutoConfig, AutoModelForSequenceClassification" if adapter else "AutoModelForSequenceClassification"
-    return f"""from transformers import {names}, AutoTokenizer, pipeline
+def usage(folder: str, adapter_of: str | None) -> str:
+    """The lines that load and ask the model in `folder` (`adapter_of`: the base it is an adapter to, if it is one)."""
+    if adapter_of is None:
+        return f"""from transformers import pipeline
 
-model = AutoModelForSequenceClassification.from_pretrained({folder!r}{config})
+print(pipeline("text-classification", {folder!r})("your text"))"""
+    return f"""from peft import PeftModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+config = AutoConfig.from_pretrained({folder!r})
+base = AutoModelForSequenceClassification.from_pretrained({adapter_of!r}, config=config)
+model = PeftModel.from_pretrained(base, {folder!r})
 tokenizer = AutoTokenizer.from_pretrained({folder!r})
 print(pipeline("text-classification", model=model, tokenizer=tokenizer)("your text"))"""

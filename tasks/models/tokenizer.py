@@ -16,7 +16,8 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any
     """Write tokenizer files, `config.json` and `padding.json` of the base in `folder` to `out`.
 
     Returns:
-        `model_type`, `max_length` (tokens, special ones counted in) and `hidden_size`, `num_layers`, `num_heads` for estimates.
+        `model_type`, `max_length` (tokens, special ones counted in), the tokenizer's class, and for estimates
+        `hidden_size`, `num_layers`, `num_heads`.
 
     Raises:
         ConfigError: the config or the tokenizer cannot be read.

@@ -23,21 +23,22 @@ def in_flow() -> bool:
 
 
 @contextmanager
-def prefect_at_hand(meanwhile: Callable[[], None]) -> Iterator[Server]:
+def prefect_at_hand(meanwhile: Callable[[], bool]) -> Iterator[Server]:
     """Have Prefect imported and its API answering; `meanwhile` runs while a child server of ours starts.
 
-    The caller's own Prefect settings and environment are as before afterwards.
+    `meanwhile` says whether the run will take long. If not, or if nobody can look at the server, there is no
+    heartbeat: its thread costs every flow a second. The caller's own Prefect settings and environment are as before afterwards.
 
     Raises:
         MachineError: no API answers.
     """
     with api() as server, _environment(server):
-        meanwhile()
+        long = meanwhile()
         from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         changes: dict[Any, Any] = {PREFECT_API_URL: server.url}
-        if not server.visible:
-            changes[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None  # nobody listens, and its thread costs a second to join
+        if not (long and server.visible):
+            changes[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None
         with temporary_settings(updates=changes):
             server.ready()
             try:
