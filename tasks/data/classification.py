@@ -72,11 +72,12 @@ def _names(table: pa.Table) -> list[str]:
 
 
 def _shares(train: pa.Table, label: str, data: DataConfig, given: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
-    """Files the user gave are splits as they are; the others are shares of train."""
+    """Files the user gave are splits as they are, in their order; the others are shares of train."""
     validation = 0.0 if "validation" in given else data.split.validation
     test = 0.0 if "test" in given else data.split.test
-    column = train[label].combine_chunks()
-    parts = split(train, column, validation, test, data.split.stratify, data.split.seed)
+    if not validation and not test:
+        return dict(given)
+    parts = split(train, train[label].combine_chunks(), validation, test, data.split.stratify, data.split.seed)
     return parts | {name: table for name, table in given.items() if name != "train"}
 
 
