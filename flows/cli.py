@@ -4,6 +4,7 @@ Nothing heavy is imported before a verb needs it: `--help` and a config error an
 """
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tasks.runtime.context import StageEntry
 
 INTERRUPTED = 130
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)  # of the machine, not mistakes of ours
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # outside the stages, which say more
+        if error.errno not in REFUSALS:
+            raise
+        print(f"finetune: {error.strerror}: {error.filename}", file=sys.stderr)
+        return 5
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -147,10 +154,13 @@ def _load(options: argparse.Namespace) -> "Loaded":
 
 
 def _store(options: argparse.Namespace) -> Any:
-    from tasks.config import StoreConfig
+    from tasks.config import ConfigError, StoreConfig
     from tasks.runtime.carry import open_store
 
-    return open_store(StoreConfig(root=options.store))
+    store = open_store(StoreConfig(root=options.store))
+    if store.local is not None and not store.local.root.is_dir():
+        raise ConfigError(f"--store: there is no store at {store.root}")
+    return store
 
 
 def _tell(entry: "StageEntry") -> None:
@@ -161,11 +171,23 @@ def _console() -> None:
     """Our own lines on stderr; other libraries' only when something is wrong."""
     warnings.filterwarnings("ignore", category=FutureWarning)
     logger = logging.getLogger("finetune")
-    handler = logging.StreamHandler()
+    handler = _BesideBars()
     handler.setFormatter(logging.Formatter("  %(message)s"))
     logger.handlers = [handler]
     logger.setLevel(logging.INFO)
     logger.propagate = False
+
+
+class _BesideBars(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes lines above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "tqdm" not in sys.modules:
+            super().emit(record)
+            return
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.artifacts.digests import digest_of
 from tasks.artifacts.formats import json, weights
-from tasks.config import ModelConfig
+from tasks.config import ConfigError, ModelConfig
 from tasks.models.base import base_files
 from tasks.runtime.build import Build
 from tasks.runtime.stage import Unkeyed, stage
@@ -28,14 +28,17 @@ def base(build: Build, *, model: ModelConfig, trust_remote_code: bool) -> Mappin
     """Write the tokenizer and what is to be known of the base.
 
     Raises:
-        ConfigError: no such model; no tokenizer beside it.
+        ConfigError: no such model; no tokenizer beside it; weights that are not whole.
     """
     from tasks.models.tokenizer import read_base
 
     folder = build.view()
     facts = read_base(folder, build.out, trust_remote_code)
     shards = {name: path for name, path in build.files.items() if name.endswith(".safetensors")}
-    tensors = [tensor for path in shards.values() for tensor in weights.header(path).values()]
+    try:
+        tensors = [tensor for path in shards.values() for tensor in weights.header(path).values()]
+    except ValueError as error:
+        raise ConfigError(f"model.name: {model.name!r}: {error}; fetch or copy it again") from error
     parameters = sum(tensor.count for tensor in tensors)
     digests = {name: digest_of(build.store, path) for name, path in shards.items()}
     json.write({**facts, "weights": digests, "parameters": parameters}, build.out / "base.json")

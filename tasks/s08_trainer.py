@@ -41,7 +41,9 @@ def trainer(build: Build, *, task: str, arguments: Artifact, tokens: Artifact, s
         training["eval_strategy"] = "no"
     where = device()
     if where != "cpu" and not any(name in training for name in ("bf16", "fp16")):
-        training["bf16"] = True
+        import torch
+
+        training["bf16"] = torch.cuda.is_bf16_supported()
     steps = count_steps(training, summary["train"]["rows"])
     plan = {
         "task": task,
@@ -52,7 +54,7 @@ def trainer(build: Build, *, task: str, arguments: Artifact, tokens: Artifact, s
         "rows": {name: counts["rows"] for name, counts in summary.items() if isinstance(counts, dict)},
         "tokens_per_epoch": summary["train"]["tokens"],
         "longest": summary["train"]["longest"],
-        "device": "cpu" if where == "cpu" else where,
+        "device": where,
         "threads": threads(asked["torch_num_threads"]),
         "float32_matmul_precision": matmul_precision(asked["float32_matmul_precision"] or "auto"),
         "loss_ignores_num_items": objective_of(task).loss_ignores_num_items,

@@ -46,7 +46,7 @@ def evaluate(
     objective, planned, names = objective_of(task), plan.json("plan.json"), labels.json("labels.json")
     settle(planned)
     live = trained_model(trained.view(), model.view(), base.externals(), model.json("load.json"))
-    if planned["device"] != "cpu":
+    if planned["device"] != "cpu" and not getattr(live, "is_quantized", False):
         live = live.to("cuda")
     autocast = torch.bfloat16 if planned["arguments"].get("bf16") else None
     collate = objective.part("collate")(base.json("padding.json"))

@@ -41,6 +41,11 @@ def fsync_file(path: Path) -> None:
         os.close(descriptor)
 
 
+def walk(folder: Path) -> list[Path]:
+    """All files below `folder`, sorted. Others may be at work there: what vanishes meanwhile is not an error."""
+    return sorted(Path(place, name) for place, _, names in os.walk(folder) for name in names)
+
+
 class Backend(Protocol):
     """The whole of what the store asks of a place. Names are relative, with `/` between parts."""
 
@@ -94,11 +99,9 @@ class LocalBackend:
             return None
 
     def names(self, folder: str) -> Iterator[str]:
-        base = self.path(folder)
-        if base.is_dir():
-            for entry in sorted(base.rglob("*")):
-                if entry.is_file() and entry.suffix != ".tmp":
-                    yield entry.relative_to(self.root).as_posix()
+        for path in walk(self.path(folder)):
+            if path.suffix != ".tmp":
+                yield path.relative_to(self.root).as_posix()
 
     def delete(self, name: str) -> None:
         self.path(name).unlink(missing_ok=True)

@@ -4,12 +4,15 @@ Followed are the static imports of a stage's module within this project, lazily 
 docstrings and layout do not count. Three rooms are left out, because nothing they do can reach a stage's bytes:
 `tasks.config` reaches a stage only as values, which stand in the key themselves; the store and the runtime decide
 whether a stage runs, not what it makes (the file formats, which do shape bytes, are followed).
+
+Sources are read once, when this module is imported: what is edited while a run is going is not what that run executes.
 """
 
 import ast
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,10 +29,10 @@ def code_version(modules: Iterable[str]) -> dict[str, str]:
     waiting = list(modules)
     while waiting:
         name = waiting.pop()
-        path = _file_of(name)
-        if name in found or path is None or _is_outside(name):
+        source = SOURCES.get(name)
+        if name in found or source is None or _is_outside(name):
             continue
-        found[name], imports = _read(path, name)
+        found[name], imports = _digest(source.text, name, source.is_package)
         waiting += imports
         waiting += [name.rsplit(".", i)[0] for i in range(1, name.count(".") + 1)]  # importing a.b.c runs a and a.b
     return {name: digest for name, digest in sorted(found.items()) if digest != _EMPTY}
@@ -63,48 +66,38 @@ def _is_outside(name: str) -> bool:
     return under(OUTSIDE) and not under(INSIDE)
 
 
-@lru_cache(maxsize=1)
-def _root() -> Path:
-    spec = find_spec(PACKAGE)
-    assert spec is not None and spec.submodule_search_locations
-    return Path(next(iter(spec.submodule_search_locations)))
+@dataclass(frozen=True)
+class Source:
+    """A module's source; a package's is its `__init__.py`."""
+
+    text: str
+    is_package: bool
 
 
-def _file_of(name: str) -> Path | None:
-    head, _, tail = name.partition(".")
-    if head != PACKAGE:
-        return None
-    path = _root().joinpath(*tail.split(".")) if tail else _root()
-    for candidate in (path / "__init__.py", path.with_suffix(".py")):
-        if candidate.is_file():
-            return candidate
-    return None
-
-
-def _read(path: Path, name: str) -> tuple[str, tuple[str, ...]]:
-    status = path.stat()
-    return _read_version(path, name, status.st_mtime_ns, status.st_size)
+def read_sources(root: Path) -> dict[str, Source]:
+    """Return every module of the project by name, given the folder of its package."""
+    found = {}
+    for path in root.rglob("*.py"):
+        parts = (PACKAGE, *path.relative_to(root).with_suffix("").parts)
+        is_package = parts[-1] == "__init__"
+        found[".".join(parts[:-1] if is_package else parts)] = Source(path.read_text(), is_package)
+    return found
 
 
 @lru_cache(maxsize=512)
-def _read_version(path: Path, name: str, mtime_ns: int, size: int) -> tuple[str, tuple[str, ...]]:
-    return _digest(path.read_text(), name if path.name != "__init__.py" else f"{name}.__init__")
-
-
-def _digest(source: str, name: str) -> tuple[str, tuple[str, ...]]:
+def _digest(source: str, name: str, is_package: bool = False) -> tuple[str, tuple[str, ...]]:
     tree = _Normaliser().visit(ast.parse(source))
     text = ast.dump(tree, include_attributes=False)
-    return hashlib.sha256(text.encode()).hexdigest(), tuple(_imports(tree, name))
+    return hashlib.sha256(text.encode()).hexdigest(), tuple(_imports(tree, f"{name}.__init__" if is_package else name))
 
 
 class _Normaliser(ast.NodeTransformer):
     """Drops docstrings and what only a type checker runs."""
 
-    def visit_If(self, node: ast.If) -> ast.AST | None:
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
         test = node.test
-        if isinstance(test, ast.Name) and test.id == "TYPE_CHECKING":
-            return None
-        return self.generic_visit(node)
+        return node.orelse if isinstance(test, ast.Name) and test.id == "TYPE_CHECKING" else node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         return None if isinstance(node.value, ast.Constant) else node
@@ -122,4 +115,11 @@ def _imports(tree: ast.AST, name: str) -> Iterator[str]:
             yield from (f"{base}.{alias.name}" for alias in node.names)  # a submodule, or not a file: then ignored
 
 
+def _package_folder() -> Path:
+    spec = find_spec(PACKAGE)
+    assert spec is not None and spec.submodule_search_locations
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+SOURCES = read_sources(_package_folder())
 _EMPTY = _digest("", "")[0]

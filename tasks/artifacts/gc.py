@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.artifacts.lease import is_held
+from tasks.artifacts.backend import walk
+from tasks.artifacts.lease import claim, is_held
 from tasks.artifacts.record import Record
 from tasks.artifacts.store import Miss, Store
 
 GRACE_HOURS = 24.0
 KEEP_RUNS = 20
+TORN_HOURS = 1.0  # a `*.tmp` is written within moments and under no lock: an old one has lost its writer
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE
     Records go before blobs: a record never speaks of a blob that is gone.
     """
     with store.guard(exclusive=sweep):
+        # A build holds its lease until its run has noted it. Asked before the runs are read, so none falls in between.
+        building = set(_building(store))
         runs = sorted(_runs(store), key=lambda run: str(run[1].get("started")), reverse=True)
         unfinished = [run for run in runs if run[1].get("state") == "running"]
         kept = [*runs[:keep_runs], *unfinished]
@@ -39,7 +43,8 @@ def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE
         for name in list(store.backend.names("records")):
             _, stage, file = name.split("/")
             record = store.record(stage, file.removesuffix(".json"))
-            if (stage, file.removesuffix(".json")) in roots or _young(store, name, grace_hours):
+            key = file.removesuffix(".json")
+            if (stage, key) in roots or (stage, key) in building or _young(store, name, grace_hours):
                 blobs |= _blobs(record)
             else:
                 dead.append(name)
@@ -48,12 +53,14 @@ def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE
             for name in store.backend.names("blobs")
             if name.removeprefix("blobs/") not in blobs and not _young(store, name, grace_hours)
         ]
-        names = dead + loose + garbage + list(_abandoned(store, grace_hours))
+        work = list(_abandoned(store, building, grace_hours))
+        names = dead + loose + garbage + [name for group in work for name in group.names]
         found = Garbage(names, sum(store.backend.size(name) or 0 for name in names))
         if sweep:
-            for name in names:
+            for name in dead + loose + garbage:
                 store.backend.delete(name)
-            _clear_folders(store)
+            for group in work:
+                _clear(store, group)
     return found
 
 
@@ -66,34 +73,67 @@ def _runs(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _young(store: Store, name: str, hours: float) -> bool:
-    return store.backend.age(name) < hours * 3600
+    try:
+        return store.backend.age(name) < hours * 3600
+    except FileNotFoundError:  # somebody works there
+        return True
 
 
 def _blobs(record: Record | Miss) -> set[str]:
     return {member.sha256 for member in record.members.values()} if isinstance(record, Record) else set()
 
 
-def _abandoned(store: Store, grace_hours: float) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Group:
+    """What belongs to one key's build: its lock, its work files. It goes as one, and only if nobody builds it."""
+
+    lock: str | None
+    names: list[str]
+
+
+def _building(store: Store) -> Iterator[tuple[str, str]]:
+    if store.local is not None:
+        for path in store.local.root.glob("locks/*.lock"):
+            if is_held(path):
+                stage, _, key = path.stem.partition("-")
+                yield stage, key
+
+
+def _abandoned(store: Store, building: set[tuple[str, str]], grace_hours: float) -> Iterator[_Group]:
     """Work folders and locks of builds that nobody has gone on with, and half-written files of the dead."""
+    old: dict[tuple[str, str], list[str]] = {}
     for name in store.backend.names("work"):
         stage, key = name.split("/")[1:3]
-        held = store.local is not None and is_held(store.local.path(f"locks/{stage}-{key}.lock"))
-        if not held and not _young(store, name, grace_hours):
-            yield name
+        if (stage, key) not in building and not _young(store, name, grace_hours):
+            old.setdefault((stage, key), []).append(name)
     if store.local is None:
+        yield from (_Group(None, names) for names in old.values())
         return
-    for path in store.local.root.glob("locks/*.lock"):
-        name = path.relative_to(store.local.root).as_posix()
-        if not is_held(path) and not _young(store, name, grace_hours):
-            yield name
-    for path in store.local.root.rglob("*.tmp"):
-        name = path.relative_to(store.local.root).as_posix()
-        if not _young(store, name, grace_hours):
-            yield name
+    root = store.local.root
+    for path in [*root.glob("locks/*.lock"), *root.glob("work/*/*")]:
+        place = path.stem.partition("-")[::2] if path.suffix == ".lock" else (path.parent.name, path.name)
+        if place not in building and not _young(store, path.relative_to(root).as_posix(), grace_hours):
+            old.setdefault((place[0], place[1]), [])
+    for (stage, key), names in old.items():
+        lock = f"locks/{stage}-{key}.lock"
+        yield _Group(lock, [*names, lock] if (root / lock).exists() else names)
+    torn = (path for folder in ("records", "runs", "memo") for path in walk(root / folder) if path.suffix == ".tmp")
+    names = (path.relative_to(root).as_posix() for path in torn)
+    yield _Group(None, [name for name in names if not _young(store, name, max(grace_hours, TORN_HOURS))])
 
 
-def _clear_folders(store: Store) -> None:
-    if store.local is not None:
-        for folder in store.local.root.glob("work/*/*"):
-            if folder.is_dir() and not any(path.is_file() for path in folder.rglob("*")):
+def _clear(store: Store, group: _Group) -> None:
+    if store.local is None or group.lock is None:
+        for name in group.names:
+            store.backend.delete(name)
+        return
+    # Held while its files go: a builder that came meanwhile keeps them, one that comes now waits.
+    with claim(store.local.path(group.lock)) as ours:
+        if ours:
+            stage, _, key = group.lock.removeprefix("locks/").removesuffix(".lock").partition("-")
+            for name in group.names:
+                store.backend.delete(name)
+            folder = store.local.path(f"work/{stage}/{key}")
+            if not any(path.is_file() for path in folder.rglob("*")):
                 shutil.rmtree(folder, ignore_errors=True)
+            store.backend.delete(group.lock)

@@ -37,19 +37,28 @@ def flock_lease(path: Path, waiting: Callable[[], None] | None = None) -> Iterat
         os.close(descriptor)
 
 
-def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock on `path`."""
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return False
+@contextmanager
+def claim(path: Path) -> Iterator[bool]:
+    """Hold the lock on `path` if nobody does; yield whether we do. It never waits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ours = _same_file(descriptor, path)
     except BlockingIOError:
-        return True
+        ours = False
+    try:
+        yield ours
     finally:
         os.close(descriptor)
-    return False
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock on `path`."""
+    if not path.exists():
+        return False
+    with claim(path) as ours:
+        return not ours
 
 
 def _wait(descriptor: int, waiting: Callable[[], None] | None) -> None:
@@ -99,7 +108,11 @@ def _beat(backend: FsspecBackend, name: str, stop: threading.Event, interval: fl
 
 
 def _first_living(backend: FsspecBackend, folder: str, mine: str, ttl: float) -> str:
-    now = backend.age(mine)  # ages are compared with our own, so that only the store's clock counts
+    try:
+        now = backend.age(mine)  # ages are compared with our own, so that only the store's clock counts
+    except FileNotFoundError:  # we slept longer than the ttl and were passed over: take our place again
+        backend.write(mine, b"")
+        now = 0.0
     for name in backend.names(folder):
         if name == mine:
             return mine

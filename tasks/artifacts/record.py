@@ -7,6 +7,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.artifacts.key import canonical
+from tasks.config.errors import MachineError
 
 FORMAT = 1
 """Version of records and of the layout around them. A store with a higher one is refused, not guessed at."""
@@ -67,5 +68,5 @@ class TornRecord(Exception):
     """A record's bytes are not those that were written."""
 
 
-class NewerStore(Exception):
+class NewerStore(MachineError):
     """The store's format is from the future: it is refused, and nothing in it is touched."""

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tasks.config.run import RunConfig
+
+# What a section may be besides a mapping; see each section's `expand`.
+SHORT: Mapping[str, list[dict[str, Any]]] = {
+    "model": [{"type": "string"}],
+    "data": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+    "peft": [{"type": "boolean"}, {"enum": ["none", "lora"]}],
+    "quant": [{"type": "boolean"}],
+    "store": [{"type": "string"}],
+}
 
 
 def json_schema() -> dict[str, Any]:
     """The schema of a whole config, each field with its description."""
     schema = RunConfig.model_json_schema()
+    for name, short in SHORT.items():
+        description = RunConfig.model_fields[name].description
+        schema["properties"][name] = {"anyOf": [schema["properties"][name], *short], "description": description}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

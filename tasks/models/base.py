@@ -1,5 +1,6 @@
 """Where a base model lies: a folder, a file set inside an installed package, or a hub snapshot pinned to a commit."""
 
+import json
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from tasks.config import ConfigError, ModelConfig
 from tasks.config.names import nearest
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
+INDEX = "model.safetensors.index.json"
 # Files that lie beside a model and say nothing of it: they must not change its digest.
 IGNORED = frozenset(
     {
@@ -44,6 +46,13 @@ def base_files(model: ModelConfig) -> dict[str, Path]:
         pickled = next((path.name for path in folder.glob("*.bin")), None)
         why = f" but {pickled}, a pickle, which is never loaded; save it once with safetensors" if pickled else ""
         raise ConfigError(f"model.name: {model.name!r} has no *.safetensors weights{why}")
+    if INDEX in found:
+        try:
+            missing = set(json.loads(found[INDEX].read_text())["weight_map"].values()) - set(found)
+        except (ValueError, KeyError) as error:
+            raise ConfigError(f"model.name: {model.name!r} has a broken {INDEX}; fetch it again") from error
+        if missing:
+            raise ConfigError(f"model.name: {model.name!r} lacks {min(missing)}, which {INDEX} names; fetch it again")
     return found
 
 

@@ -31,6 +31,11 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except (ValueError, OSError, TypeError) as error:
         raise ConfigError(f"model.name: it has no tokenizer that can be used: {_first_line(error)}") from error
+    if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):
+        # transformers makes one from the config alone, in which every word is unknown, and says nothing
+        raise ConfigError(
+            "model.name: it has no tokenizer: none of its files (tokenizer.json, vocab.txt, …) names a word"
+        )
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ConfigError("model.name: its tokenizer has neither a padding nor an end token; batches need one")

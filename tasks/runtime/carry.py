@@ -9,11 +9,14 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from tasks.artifacts.store import DamagedBlob, Store
-from tasks.config import RunConfig, StoreConfig, to_yaml
+from tasks.config import ConfigError, RunConfig, StoreConfig, to_yaml
+from tasks.config.errors import MachineError
 from tasks.config.leaves import leaves
 from tasks.objectives.presets import resolve
 from tasks.runtime.context import RunContext, StageEntry, open_run
 from tasks.runtime.log import warn
+from tasks.runtime.places import check_places
+from tasks.runtime.stage import MACHINE_ERRORS
 
 Result = TypeVar("Result")
 ATTEMPTS = 3
@@ -57,8 +60,15 @@ def store_root(section: StoreConfig) -> str:
 
 
 def open_store(section: StoreConfig) -> Store:
-    """Open the store a section means."""
-    return Store(store_root(section), section.verify)
+    """Open the store a section means.
+
+    Raises:
+        ConfigError: there is no such kind of store, or its driver is not installed.
+    """
+    try:
+        return Store(store_root(section), section.verify)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"store.root: {section.root!r} cannot be used: {error}") from error
 
 
 def carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -> Result:
@@ -71,14 +81,23 @@ def carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -
     """
     doorstep = _doorstep.get() or Doorstep()
     resolved, origin = resolve(config, doorstep.origin)
+    if doorstep.origin:  # the flow passes every parameter; what nobody wrote anywhere is still a default
+        origin = {path: "default" if place == "parameters" else place for path, place in origin.items()}
     context = RunContext(
         open_store(resolved.store), _run_name(), replaced=doorstep.replaced, listener=doorstep.listener
     )
     context.summary = _summary(resolved, origin)
     text = to_yaml(resolved, origin, header=f"made by run {context.run}; `finetune run` on this file is the same run")
+    check_places(resolved, context.store, probe=True)
     with open_run(context):
         try:
             result = _persistently(context, lambda: pipeline(resolved, text))
+        except OSError as error:  # between stages: their own refusals are MachineErrors already
+            _note_end(context, "failed")
+            if error.errno not in MACHINE_ERRORS:
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            raise MachineError(f"{error.strerror}{where}; store.root is {context.store.root}") from error
         except BaseException:
             _note_end(context, "failed")
             raise
@@ -98,6 +117,7 @@ def rehearse(
     context = RunContext(open_store(resolved.store), "plan", replaced=doorstep.replaced, overlay=Store("memory"))
     context.summary = _summary(resolved, origin)
     context.light = light
+    check_places(resolved, context.store, probe=False)
     with open_run(context):
         pipeline(resolved, "")
     return resolved, context

@@ -27,7 +27,8 @@ def prefect_at_hand(meanwhile: Callable[[], bool]) -> Iterator[Server]:
     """Have Prefect imported and its API answering; `meanwhile` runs while a child server of ours starts.
 
     `meanwhile` says whether the run will take long. If not, or if nobody can look at the server, there is no
-    heartbeat: its thread costs every flow a second. The caller's own Prefect settings and environment are as before afterwards.
+    heartbeat: its thread costs every flow a second. The caller's own Prefect settings and environment are as before
+    afterwards.
 
     Raises:
         MachineError: no API answers.
@@ -49,6 +50,8 @@ def prefect_at_hand(meanwhile: Callable[[], bool]) -> Iterator[Server]:
 
 def import_heavy() -> None:
     """Import what the heavy stages need."""
+    # On import it warns that a kernel for 4-bit CPU inference could not be fetched from a hub; nothing here uses it.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import peft
     import transformers
     from transformers import Trainer

@@ -96,6 +96,12 @@ class Stage:
         return resolved[0]
 
     def _resolve(self, context: RunContext, inputs: dict[str, Any]) -> tuple[ArtifactRef, StageEntry]:
+        try:
+            return self._found_or_built(context, inputs)
+        except OSError as error:
+            raise _machine_error(error, self.name, context.store) from error
+
+    def _found_or_built(self, context: RunContext, inputs: dict[str, Any]) -> tuple[ArtifactRef, StageEntry]:
         started, store = time.perf_counter(), context.store
         document, files = self._question(context, inputs)
         key = key_of(document)
@@ -113,18 +119,15 @@ class Stage:
             found = store.lookup(self.name, key)
             if isinstance(found, ArtifactRef):
                 return done(found, "cached", f"hit {key[:8]}, built by run {found.run}")
-        try:
-            with store.lease(self.name, key, lambda: say(f"{self.name}: another run is building {key[:8]}, waiting")):
-                with store.guard():
-                    again = store.lookup(self.name, key)
+        with store.lease(self.name, key, lambda: say(f"{self.name}: another run is building {key[:8]}, waiting")):
+            with store.guard():
+                again = store.lookup(self.name, key)
                 if isinstance(again, ArtifactRef):
                     return done(again, "cached", f"hit {key[:8]}, built meanwhile by run {again.run}")
-                cause = explain(store, self.name, document, again)[0]
-                if again.category == "DAMAGED":
-                    warn(f"{self.name}: {again.detail}; building it again")
-                return done(self._build(context, inputs, document, key, files), "built", str(cause))
-        except OSError as error:
-            raise _machine_error(error, self.name, store) from error
+            cause = explain(store, self.name, document, again)[0]
+            if again.category == "DAMAGED":
+                warn(f"{self.name}: {again.detail}; building it again")
+            return done(self._build(context, inputs, document, key, files), "built", str(cause))
 
     def _build(
         self, context: RunContext, inputs: dict[str, Any], document: dict[str, Any], key: str, files: Mapping[str, Path]

@@ -133,9 +133,8 @@ def report(found: dict[tuple[str, int], list[Cost]], short: int, long: int) -> N
             whole = median(found[kind, long][i][axis] / found["plain", long][i][axis] for i in rounds)
             cells.append((ratio, start, whole))
         (wall, wall_start, wall_whole), (cpu, cpu_start, cpu_whole) = cells
-        print(
-            f"| {kind} | {wall:.3f} | {cpu:.3f} | {wall_start:.1f} s | {cpu_start:.1f} s | {wall_whole:.3f} | {cpu_whole:.3f} |"
-        )
+        ratios, whole = f"{wall:.3f} | {cpu:.3f}", f"{wall_whole:.3f} | {cpu_whole:.3f}"
+        print(f"| {kind} | {ratios} | {wall_start:.1f} s | {cpu_start:.1f} s | {whole} |")
 
 
 if __name__ == "__main__":

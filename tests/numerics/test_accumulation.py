@@ -1,8 +1,8 @@
 """4 batches of 4 rows, accumulated, are 1 batch of 16: in logged loss, gradient norm and weights.
 
 transformers 5.23 takes any `**kwargs` in a forward as "this loss is already divided" and trains on four times the
-loss: `test_the_library_needs_the_mend` fails when a later version no longer does, and the mend can go. The optimizer is SGD: Adam divides by the gradient's own size, which blows rounding up where that is next to
-nothing.
+loss: `test_the_library_needs_the_mend` fails when a later version no longer does, and the mend can go. The optimizer
+is SGD: Adam divides by the gradient's own size, which blows rounding up where that is next to nothing.
 """
 
 from pathlib import Path
@@ -35,7 +35,8 @@ def runs(prefect_api: str, still_bert: Path, tmp_path_factory: pytest.TempPathFa
         config = make_config(still_bert, data, folder / "store", data__split={"validation": 0.0})
         config["train"] = COMMON | {
             "per_device_train_batch_size": batch, "gradient_accumulation_steps": windows, "logging_steps": 1,
-            "max_grad_norm": 0.1, "optim": "sgd", "learning_rate": 0.5, "torch_num_threads": 1, "float32_matmul_precision": "highest", "max_steps": 6,
+            "max_grad_norm": 0.1, "optim": "sgd", "learning_rate": 0.5,
+            "torch_num_threads": 1, "float32_matmul_precision": "highest", "max_steps": 6,
         }  # fmt: skip
         done[shape] = finetune(config)
     return done

@@ -1,0 +1,102 @@
+"""README.md is true: its commands run, its Python runs, and what it points at is there."""
+
+import os
+import re
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flows.cli import main
+from tasks import STAGES
+from tests.tiny import make_rows
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+# The quickstart in full takes minutes where cores are shared; three steps take the same way through every stage.
+QUICKSTART = f"run {ROOT}/deployments/presets/quickstart.yaml train.max_steps=3"
+
+
+def blocks(language: str) -> list[str]:
+    return [text for found, text in BLOCKS if found == language]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder a reader of the README would be in: their CSV, their model, the YAML as printed."""
+    shutil.copytree(bert, tmp_path / "models" / "encoder")
+    make_rows(tmp_path / "reviews.csv")
+    (tmp_path / "reviews.yaml").write_text(blocks("yaml")[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FINETUNE_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield tmp_path
+    main(["server", "stop"])  # where a command failed between start and stop
+
+
+@pytest.mark.slow
+def test_every_command_runs(desk: Path, prefect_api: str, capsys: pytest.CaptureFixture[str]) -> None:
+    ran: set[str] = set()
+    for line in "\n".join(blocks("bash")).splitlines():
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        program, *rest = words
+        ran.add(program)
+        if words == ["make", "quickstart"]:
+            assert main(QUICKSTART.split()) == 0
+            assert (desk / "runs" / "quickstart" / "model.safetensors").exists()
+        elif program == "make":  # running the tests from a test would not end
+            subprocess.run(["make", "--dry-run", *rest], cwd=ROOT, check=True, capture_output=True)
+        elif program == "finetune":
+            more = ["--port", str(free_port())] if rest[:2] == ["server", "start"] else []
+            assert main([*rest, *more]) == 0, line
+        elif program == ".venv/bin/pip":
+            assert rest[:2] == ["install", "--constraint"]
+            assert (ROOT / rest[2]).exists()
+        else:
+            assert words == ["python3", "-m", "venv", ".venv"], line
+    assert ran == {"make", "finetune", "python3", ".venv/bin/pip"}
+    assert (desk / "runs" / "reviews" / "model.safetensors").exists()
+    assert (desk / "runs" / "reviews-lora" / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_python_runs_as_it_stands(desk: Path) -> None:
+    script: list[str] = []
+    for block in blocks("python"):
+        first = block.splitlines()[0]
+        if first.startswith("# ") and first.endswith(".py"):
+            (desk / first.removeprefix("# ")).write_text(block)
+        else:
+            script.append(block)
+    assert len(script) == 2
+    checks = 'assert not model.training and done.metrics and done.path.name == "reviews"\n'
+    (desk / "page.py").write_text("\n".join([*script, checks]))
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    done = subprocess.run([sys.executable, "page.py"], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_it_names_is_there() -> None:
+    links = re.findall(r"\]\((?!http)([^)]+)\)", README)
+    quoted = re.findall(r"`((?:flows|tasks|tests|deployments)/[^`\s]*|constraints\.txt)`", README)
+    assert len(quoted) > 20
+    missing = [path for path in (*links, *quoted) if not (ROOT / path).exists()]
+    assert not missing
+
+
+def test_it_names_every_stage_once_and_in_order() -> None:
+    assert re.findall(r"^\| `(s\d\d_\w+)` \|", README, re.MULTILINE) == list(STAGES)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])

@@ -1,0 +1,191 @@
+"""What the children of the warm parent do: carry out a run, and die in it where they are told to.
+
+The code under test knows nothing of this: every death is patched in from outside.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from transformers import Trainer
+
+from flows.finetune import pipeline
+from tasks.artifacts.store import Store
+from tasks.config import load
+from tasks.config.errors import FinetuneError
+from tasks.runtime.carry import carry_out
+from tasks.runtime.finetuned import FineTuned
+from tasks.training import state, trainer
+
+
+def die() -> NoReturn:
+    """End this process as a power cut would."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("unreachable")
+
+
+def run(config: Mapping[str, Any], death: tuple[str, Any] | None = None, engine: bool = False) -> dict[str, Any]:
+    """Carry out `config`; `death` is where to die: the name of a function below, and its argument.
+
+    Returns:
+        What became of it; `steps` are the steps trained here, one for each micro-batch.
+    """
+    steps: list[int] = []
+    _count_steps(steps)
+    if death is not None:
+        DEATHS[death[0]](death[1])
+    try:
+        done = _carry(config, engine)
+    except FinetuneError as error:
+        return {"error": type(error).__name__, "exit_code": error.exit_code, "message": str(error), "steps": steps}
+    return told(done) | {"steps": steps}
+
+
+def told(done: FineTuned) -> dict[str, Any]:
+    """A finished run as JSON."""
+    weights = done.artifacts["s09_train"].select("*.safetensors").members
+    assert weights
+    return {
+        "stages": {entry.stage: entry.state for entry in done.stages},
+        "keys": {entry.stage: entry.key for entry in done.stages},
+        "reasons": {entry.stage: entry.reason for entry in done.stages},
+        "weights": {name: member.sha256 for name, member in weights.items()},
+        "metrics": done.metrics,
+        "run": done.run,
+    }
+
+
+def _carry(config: Mapping[str, Any], engine: bool) -> FineTuned:
+    loaded = load(config)
+    if not engine:
+        return carry_out(loaded.config, pipeline)
+    from flows.door import run as door
+
+    return door(loaded)
+
+
+def _count_steps(steps: list[int]) -> None:
+    original = Trainer.training_step
+
+    def counted(self: Any, *inputs: Any, **named: Any) -> Any:
+        steps.append(self.state.global_step + 1)
+        return original(self, *inputs, **named)
+
+    Trainer.training_step = counted  # type: ignore[method-assign]
+
+
+# -- deaths ---------------------------------------------------------------------------------------------------------
+
+
+def inside(stage: str) -> None:
+    """The body is done, nothing of it is published."""
+    original = Store.publish
+
+    def publish(self: Store, name: str, *rest: Any, **named: Any) -> Any:
+        return die() if name == stage else original(self, name, *rest, **named)
+
+    Store.publish = publish  # type: ignore[method-assign]
+
+
+def after(stage: str) -> None:
+    """The artifact is published, nobody knows yet."""
+    original = Store.publish
+
+    def publish(self: Store, name: str, *rest: Any, **named: Any) -> Any:
+        ref = original(self, name, *rest, **named)
+        return die() if name == stage else ref
+
+    Store.publish = publish  # type: ignore[method-assign]
+
+
+def in_step(micro: int) -> None:
+    """In the middle of the `micro`-th micro-batch: its loss is there, its gradients are not."""
+    _on_step(micro, lambda: die())
+
+
+def signalled_in_step(micro: int) -> None:
+    """SIGTERM in the middle of the `micro`-th micro-batch."""
+    _on_step(micro, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def _on_step(micro: int, act: Callable[[], Any]) -> None:
+    original, seen = Trainer.compute_loss, [0]
+
+    def compute_loss(self: Any, *inputs: Any, **named: Any) -> Any:
+        loss = original(self, *inputs, **named)
+        if torch.is_grad_enabled():  # evaluation computes losses too
+            seen[0] += 1
+            if seen[0] == micro:
+                act()
+        return loss
+
+    Trainer.compute_loss = compute_loss  # type: ignore[method-assign]
+
+
+def before_optimizer(checkpoint: str) -> None:
+    """A checkpoint has its model file, but not its optimizer file."""
+    original = state.save_optimizer
+
+    def save_optimizer(optimizer: Any, folder: Path) -> None:
+        if folder.name == checkpoint:
+            assert (folder / "model.safetensors").exists() or (folder / "adapter_model.safetensors").exists()
+            die()
+        original(optimizer, folder)
+
+    state.save_optimizer = save_optimizer
+
+
+def before_manifest(checkpoint: str) -> None:
+    """A checkpoint has all its files, but no manifest."""
+    original = trainer.commit
+
+    def commit(folder: Path) -> None:
+        if folder.name == checkpoint:
+            assert (folder / "trainer_state.json").exists()
+            die()
+        original(folder)
+
+    trainer.commit = commit
+
+
+def in_manifest(checkpoint: str) -> None:
+    """Half of a checkpoint's manifest is written."""
+    original = json.dump
+
+    def dump(value: Any, file: Any, **named: Any) -> None:
+        name = Path(str(file.name))
+        if name.parent.name == checkpoint and name.name.startswith("manifest.json"):
+            text = json.dumps(value)
+            file.write(text[: len(text) // 2])
+            file.flush()
+            die()
+        original(value, file, **named)
+
+    json.dump = dump
+
+
+def in_evaluation(number: int) -> None:
+    """In the middle of the `number`-th evaluation within training."""
+    evaluate, predict, seen = Trainer.evaluate, Trainer.prediction_step, [0]
+
+    def counted(self: Any, *inputs: Any, **named: Any) -> Any:
+        seen[0] += 1
+        return evaluate(self, *inputs, **named)
+
+    def prediction_step(self: Any, *inputs: Any, **named: Any) -> Any:
+        found = predict(self, *inputs, **named)
+        return die() if seen[0] == number else found
+
+    Trainer.evaluate, Trainer.prediction_step = counted, prediction_step  # type: ignore[method-assign]
+
+
+DEATHS: Mapping[str, Callable[[Any], None]] = {
+    function.__name__: function
+    for function in (
+        inside, after, in_step, signalled_in_step, before_optimizer, before_manifest, in_manifest, in_evaluation,
+    )
+}  # fmt: skip

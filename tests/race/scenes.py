@@ -1,0 +1,45 @@
+"""What children of the warm parent do for the race proofs: run, and say aloud what they build."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from flows.finetune import pipeline
+from tasks.artifacts.gc import collect
+from tasks.artifacts.store import Store
+from tasks.config import load
+from tasks.runtime.carry import carry_out
+from tasks.runtime.stage import Stage
+from tests.kill.scenes import told
+
+
+def build_aloud(config: Mapping[str, Any], events: str, go: str, slowly: float = 0.0) -> dict[str, Any]:
+    """Carry out `config` once `go` is there; append `pid stage` to `events` as each build begins.
+
+    `slowly` makes each build last that long at least, so that there is time to be killed in.
+    """
+    original = Stage._build
+
+    def aloud(self: Stage, *inputs: Any) -> Any:
+        with Path(events).open("a") as file:
+            file.write(f"{os.getpid()} {self.name}\n")
+        time.sleep(slowly)
+        return original(self, *inputs)
+
+    Stage._build = aloud  # type: ignore[method-assign]
+    loaded = load(config)
+    while not Path(go).exists():
+        time.sleep(0.01)
+    return told(carry_out(loaded.config, pipeline))
+
+
+def sweep_until(root: str, stop: str) -> int:
+    """Collect all garbage, without grace, again and again; return how often."""
+    rounds = 0
+    while not Path(stop).exists():
+        collect(Store(root), keep_runs=0, grace_hours=0, sweep=True)
+        rounds += 1
+        time.sleep(0.002)
+    return rounds

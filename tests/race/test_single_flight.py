@@ -1,0 +1,79 @@
+"""One build for one key, whoever asks and whoever dies."""
+
+import json
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks import STAGES
+from tests.kill.warm import Child, Warm, warm_parent
+from tests.tiny import make_config
+
+pytestmark = pytest.mark.slow
+SCENE = "tests.race.scenes:build_aloud"
+RUNS = 8
+
+
+@pytest.fixture(scope="module")
+def warm() -> Warm:
+    return warm_parent()
+
+
+def started(warm: Warm, config: dict[str, Any], folder: Path, slowly: float = 0.0) -> list[Child]:
+    """Eight runs that begin at once."""
+    go = folder / "go"
+    arguments = {"config": config, "events": str(folder / "events"), "go": str(go), "slowly": slowly}
+    children = [warm.start(SCENE, **arguments) for _ in range(RUNS)]
+    (folder / "events").touch()
+    go.touch()
+    return children
+
+
+def test_many_runs_build_each_artifact_once(warm: Warm, bert: Path, rows: Path, tmp_path: Path) -> None:
+    config = make_config(bert, rows, tmp_path / "store", train__max_steps=4)
+    results = [child.wait().result for child in started(warm, config, tmp_path)]
+
+    builds = Counter(stage for result in results for stage, state in result["stages"].items() if state == "built")
+    assert builds == Counter(STAGES)
+    bodies = Counter(line.split()[1] for line in (tmp_path / "events").read_text().splitlines())
+    assert bodies == Counter(STAGES)
+    assert len({json.dumps([result["weights"], result["metrics"]]) for result in results}) == 1
+    records = [json.loads(path.read_text()) for path in (tmp_path / "store").glob("runs/*.json")]
+    assert len(records) == RUNS
+    assert {record["state"] for record in records} == {"completed"}
+    said = Counter(entry["stage"] for record in records for entry in record["stages"] if entry["state"] == "built")
+    assert said == Counter(STAGES)
+
+
+def test_builders_are_killed_and_others_take_over(warm: Warm, bert: Path, rows: Path, tmp_path: Path) -> None:
+    config = make_config(bert, rows, tmp_path / "store", train__max_steps=4)
+    children = {child.pid: child for child in started(warm, config, tmp_path, slowly=0.15)}
+    draw, killed, deadline = random.Random(), list[int](), time.monotonic() + 60
+    victims = set(draw.sample(STAGES[:10], 4))
+    while victims and time.monotonic() < deadline:
+        time.sleep(0.005)
+        pid, stage = [*(tmp_path / "events").read_text().splitlines(), "0 none"][-2 if _said(tmp_path) else -1].split()
+        if stage in victims and int(pid) not in killed:
+            time.sleep(draw.random() * 0.1)
+            os.kill(int(pid), signal.SIGKILL)
+            killed.append(int(pid))
+            victims.discard(stage)
+    assert len(killed) == 4
+
+    ends = {pid: child.wait() for pid, child in children.items()}
+    assert {pid for pid, end in ends.items() if end.code == -signal.SIGKILL} == set(killed)
+    results = [end.result for pid, end in ends.items() if pid not in killed]
+    assert len({json.dumps([result["weights"], result["metrics"]]) for result in results}) == 1
+    bodies = Counter(line.split()[1] for line in (tmp_path / "events").read_text().splitlines())
+    assert set(bodies) == set(STAGES)
+    assert bodies.total() <= len(STAGES) + len(killed), "a death costs one more build, and no more"
+
+
+def _said(folder: Path) -> bool:
+    return bool((folder / "events").read_text())

@@ -1,0 +1,81 @@
+"""A store on S3 (moto's server, on this machine): the same run, the same hits, and a training that resumes from it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from flows.finetune import pipeline
+from tasks.config import RunConfig
+from tasks.config.errors import Interrupted
+from tasks.runtime.carry import carry_out
+from tests.tiny import make_config
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    _, port = server.get_host_and_port()
+    url = f"http://127.0.0.1:{port}"
+    given = {
+        "FSSPEC_S3_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
+    fsspec.filesystem("s3", endpoint_url=url).mkdir("bucket")
+    fsspec.config.conf.setdefault("s3", {})["endpoint_url"] = url  # fsspec read its environment when it was imported
+    yield "s3://bucket/store"
+    server.stop()
+    for name, value in before.items():
+        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def test_a_run_on_s3_and_its_hits(bucket: str, bert: Path, rows: Path) -> None:
+    config = RunConfig.model_validate(make_config(bert, rows, bucket))
+    assert {entry.state for entry in carry_out(config, pipeline).stages} == {"built"}
+    again = carry_out(config, pipeline)
+    assert {entry.state for entry in again.stages} == {"cached"}
+    assert not again.model.training
+
+
+def test_a_training_resumes_from_s3(
+    bucket: str, bert: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine is lost after a checkpoint: what it had locally is gone, what it kept on S3 is enough."""
+    from tasks.training.callbacks import Cadence
+    from tasks.training.checkpoints import newest_whole
+
+    def config(root: str) -> RunConfig:
+        more = {"train__save_strategy": "steps", "train__save_steps": 3, "seed": 7}
+        return RunConfig.model_validate(make_config(bert, rows, root, **more))
+
+    whole = carry_out(config(str(tmp_path / "whole")), pipeline).artifacts["s09_train"]
+
+    def lose(self: Cadence, args: object, state: object, control: object, **_: object) -> None:
+        raise Interrupted("the machine is lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Cadence, "on_save", lose)
+        with pytest.raises(Interrupted):
+            carry_out(config(bucket), pipeline)
+    found: list[Path | None] = []
+
+    def note(folder: Path) -> Path | None:
+        found.append(newest_whole(folder))
+        return found[-1]
+
+    monkeypatch.setattr("tasks.training.run.newest_whole", note)
+    resumed = carry_out(config(bucket), pipeline).artifacts["s09_train"]
+    assert resumed.members["model.safetensors"].sha256 == whole.members["model.safetensors"].sha256
+    assert [checkpoint.name for checkpoint in found if checkpoint] == ["checkpoint-3"]
+    fs, path = fsspec.core.url_to_fs(bucket)
+    fs.invalidate_cache()
+    assert not [name for name in fs.find(path) if "/work/" in name or "/leases/" in name]

@@ -1,0 +1,68 @@
+"""The rules of the house that no linter keeps: sizes, the order of the stages, and that every named part exists."""
+
+import ast
+import inspect
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from tasks import STAGES
+from tasks.objectives import OBJECTIVES, objective_of
+from tasks.runtime.stage import Stage
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*ROOT.glob("flows/**/*.py"), *ROOT.glob("tasks/**/*.py")])
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_files_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text()
+    limit = 120 if path.stem in STAGES else 80 if name(path) == "flows/finetune.py" else 300
+    assert text.count("\n") <= limit
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
+            assert node.end_lineno - node.lineno < 60, f"{node.name} is {node.end_lineno - node.lineno + 1} lines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_files_say_what_they_are(path: Path) -> None:
+    assert path.stem == "__init__" or ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_every_stage_is_a_file_with_one_stage() -> None:
+    assert sorted(path.stem for path in ROOT.glob("tasks/s[01][0-9]_*.py")) == sorted(STAGES)
+    for stage in STAGES:
+        found = [value for value in vars(import_module(f"tasks.{stage}")).values() if isinstance(value, Stage)]
+        assert [each.name for each in found] == [stage]
+
+
+def test_the_flow_is_the_twelve_calls_in_order() -> None:
+    from flows.finetune import pipeline
+
+    calls = [
+        node.func.value.id
+        for node in ast.walk(ast.parse(inspect.getsource(pipeline)))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id in STAGES
+        and node.func.attr not in ("reading", "loading")
+    ]
+    assert calls == list(STAGES)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
+def test_objectives_name_parts_that_exist(objective) -> None:
+    for part in ("prepare", "encode", "collate", "metrics"):
+        assert callable(objective.part(part))
+    import transformers
+    from peft import TaskType
+
+    assert hasattr(transformers, objective.auto_model)
+    assert objective.peft_task_type in TaskType.__members__
+    assert all(objective_of(alias) is objective for alias in objective.aliases)
