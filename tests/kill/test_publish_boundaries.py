@@ -215,7 +215,7 @@ def test_a_newer_store_is_refused_untouched(
 # -- a disk that is full --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["s05_tokenize", "s09_train"])
+@pytest.mark.parametrize("stage", ["s05_tokenize", "s06_model"])
 def test_a_full_disk_at_every_write_of_a_publish(
     stage: str, warm: Warm, finished: tuple[Path, dict[str, Any]], bert: Path, rows: Path, tmp_path: Path
 ) -> None:
@@ -225,20 +225,20 @@ def test_a_full_disk_at_every_write_of_a_publish(
     for member in Record.unseal(record.read_bytes()).members.values():
         (torn / "blobs" / member.sha256).unlink()
     record.unlink()
-    config, number, count = make_config(bert, rows, root, **QUICK), 0, 1
-    while number < count:
+    config, number = make_config(bert, rows, root, **QUICK), 0
+    while True:
         number += 1
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(torn, root)
         told = warm.play(f"{SCENES}:full_disk", config=config, stage=stage, number=number).result
-        count = told["count"]
+        if told["error"] is None:
+            break
         assert (told["error"]["kind"], told["error"]["exit_code"]) == ("MachineError", 5)
         assert stage in told["error"]["message"] and str(root) in told["error"]["message"]
         assert scenes.places(str(root)) == []
-        assert {(found.kind, found.needed_by[:3]) for found in scrub(Store(str(root)))} <= {("missing blob", "s11")}
-    result = warm.play(RUN, config=config).result
-    assert (result["weights"], result["metrics"]) == (finished[1]["weights"], finished[1]["metrics"])
-    assert number > 8
+        again = warm.play(RUN, config=config).result if number % 4 == 0 else finished[1]
+        assert (again["weights"], again["metrics"]) == (finished[1]["weights"], finished[1]["metrics"])
+    assert number > told["count"] > 8, "the disk was full once at each of its writes"
 
 
 def test_a_full_disk_when_all_is_cached(

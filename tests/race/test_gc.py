@@ -17,8 +17,6 @@ from tasks.artifacts.store import Store
 from tests.kill.warm import Warm, warm_parent
 from tests.tiny import make_config
 
-HOUR = 3600.0
-
 
 def publish(store: Store, number: int, shared: bool = False) -> str:
     """A small artifact of stage 5, named by its number."""
@@ -42,6 +40,11 @@ def there(store: Store, key: str) -> bool:
 
 def contents(root: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file() and "locks" not in path.parts}
+
+
+def two_hours_old(path: Path) -> None:
+    then = time.time() - 7200
+    os.utime(path, (then, then))
 
 
 @pytest.fixture
@@ -79,7 +82,7 @@ def test_a_shared_blob_stays_for_who_is_left(store: Store) -> None:
 def test_nothing_young_goes(store: Store, tmp_path: Path) -> None:
     old, young = publish(store, 1), publish(store, 2)
     for path in (*tmp_path.rglob(f"{old}.json"), *tmp_path.rglob("blobs/*")):
-        os.utime(path, (time.time() - 2 * HOUR,) * 2)
+        two_hours_old(path)
     collect(store, keep_runs=0, grace_hours=1, sweep=True)
     assert (there(store, old), there(store, young)) == (False, True)
 
@@ -91,9 +94,15 @@ def test_what_is_being_built_stays_with_all_its_work(store: Store) -> None:
         (store.work("s09_train", each) / "keep" / "checkpoint-3" / "model.safetensors").write_text("weights")
     with store.lease("s09_train", key), store.building("s09_train", key) as out:
         collect(store, keep_runs=0, grace_hours=0, sweep=True)
-        assert out.is_dir(), "an empty build folder is somebody's, too"
+        assert out.is_dir()
         assert (store.work("s09_train", key) / "keep" / "checkpoint-3" / "model.safetensors").exists()
     assert not store.work("s09_train", other).exists()
+
+
+def test_an_empty_build_folder_is_somebodys_too(store: Store) -> None:
+    with store.lease("s10_evaluate", "a" * 64), store.building("s10_evaluate", "a" * 64) as out:
+        collect(store, keep_runs=0, grace_hours=24, sweep=True)
+        assert out.is_dir()
 
 
 def test_what_is_published_but_not_noted_yet_stays(store: Store) -> None:
@@ -113,7 +122,7 @@ def test_a_half_written_file_has_an_hour(store: Store) -> None:
     young, old = (store.local.root / "records" / "s05_tokenize" / f"{name}.tmp" for name in ("young", "old"))
     for path in (young, old):
         path.write_text("half")
-    os.utime(old, (time.time() - 2 * HOUR,) * 2)
+    two_hours_old(old)
     collect(store, keep_runs=0, grace_hours=0, sweep=True)
     assert (young.exists(), old.exists()) == (True, False)
 

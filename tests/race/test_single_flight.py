@@ -35,13 +35,19 @@ def started(warm: Warm, config: dict[str, Any], folder: Path, slowly: float = 0.
     return children
 
 
+def builders(folder: Path) -> list[tuple[int, str]]:
+    """Who began to build what, in order."""
+    lines = [line.split() for line in (folder / "events").read_text().splitlines()]
+    return [(int(pid), stage) for pid, stage in lines]
+
+
 def test_many_runs_build_each_artifact_once(warm: Warm, bert: Path, rows: Path, tmp_path: Path) -> None:
     config = make_config(bert, rows, tmp_path / "store", train__max_steps=4)
     results = [child.wait().result for child in started(warm, config, tmp_path)]
 
     builds = Counter(stage for result in results for stage, state in result["stages"].items() if state == "built")
     assert builds == Counter(STAGES)
-    bodies = Counter(line.split()[1] for line in (tmp_path / "events").read_text().splitlines())
+    bodies = Counter(stage for _, stage in builders(tmp_path))
     assert bodies == Counter(STAGES)
     assert len({json.dumps([result["weights"], result["metrics"]]) for result in results}) == 1
     records = [json.loads(path.read_text()) for path in (tmp_path / "store").glob("runs/*.json")]
@@ -58,22 +64,18 @@ def test_builders_are_killed_and_others_take_over(warm: Warm, bert: Path, rows: 
     victims = set(draw.sample(STAGES[:10], 4))
     while victims and time.monotonic() < deadline:
         time.sleep(0.005)
-        pid, stage = [*(tmp_path / "events").read_text().splitlines(), "0 none"][-2 if _said(tmp_path) else -1].split()
-        if stage in victims and int(pid) not in killed:
-            time.sleep(draw.random() * 0.1)
-            os.kill(int(pid), signal.SIGKILL)
-            killed.append(int(pid))
-            victims.discard(stage)
+        for pid, stage in builders(tmp_path)[-1:]:
+            if stage in victims and pid not in killed:
+                time.sleep(draw.random() * 0.1)
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+                victims.discard(stage)
     assert len(killed) == 4
 
     ends = {pid: child.wait() for pid, child in children.items()}
     assert {pid for pid, end in ends.items() if end.code == -signal.SIGKILL} == set(killed)
     results = [end.result for pid, end in ends.items() if pid not in killed]
     assert len({json.dumps([result["weights"], result["metrics"]]) for result in results}) == 1
-    bodies = Counter(line.split()[1] for line in (tmp_path / "events").read_text().splitlines())
+    bodies = Counter(stage for _, stage in builders(tmp_path))
     assert set(bodies) == set(STAGES)
     assert bodies.total() <= len(STAGES) + len(killed), "a death costs one more build, and no more"
-
-
-def _said(folder: Path) -> bool:
-    return bool((folder / "events").read_text())
