@@ -14,9 +14,11 @@ from typing import Any
 from tasks.artifacts.digests import digest_of
 from tasks.artifacts.formats import json, weights
 from tasks.config import ConfigError, ModelConfig
-from tasks.models.base import base_files
+from tasks.models.base import base_files, public_name
 from tasks.runtime.build import Build
 from tasks.runtime.stage import Unkeyed, stage
+
+__all__ = ["base", "public_name"]
 
 
 def _files(model: Unkeyed, **_: Any) -> Mapping[str, Path]:

@@ -25,26 +25,26 @@ class Garbage:
 
 
 def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE_HOURS, sweep: bool = False) -> Garbage:
-    """Find, and with `sweep` remove, what neither the last `keep_runs` runs nor any unfinished one refers to.
+    """Find, and with `sweep` remove, what neither the last `keep_runs` runs nor any living one refers to.
 
     Nothing younger than `grace_hours` goes, so what is being published is safe even where no lock can say so.
     Records go before blobs: a record never speaks of a blob that is gone.
     """
     with store.guard(exclusive=sweep):
         # A build holds its lease until its run has noted it. Asked before the runs are read, so none falls in between.
-        building = set(_building(store))
+        locked = set(_locked(store))
         runs = sorted(_runs(store), key=lambda run: str(run[1].get("started")), reverse=True)
-        unfinished = [run for run in runs if run[1].get("state") == "running"]
-        kept = [*runs[:keep_runs], *unfinished]
-        roots = {(stage["stage"], stage["key"]) for _, run in kept for stage in run.get("stages", [])}
-        garbage = [name for name, run in runs[keep_runs:] if run.get("state") != "running"]
+        alive = [run for run in runs if _is_alive(store, run[1], locked)]
+        kept = [*runs[:keep_runs], *alive]
+        roots = locked | {entry for _, run in kept for entry in _needs(run)}
+        garbage = [name for name, run in runs[keep_runs:] if (name, run) not in alive]
         blobs: set[str] = set()
         dead: list[str] = []
         for name in list(store.backend.names("records")):
             _, stage, file = name.split("/")
             record = store.record(stage, file.removesuffix(".json"))
             key = file.removesuffix(".json")
-            if (stage, key) in roots or (stage, key) in building or _young(store, name, grace_hours):
+            if (stage, key) in roots or _young(store, name, grace_hours):
                 blobs |= _blobs(record)
             else:
                 dead.append(name)
@@ -53,7 +53,7 @@ def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE
             for name in store.backend.names("blobs")
             if name.removeprefix("blobs/") not in blobs and not _young(store, name, grace_hours)
         ]
-        work = list(_abandoned(store, building, grace_hours))
+        work = list(_abandoned(store, roots, grace_hours))
         names = dead + loose + garbage + [name for group in work for name in group.names]
         found = Garbage(names, sum(store.backend.size(name) or 0 for name in names))
         if sweep:
@@ -91,7 +91,21 @@ class _Group:
     names: list[str]
 
 
-def _building(store: Store) -> Iterator[tuple[str, str]]:
+def _needs(run: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What a run refers to: the artifacts of its stages, and the one it was building when it ended."""
+    yield from ((stage["stage"], stage["key"]) for stage in run.get("stages", []))
+    if run.get("building"):
+        yield run["building"][0], run["building"][1]
+
+
+def _is_alive(store: Store, run: dict[str, Any], locked: set[tuple[str, str]]) -> bool:
+    """A local run holds a lock while it lives; elsewhere one that never ended is given the benefit of the doubt."""
+    unfinished = run.get("state") == "running"
+    return unfinished and (store.local is None or ("run", str(run.get("run"))) in locked)
+
+
+def _locked(store: Store) -> Iterator[tuple[str, str]]:
+    """(stage, key) of every build, and ("run", name) of every run, whose lock is held."""
     if store.local is not None:
         for path in store.local.root.glob("locks/*.lock"):
             if is_held(path):
@@ -99,12 +113,12 @@ def _building(store: Store) -> Iterator[tuple[str, str]]:
                 yield stage, key
 
 
-def _abandoned(store: Store, building: set[tuple[str, str]], grace_hours: float) -> Iterator[_Group]:
+def _abandoned(store: Store, needed: set[tuple[str, str]], grace_hours: float) -> Iterator[_Group]:
     """Work folders and locks of builds that nobody has gone on with, and half-written files of the dead."""
     old: dict[tuple[str, str], list[str]] = {}
     for name in store.backend.names("work"):
         stage, key = name.split("/")[1:3]
-        if (stage, key) not in building and not _young(store, name, grace_hours):
+        if (stage, key) not in needed and not _young(store, name, grace_hours):
             old.setdefault((stage, key), []).append(name)
     if store.local is None:
         yield from (_Group(None, names) for names in old.values())
@@ -112,7 +126,7 @@ def _abandoned(store: Store, building: set[tuple[str, str]], grace_hours: float)
     root = store.local.root
     for path in [*root.glob("locks/*.lock"), *root.glob("work/*/*")]:
         place = path.stem.partition("-")[::2] if path.suffix == ".lock" else (path.parent.name, path.name)
-        if place not in building and not _young(store, path.relative_to(root).as_posix(), grace_hours):
+        if place not in needed and not _young(store, path.relative_to(root).as_posix(), grace_hours):
             old.setdefault((place[0], place[1]), [])
     for (stage, key), names in old.items():
         lock = f"locks/{stage}-{key}.lock"

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,10 +21,15 @@ from tasks.artifacts.backend import FsspecBackend, LocalBackend, open_backend, s
 from tasks.artifacts.lease import flock_lease, heartbeat_lease
 from tasks.artifacts.record import Member, Record, TornRecord
 from tasks.artifacts.ref import ArtifactRef
+from tasks.config.errors import MachineError
 
 
-class DamagedBlob(Exception):
+class DamagedBlob(MachineError):
     """A blob was found missing or rotten while it was read. It has been removed: the next lookup is a miss."""
+
+    def __init__(self, blob: str) -> None:
+        super().__init__(f"the store's {blob} is damaged; run the same config again, and it is built anew")
+        self.blob = blob
 
 
 @dataclass(frozen=True)
@@ -202,6 +207,10 @@ class Store:
             return flock_lease(self.local.path(f"locks/{stage}-{key}.lock"), waiting)
         assert isinstance(self.backend, FsspecBackend)
         return heartbeat_lease(self.backend, f"leases/{stage}-{key}", waiting)
+
+    def living(self, run: str) -> AbstractContextManager[None]:
+        """Show that `run` is alive for as long as it is (where there are locks): `gc` asks."""
+        return flock_lease(self.local.path(f"locks/run-{run}.lock")) if self.local is not None else nullcontext()
 
     @contextmanager
     def building(self, stage: str, key: str) -> Iterator[Path]:

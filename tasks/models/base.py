@@ -56,6 +56,12 @@ def base_files(model: ModelConfig) -> dict[str, Path]:
     return found
 
 
+def public_name(model: ModelConfig) -> str:
+    """What a card calls the base: its hub or package name, or its folder's own name; never a path of this machine."""
+    path = Path(model.name).expanduser()
+    return path.resolve().name if path.is_dir() else model.name
+
+
 def _folder(model: ModelConfig) -> Path:
     if model.name.startswith("package:"):
         return _in_package(model.name)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
+from tasks.artifacts.record import NewerStore
 from tasks.artifacts.store import DamagedBlob, Store
 from tasks.config import ConfigError, RunConfig, StoreConfig, to_yaml
 from tasks.config.errors import MachineError
@@ -19,7 +20,6 @@ from tasks.runtime.places import check_places
 from tasks.runtime.stage import MACHINE_ERRORS
 
 Result = TypeVar("Result")
-ATTEMPTS = 3
 DEFAULT_STORE = "~/.cache/finetune-flow/store"
 
 
@@ -89,7 +89,7 @@ def carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -
     context.summary = _summary(resolved, origin)
     text = to_yaml(resolved, origin, header=f"made by run {context.run}; `finetune run` on this file is the same run")
     check_places(resolved, context.store, probe=True)
-    with open_run(context):
+    with open_run(context), context.store.living(context.run):
         try:
             result = _persistently(context, lambda: pipeline(resolved, text))
         except OSError as error:  # between stages: their own refusals are MachineErrors already
@@ -98,6 +98,8 @@ def carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -
                 raise
             where = f" ({error.filename})" if error.filename else ""
             raise MachineError(f"{error.strerror}{where}; store.root is {context.store.root}") from error
+        except NewerStore:
+            raise  # nothing in such a store is touched, not even by a note
         except BaseException:
             _note_end(context, "failed")
             raise
@@ -124,13 +126,17 @@ def rehearse(
 
 
 def _persistently(context: RunContext, calls: Callable[[], Result]) -> Result:
-    for _ in range(ATTEMPTS - 1):
+    """Make the calls, again after each damaged blob: it was removed, and all but it are hits then."""
+    damaged: set[str] = set()
+    while True:
         try:
             return calls()
         except DamagedBlob as error:
-            warn(f"{error} was damaged; it is built again")
+            if error.blob in damaged:  # what was built anew is damaged again: this root cannot be trusted
+                raise
+            damaged.add(error.blob)
+            warn(f"{error.blob} was damaged; it is built again")
             context.entries.clear()
-    return calls()
 
 
 def _summary(config: RunConfig, origin: Mapping[str, str]) -> dict[str, Any]:

@@ -44,15 +44,23 @@ class RunContext:
     light: bool = True
     entries: list[StageEntry] = field(default_factory=list)
     refs: dict[str, ArtifactRef] = field(default_factory=dict)
+    building: list[str] | None = None
     summary: dict[str, Any] = field(default_factory=dict)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def add(self, entry: StageEntry, ref: ArtifactRef) -> None:
         """Note a finished stage, tell the listener, and keep the run's own record up to date."""
+        self.building = None
         self.entries.append(entry)
         self.refs[entry.stage] = ref
         if self.listener:
             self.listener(entry)
+        if self.overlay is None:
+            self.write()
+
+    def begin(self, stage: str, key: str) -> None:
+        """Note what is about to be built, so that `gc` keeps the checkpoints of a run that was killed at it."""
+        self.building = [stage, key]
         if self.overlay is None:
             self.write()
 
@@ -70,7 +78,10 @@ class RunContext:
     def write(self, state: str = "running") -> None:
         """Write `runs/<run>.json`: what `gc` must not touch, and what later comparisons read."""
         stages = [asdict(entry) for entry in self.entries]
-        record = {"run": self.run, "state": state, "started": self.started, "stages": stages, **self.summary}
+        record = {
+            "run": self.run, "state": state, "started": self.started, "building": self.building, "stages": stages,
+            **self.summary,
+        }  # fmt: skip
         self.store.backend.write(f"runs/{self.run}.json", json.dumps(record, indent=1, ensure_ascii=False).encode())
 
 

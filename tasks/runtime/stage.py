@@ -124,6 +124,7 @@ class Stage:
                 again = store.lookup(self.name, key)
                 if isinstance(again, ArtifactRef):
                     return done(again, "cached", f"hit {key[:8]}, built meanwhile by run {again.run}")
+            context.begin(self.name, key)
             cause = explain(store, self.name, document, again)[0]
             if again.category == "DAMAGED":
                 warn(f"{self.name}: {again.detail}; building it again")

@@ -124,7 +124,6 @@ def test_where_model_and_data_lie_does_not_count(
 
 
 @slow
-@pytest.mark.xfail(strict=True, reason="stage 11 is given model.name, a path where the model is a folder")
 def test_where_the_model_lies_does_not_count_when_it_is_saved(
     warm: Warm, stores: dict[str, dict[str, Any]], bert: Path, rows: Path, tmp_path: Path
 ) -> None:

@@ -178,10 +178,7 @@ def test_rot_under_an_unchanged_stamp_is_found_by_verify(finished: tuple[Path, d
     assert {(found.kind, found.name) for found in scrub(Store(str(root)))} == {("rotten blob", f"blobs/{path.name}")}
 
 
-ALL = pytest.mark.xfail(strict=True, reason="tasks.runtime.carry gives up at the third damaged blob (ATTEMPTS)")
-
-
-@pytest.mark.parametrize("damage", ["flip", "delete", pytest.param("flip all", marks=ALL)])
+@pytest.mark.parametrize("damage", ["flip", "delete", "flip all"])
 def test_a_remote_root_that_rots(damage: str, warm: Warm, bert: Path, rows: Path) -> None:
     result = warm.play(
         "tests.kill.remote_scenes:rot", config=make_config(bert, rows, "memory://rots", **QUICK), damage=damage

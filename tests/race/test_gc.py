@@ -61,15 +61,35 @@ def test_a_dry_run_removes_nothing(store: Store, tmp_path: Path) -> None:
     assert contents(tmp_path) == before
 
 
-def test_the_last_runs_and_unfinished_ones_keep_what_they_refer_to(store: Store) -> None:
-    keys = [publish(store, number) for number in range(4)]
+def test_the_last_runs_and_living_ones_keep_what_they_refer_to(store: Store) -> None:
+    keys = [publish(store, number) for number in range(5)]
     note(store, "oldest", [keys[0]], started="2026-01-01")
-    note(store, "dying", [keys[1]], state="running", started="2026-01-02")
+    note(store, "living", [keys[1]], state="running", started="2026-01-02")
+    note(store, "killed", [keys[4]], state="running", started="2026-01-02")
     note(store, "newest", [keys[2]], started="2026-01-03")
-    collect(store, keep_runs=1, grace_hours=0, sweep=True)
-    assert [there(store, key) for key in keys] == [False, True, True, False]
-    assert {Path(name).stem for name in store.backend.names("runs")} == {"dying", "newest"}
+    with store.living("living"):
+        collect(store, keep_runs=1, grace_hours=0, sweep=True)
+    assert [there(store, key) for key in keys] == [False, True, True, False, False]
+    assert {Path(name).stem for name in store.backend.names("runs")} == {"living", "newest"}
     assert list(scrub(store)) == []
+
+
+def test_the_checkpoints_of_a_killed_run_stay_while_it_is_among_the_last(store: Store, tmp_path: Path) -> None:
+    checkpoint = store.work("s09_train", "a" * 64) / "keep" / "checkpoint-3" / "model.safetensors"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"weights")
+    run = {
+        "run": "killed",
+        "state": "running",
+        "started": "2026-01-01",
+        "stages": [],
+        "building": ["s09_train", "a" * 64],
+    }
+    store.backend.write("runs/killed.json", json.dumps(run).encode())
+    collect(store, keep_runs=1, grace_hours=0, sweep=True)
+    assert checkpoint.exists()
+    collect(store, keep_runs=0, grace_hours=0, sweep=True)
+    assert not checkpoint.exists()
 
 
 def test_a_shared_blob_stays_for_who_is_left(store: Store) -> None:
@@ -152,12 +172,14 @@ def test_sweeping_without_end_breaks_no_run(bert: Path, rows: Path, tmp_path: Pa
     go.touch()
     sweeper = warm.start("tests.race.scenes:sweep_until", root=str(root), stop=str(stop))
     results: list[dict[str, Any]] = []
-    for seed in (1, 1, 2, 1):
-        config = make_config(bert, rows, root, train__max_steps=4, seed=seed, train__save_strategy="steps")
-        config["train"]["save_steps"] = 1
-        arguments = {"config": config, "events": str(events), "go": str(go), "slowly": 0.02}
-        results.append(warm.play("tests.race.scenes:build_aloud", **arguments).result)
-    stop.touch()
+    try:
+        for seed in (1, 1, 2, 1):
+            config = make_config(bert, rows, root, train__max_steps=4, seed=seed, train__save_strategy="steps")
+            config["train"]["save_steps"] = 1
+            arguments = {"config": config, "events": str(events), "go": str(go), "slowly": 0.02}
+            results.append(warm.play("tests.race.scenes:build_aloud", **arguments).result)
+    finally:
+        stop.touch()
     rounds = sweeper.wait().result
     assert rounds > 20, "the sweeper must have been at work all the while"
     assert results[0]["weights"] == results[1]["weights"] == results[3]["weights"]
