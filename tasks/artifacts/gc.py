@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tasks.artifacts.backend import walk
@@ -34,7 +35,7 @@ def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE
         # A build holds its lease until its run has noted it. Asked before the runs are read, so none falls in between.
         locked = set(_locked(store))
         runs = sorted(_runs(store), key=lambda run: str(run[1].get("started")), reverse=True)
-        alive = [run for run in runs if _is_alive(store, run[1], locked)]
+        alive = [run for run in runs if _is_alive(store, *run, locked)]
         kept = [*runs[:keep_runs], *alive]
         roots = locked | {entry for _, run in kept for entry in _needs(run)}
         garbage = [name for name, run in runs[keep_runs:] if (name, run) not in alive]
@@ -98,10 +99,10 @@ def _needs(run: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield run["building"][0], run["building"][1]
 
 
-def _is_alive(store: Store, run: dict[str, Any], locked: set[tuple[str, str]]) -> bool:
+def _is_alive(store: Store, name: str, run: dict[str, Any], locked: set[tuple[str, str]]) -> bool:
     """A local run holds a lock while it lives; elsewhere one that never ended is given the benefit of the doubt."""
     unfinished = run.get("state") == "running"
-    return unfinished and (store.local is None or ("run", str(run.get("run"))) in locked)
+    return unfinished and (store.local is None or ("run", Path(name).stem) in locked)
 
 
 def _locked(store: Store) -> Iterator[tuple[str, str]]:
