@@ -39,7 +39,7 @@ def trainer(build: Build, *, task: str, arguments: Artifact, tokens: Artifact, s
             raise ConfigError("eval.best: there are no validation rows to judge by; give data.validation, or a share "
                               "of data.train in data.split.validation")  # fmt: skip
         training["eval_strategy"] = "no"
-    where = device()
+    where = "cpu" if training.get("use_cpu") else device()
     if where != "cpu" and not any(name in training for name in ("bf16", "fp16")):
         import torch
 

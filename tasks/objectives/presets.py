@@ -5,6 +5,7 @@ from typing import Any
 
 from tasks.config import Layer, RunConfig, fill
 from tasks.objectives import objective_of
+from tasks.objectives.contradictions import refuse_contradictions
 
 # txtai 9.14: transformers' defaults, random order, no checkpoints; LoRA r 16 with alpha 8.
 TXTAI: Mapping[str, Any] = {
@@ -31,7 +32,7 @@ def resolve(config: RunConfig, origin: Mapping[str, str]) -> tuple[RunConfig, di
     """Return `config` with every default filled in, and for each leaf where its value comes from.
 
     Raises:
-        ConfigError: no such task.
+        ConfigError: no such task; wishes that contradict each other.
     """
     objective = objective_of(config.task)
     task = f"the default of {objective.name}"
@@ -44,4 +45,5 @@ def resolve(config: RunConfig, origin: Mapping[str, str]) -> tuple[RunConfig, di
     if config.eval.best and config.train.eval_strategy in (None, "no"):
         layers.insert(0, Layer("needed by eval.best", {"train.eval_strategy": "epoch"}))
     filled, origins = fill(config, origin, layers)
+    refuse_contradictions(filled)
     return filled.model_copy(update={"task": objective.name}), origins

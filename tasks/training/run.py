@@ -116,16 +116,15 @@ def _cadence(plan: Mapping[str, Any], watched: Mapping[str, Any]) -> tuple[str, 
 def _arguments(plan: Mapping[str, Any], watching: Watching, folder: Path) -> TrainingArguments:
     watched = {name: value for name, value in watching.arguments.items() if not name.startswith("save_")}
     best = plan["arguments"].get("load_best_model_at_end", False)
+    ours = {"report_to": "none", "disable_tqdm": True, "log_level": "error"}  # unless the user says otherwise
     return TrainingArguments(
         **{
+            **ours,
             **watched,
             **plan["arguments"],
             "output_dir": str(folder),
             "seed": plan["seed"],
             "use_cpu": plan["device"] == "cpu",
-            "report_to": "none",
-            "disable_tqdm": True,
-            "log_level": "error",
             # Saving is ours (Cadence, FinetuneTrainer); the library must only know of `best`, which it tracks.
             "save_strategy": "best" if best else "no",
         }

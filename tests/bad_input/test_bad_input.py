@@ -106,7 +106,13 @@ CONFIGS = (
     Case("warm-up-too-long", CONFIG, ("train.warmup_steps", "1000"), {"train.warmup_steps": 1000}),
     Case("best-without-rows", CONFIG, ("eval.best", "validation"),
          {"eval.best": "accuracy", "data.split.validation": 0}),
-    Case("quant-without-cuda", CONFIG, ("quant", "CUDA", "on_unavailable"), {"quant.load_in_4bit": True}),
+    Case("quant-without-cuda", CONFIG, ("quant", "CUDA", "on_unavailable"),
+         {"quant.load_in_4bit": True, "peft": "lora"}),
+    Case("quant-without-adapter", CONFIG, ("quant", "peft: lora"), {"quant.load_in_4bit": True}),
+    Case("merge-without-adapter", CONFIG, ("export.merge", "peft: lora"), {"export.merge": True}),
+    Case("best-of-what", CONFIG, ("train.save_strategy", "eval.best"), {"train.save_strategy": "best"}),
+    Case("revision-of-a-package", CONFIG, ("model.revision", "hub"),
+         {"model.revision": "v1", "model.name": "package:x/y"}),
     Case("adapter-matches-nothing", CONFIG, ("peft.target_modules", "no_such_layer"),
          {"peft": {"method": "lora", "target_modules": ["no_such_layer"]}}),
     Case("unknown-encoding", CONFIG, ("data.encoding", "utf9"), {"data.encoding": "utf9"}),
@@ -317,7 +323,7 @@ def test_store_that_cannot_be_read(
 
 
 def test_quant_can_be_ignored_without_cuda(place: Path, bert: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    case = Case("quant", 0, (), {"quant": {"load_in_4bit": True, "on_unavailable": "ignore"}})
+    case = Case("quant", 0, (), {"quant": {"load_in_4bit": True, "on_unavailable": "ignore"}, "peft": "lora"})
     write(case, place, bert)
     assert call("plan", "run.yaml", "--json") == 0
     out, err = capfd.readouterr()
