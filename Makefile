@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-export PYTHONHASHSEED ?= $(shell shuf -i 0-1000 -n 1)
+export PYTHONHASHSEED ?= $(shell $(PYTHON) -c "import random; print(random.randrange(1000))")
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test check prove bench clean

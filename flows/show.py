@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.config import RunConfig
+from tasks.config.leaves import leaves
 from tasks.runtime.context import RunContext, StageEntry
 from tasks.runtime.estimate import GIB, Estimate
 from tasks.runtime.finetuned import FineTuned
@@ -39,9 +40,20 @@ def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) 
     """Print what a run would do and cost."""
     console = Console()
     console.print(_stages(context.entries))
+    chosen = Table("field", "value", "from", title="training arguments")
+    for leaf in leaves(resolved):
+        if leaf.value is not None and leaf.path.startswith("train."):
+            chosen.add_row(leaf.path, str(leaf.value), context.origin.get(leaf.path, ""))
+    console.print(chosen)
     if costs is None:
         console.print("steps, tokens and memory are known once the stages before s08_trainer are")
         return
+    machine = context.read("s08_trainer", "plan.json")
+    console.print(
+        f"on {machine['device']} with {machine['threads']} threads, float32 products at precision "
+        f"{machine['float32_matmul_precision']!r} (train.float32_matmul_precision says what auto means)",
+        highlight=False,
+    )
     console.print(
         f"training: {costs.steps} steps, {costs.tokens:,} tokens, {costs.trainable:,} trained parameters; "
         f"about {costs.memory / GIB:.1f} GiB of memory and {costs.disk / GIB:.2f} GiB of disk",

@@ -25,15 +25,10 @@ def arguments(build: Build, *, task: str, train: Mapping[str, Any], eval: EvalCo
     """Write `arguments.json`.
 
     Raises:
-        ConfigError: a metric the task does not have, a patience without a metric, two precisions at once.
+        ConfigError: a metric the task does not have.
     """
     given = {name: value for name, value in train.items() if name not in OURS}
-    if given.get("bf16") and given.get("fp16"):
-        raise ConfigError("train.bf16, train.fp16: both are set; leave one")
-    best = _best(task, eval)
-    if eval.patience and not best:
-        raise ConfigError("eval.patience: needs eval.best, the metric to be patient about")
-    if best:
+    if best := _best(task, eval):
         given |= {"load_best_model_at_end": True, **best}
     ours = {name: train.get(name) for name in OURS}
     json.write({"training": given, "patience": eval.patience, **ours}, build.out / "arguments.json")

@@ -26,10 +26,17 @@ SPLITS = ("train", "validation", "test")
 def _files(data: Unkeyed, **_: Any) -> Mapping[str, Path]:
     """Each split's files, in order, under names without absolute paths."""
     return {
-        f"{split}/{i:05d}/{source.name}": source.path
+        f"{split}/{i:05d}/{_name(source, data.value)}": source.path
         for split, spec in _specs(data.value)
         for i, source in enumerate(locate(spec, f"data.{split}"))
     }
+
+
+def _name(source: Source, data: DataConfig) -> str:
+    """A text's folder is its class, so it belongs to its name even where the user gave the folder itself."""
+    if "/" not in source.name and (data.format == "folder" or source.path.suffix == ".txt"):
+        return f"{source.path.parent.name}/{source.name}"
+    return source.name
 
 
 def _specs(data: DataConfig) -> Iterator[tuple[str, str | list[str]]]:

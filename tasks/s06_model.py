@@ -9,6 +9,7 @@ seed, whatever else differs.
 """
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from typing import Any
 
 from tasks.artifacts.artifact import Artifact
@@ -45,6 +46,7 @@ def loading(task: str, model: ModelConfig, quant: QuantConfig) -> dict[str, Any]
         "attn_implementation": model.attn_implementation,
         "quantization": quant.model_dump(mode="json", exclude=fields) if wanted else None,
         "trust_remote_code": model.trust_remote_code,
+        "quantizer": version("bitsandbytes") if wanted else None,
     }
 
 

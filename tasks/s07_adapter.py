@@ -18,7 +18,7 @@ from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
 
 
-@stage(libraries=("torch", "transformers", "peft"), parts=("peft_task_type", "heads"))
+@stage(libraries=("torch", "transformers", "peft"), parts=("peft_task_type",))
 def adapter(
     build: Build, *, task: str, base: Artifact, model: Artifact, seeds: Artifact, peft: PeftConfig
 ) -> Mapping[str, Any]:
@@ -30,16 +30,19 @@ def adapter(
     if isinstance(peft, NoPeft):
         json.write({"method": "none"}, build.out / "adapter.json")
         return {"method": "none"}
-    from tasks.models.adapters import attach
+    from tasks.artifacts.formats import weights
+    from tasks.models.adapters import attach, heads_of
     from tasks.models.assemble import starting_model
     from tasks.models.create import RNG, restore_rng
+    from tasks.models.load import NEW
     from tasks.training.run import save_weights
 
     objective, folder = objective_of(task), model.view()
     live = starting_model(folder, base.externals(), model.json("load.json"), None)
     restore_rng(model.path(RNG), seeds.json("seeds.json")["model"])
     try:
-        live = attach(live, peft, objective.peft_task_type, objective.heads)
+        heads = heads_of(live, weights.header(model.path(NEW)))
+        live = attach(live, peft, objective.peft_task_type, heads)
     except ValueError as error:
         raise ConfigError(f"peft.target_modules: {peft.target_modules!r}: {error}") from error
     save_weights(live, build.out)

@@ -43,7 +43,7 @@ def trainer(build: Build, *, task: str, arguments: Artifact, tokens: Artifact, s
     if where != "cpu" and not any(name in training for name in ("bf16", "fp16")):
         import torch
 
-        training["bf16"] = torch.cuda.is_bf16_supported()
+        training["bf16"] = torch.cuda.is_bf16_supported(including_emulation=False)
     steps = count_steps(training, summary["train"]["rows"])
     plan = {
         "task": task,

@@ -69,5 +69,5 @@ def train(
             ),
         )
     save_weights(live, build.out)
-    json.write(history, build.out / "history.json")
+    json.write(json.finite(history), build.out / "history.json")
     return {"steps": planned["steps"]["total"]}

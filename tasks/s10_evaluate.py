@@ -48,7 +48,8 @@ def evaluate(
     live = trained_model(trained.view(), model.view(), base.externals(), model.json("load.json"))
     if planned["device"] != "cpu" and not getattr(live, "is_quantized", False):
         live = live.to("cuda")
-    autocast = torch.bfloat16 if planned["arguments"].get("bf16") else None
+    precisions = {"bf16": torch.bfloat16, "fp16": torch.float16}
+    autocast = next((dtype for name, dtype in precisions.items() if planned["arguments"].get(name)), None)
     collate = objective.part("collate")(base.json("padding.json"))
     found: dict[str, float] = {}
     for split, prefix in PREFIX.items():
@@ -61,5 +62,5 @@ def evaluate(
         scores = objective.part("metrics")(logits, table["labels"].to_numpy(), names) | {"loss": loss}
         found |= {f"{prefix}_{name}": value for name, value in scores.items() if metrics is None or name in metrics}
         write(predictions(table, logits, names), build.out / f"{split}.predictions.arrow")
-    json.write(found, build.out / "metrics.json")
-    return found
+    json.write(json.finite(found), build.out / "metrics.json")
+    return json.finite(found)

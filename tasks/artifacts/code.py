@@ -1,9 +1,10 @@
 """Which code answers a question: the sources a stage is made of, normalised, one digest for each module.
 
 Followed are the static imports of a stage's module within this project, lazily written ones included. Comments,
-docstrings and layout do not count. Three rooms are left out, because nothing they do can reach a stage's bytes:
-`tasks.config` reaches a stage only as values, which stand in the key themselves; the store and the runtime decide
-whether a stage runs, not what it makes (the file formats, which do shape bytes, are followed).
+docstrings and layout do not count. Some rooms are left out, because nothing they do can reach a stage's bytes:
+`tasks.config` and `tasks.objectives` reach a stage only as values, which stand in the key themselves (the parts an
+objective names are followed); the store and the runtime decide whether a stage runs, not what it makes (the file
+formats, which do shape bytes, are followed). Of a part in somebody else's package, that package's modules are followed.
 
 Sources are read once, when this module is imported: what is edited while a run is going is not what that run executes.
 """
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = "tasks"
-OUTSIDE = ("tasks.config", "tasks.artifacts", "tasks.runtime")
+OUTSIDE = ("tasks.config", "tasks.artifacts", "tasks.runtime", "tasks.objectives")
 INSIDE = ("tasks.artifacts.formats",)
 
 
@@ -27,9 +28,10 @@ def code_version(modules: Iterable[str]) -> dict[str, str]:
     """Return {module: sha256 of its normalised source} for `modules` and all they import within the project."""
     found: dict[str, str] = {}
     waiting = list(modules)
+    foreign = {name.split(".")[0] for name in waiting} - {PACKAGE}
     while waiting:
         name = waiting.pop()
-        source = SOURCES.get(name)
+        source = _foreign(name) if name.split(".")[0] in foreign else SOURCES.get(name)
         if name in found or source is None or _is_outside(name):
             continue
         found[name], imports = _digest(source.text, name, source.is_package)
@@ -82,6 +84,17 @@ def read_sources(root: Path) -> dict[str, Source]:
         is_package = parts[-1] == "__init__"
         found[".".join(parts[:-1] if is_package else parts)] = Source(path.read_text(), is_package)
     return found
+
+
+def _foreign(name: str) -> Source | None:
+    """A module of a package that is not ours, as it lies on disk now."""
+    try:
+        spec = find_spec(name)
+    except ModuleNotFoundError:  # the last part of `from package.module import name` need not be a module
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return Source(Path(spec.origin).read_text(), spec.submodule_search_locations is not None)
 
 
 @lru_cache(maxsize=512)

@@ -68,7 +68,8 @@ class DataConfig(Section):
     )
     split: SplitConfig = Field(default_factory=SplitConfig, description="How rows are held out.")
     dedupe: Literal["off", "exact"] = Field(
-        default="off", description="exact: drop rows whose text and label repeat an earlier row."
+        default="off",
+        description="exact: drop rows whose text repeats an earlier one (contradicting labels are reported first).",
     )
     max_length: Count | None = Field(
         default=None, description="Longest row in tokens. Omit: what the model and the task allow."

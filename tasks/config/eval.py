@@ -14,7 +14,7 @@ class EvalConfig(Section):
     best: str | None = Field(
         default=None,
         min_length=1,
-        description="Keep the checkpoint that is best by this metric, e.g. accuracy, f1 or loss. Omit: keep the last.",
+        description="Keep the checkpoint best by this metric, e.g. accuracy, f1_macro or loss. Omit: keep the last.",
     )
     patience: Count | None = Field(
         default=None, description="Stop after this many evaluations without improvement. Needs eval.best."

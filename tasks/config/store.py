@@ -18,7 +18,7 @@ class StoreConfig(Section):
         default=None,
         min_length=1,
         description="Folder or fsspec URL of the store; memory: nothing is left behind. "
-        "Omit: $FINETUNE_STORE, else ~/.cache/finetune-flow.",
+        "Omit: $FINETUNE_STORE, else ~/.cache/finetune-flow/store.",
     )
     verify: Literal["size", "full"] = Field(
         default="full", description="How stored files are checked before use: by size, or in full by checksum."

@@ -41,6 +41,10 @@ OWNED: Mapping[str, str] = {
     "greater_is_better": "the metric in eval.best knows its direction; leave it out",
     "resume_from_checkpoint": "run the same command again: it goes on by itself",
     "ignore_data_skip": "a resumed run must see the rows an uninterrupted one would; leave it out",
+    "dataloader_persistent_workers": "kept workers draw other random numbers each epoch, which no resume can "
+    "repeat; leave it out",
+    "auto_find_batch_size": "the batch size is part of what a run is; write train.per_device_train_batch_size",
+    "batch_eval_metrics": "metrics are computed over all rows at once; leave it out",
     "enable_jit_checkpoint": "a checkpoint is always saved when a run is stopped; leave it out",
     "do_train": _STAGE,
     "do_eval": _STAGE,

@@ -29,7 +29,6 @@ WATCHING = frozenset(
         "skip_memory_metrics",
         "trackio_space_id",
         "dataloader_num_workers",
-        "dataloader_persistent_workers",
         "dataloader_pin_memory",
         "dataloader_prefetch_factor",
     }

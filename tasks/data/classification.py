@@ -10,7 +10,7 @@ from tasks.config.errors import DataError
 from tasks.data.check import check_rows, duplicates, leakage
 from tasks.data.columns import Role, choose
 from tasks.data.labels import encode_labels, label_names
-from tasks.data.split import dedupe, split
+from tasks.data.split import dedupe, sample, split
 
 LINEAGE = ("__file", "__row")
 
@@ -46,6 +46,7 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
     for name, table in tables.items():
         choose(_names(table), dict(columns), roles)
         check_rows(table, columns, f"data.{name}").raise_if_any()
+    warnings = list(duplicates(tables["train"], columns).warnings)
     dropped = 0
     texts = [columns[role] for role in ("text", "text_pair") if role in columns]
     given = dict(tables)
@@ -55,10 +56,9 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
             dropped += gone
     train = given["train"]
     labels = label_names(train[columns["label"]], data.labels, "data.train", train)
-    warnings = list(duplicates(train, columns).warnings)
     splits = _shares(train, columns["label"], data, given)
     if data.max_train_samples:
-        splits["train"] = splits["train"].slice(0, data.max_train_samples)
+        splits["train"] = sample(splits["train"], data.max_train_samples, data.split.seed)
     for name, table in splits.items():
         if name != "train":
             warnings += leakage(splits["train"], table, columns, name).warnings

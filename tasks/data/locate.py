@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from uuid import uuid4
 
 import fsspec
 
@@ -109,7 +110,7 @@ def _remote(url: str, field: str, cache: Path | None) -> list[Source]:
             paths, start = [root], str(PurePosixPath(root).parent)
         files = [(path, os.path.relpath(path, start)) for path in sorted(paths)]
         # the folder is named by content marks: a remote file that changes is fetched again
-        marks = "\n".join([url, *(f"{path} {fs.ukey(path)}" for path, _ in files)])
+        marks = "\n".join([url, *(f"{path} {_mark(fs, protocol, path)}" for path, _ in files)])
         folder = (cache or _own_cache()) / hashlib.sha256(marks.encode()).hexdigest()[:16]
         local = ((_fetched(fs.get_file, path, folder / name), name) for path, name in files)
         return _data_files(local, url, field)
@@ -117,6 +118,15 @@ def _remote(url: str, field: str, cache: Path | None) -> list[Source]:
         raise ConfigError(f"{field}: {url!r}: the filesystem {protocol}:// cannot be used: {error}") from None
     except OSError as error:
         raise DataError(f"{field}: {url!r} cannot be read: {type(error).__name__}: {error}") from None
+
+
+def _mark(fs: fsspec.AbstractFileSystem, protocol: str, path: str) -> str:
+    """What changes when a remote file does. fsspec takes a web page for something that never does; its server knows."""
+    if protocol not in ("http", "https"):
+        return str(fs.ukey(path))
+    info = fs.info(path)
+    known = {name: info.get(name) for name in ("ETag", "last_modified", "Last-Modified") if info.get(name)}
+    return str(sorted(known.items())) if known else uuid4().hex  # a server that says nothing is asked every time
 
 
 def _own_cache() -> Path:

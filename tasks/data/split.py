@@ -43,6 +43,12 @@ def split(
     }
 
 
+def sample(table: pa.Table, rows: int, seed: int) -> pa.Table:
+    """At most `rows` rows drawn at random (files are often ordered by label), in the order they had."""
+    drawn = np.argsort(np.random.PCG64(seed).random_raw(table.num_rows), kind="stable")[:rows]
+    return table.take(pa.array(np.sort(drawn))).combine_chunks()
+
+
 def dedupe(table: pa.Table, columns: list[str]) -> tuple[pa.Table, int]:
     """The first of each group of rows that are equal in `columns` (whitespace around text aside), and how many went."""
     keys = row_keys([table], columns)[0]

@@ -3,7 +3,7 @@
 A method is one row of `METHODS`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,26 +35,36 @@ def _lora(section: Lora, task_type: str, heads: list[str]) -> PeftConfig:
 METHODS: Mapping[str, Callable[..., PeftConfig]] = {"lora": _lora}
 
 
-def attach(model: PreTrainedModel, section: Lora, task_type: str, heads: tuple[str, ...]) -> PeftModel:
-    """Return `model` with a fresh adapter and its heads trainable.
+def heads_of(model: PreTrainedModel, new: Iterable[str]) -> list[str]:
+    """The modules to train and save whole beside an adapter: all that is not the base's own body.
 
     Args:
-        heads: names of modules to train and save whole, where the model has them.
+        new: names of the parameters the base lacks; some may lie within its body (a pooler).
+    """
+    body = model.base_model_prefix
+    outside = [name for name, child in model.named_children() if name != body and any(True for _ in child.parameters())]
+    within = {name.rpartition(".")[0] for name in new if name.startswith(f"{body}.")}
+    return [*outside, *sorted(within)]
+
+
+def attach(model: PreTrainedModel, section: Lora, task_type: str, heads: list[str]) -> PeftModel:
+    """Return `model` with a fresh adapter and its `heads` trainable.
 
     Raises:
         ValueError: `peft.target_modules` matches nothing.
     """
-    here = [name for name in heads if any(child == name for child, _ in model.named_children())]
-    model = _ready(model)
-    return get_peft_model(model, METHODS[section.method](section, task_type, here))  # type: ignore[return-value]
+    config = METHODS[section.method](section, task_type, heads)
+    return get_peft_model(_ready(model), config)  # type: ignore[return-value]
 
 
 def reattach(model: PreTrainedModel, folder: Path, trainable: bool) -> PeftModel:
     """Return `model` with the adapter saved in `folder`."""
-    return PeftModel.from_pretrained(_ready(model) if trainable else model, folder, is_trainable=trainable)
+    return PeftModel.from_pretrained(_ready(model), folder, is_trainable=trainable)
 
 
 def _ready(model: Any) -> Any:
+    """A quantized model computes its norms and head in float32, in training and after it alike; whether activations
+    are checkpointed is the Trainer's business."""
     if getattr(model, "is_quantized", False):
-        return prepare_model_for_kbit_training(model, gradient_checkpointing_kwargs={"use_reentrant": False})
+        return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
     return model

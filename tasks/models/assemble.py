@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.config.errors import MachineError
 from tasks.models.adapters import ADAPTER_CONFIG, reattach
 from tasks.models.load import NEW, Loading, link_base, load
 
@@ -16,8 +17,16 @@ def starting_model(folder: Path, base: Mapping[str, Path], loading: Mapping[str,
     """
     new = folder / NEW
     link_base(folder, base, new if new.exists() else None)
-    model = load(folder, Loading(**loading))
+    model = _whole(folder, loading)
     return reattach(model, adapter, trainable=True) if adapter is not None else model
+
+
+def _whole(folder: Path, loading: Mapping[str, Any]) -> Any:
+    """Load a model every weight of which must be there: the library would draw what is missing, and say nothing."""
+    model, info = load(folder, Loading(**loading), output_loading_info=True)  # type: ignore[misc]
+    if info["missing_keys"]:
+        raise MachineError(f"the model's folder lacks {sorted(info['missing_keys'])[:3]}; its base has changed")
+    return model
 
 
 def trained_model(
@@ -30,7 +39,9 @@ def trained_model(
         merge: fold the adapter into the model.
     """
     if not (weights / ADAPTER_CONFIG).exists():
-        return load(weights, Loading(**{**loading, "quantization": None})).eval()
+        return _whole(weights, {**loading, "quantization": None}).eval()
     link_base(folder, base, folder / NEW)
-    model = reattach(load(folder, Loading(**loading)), weights, trainable=False)
+    if merge:  # into the base's own weights: those of a quantized one cannot take it
+        loading = {**loading, "quantization": None}
+    model = reattach(_whole(folder, loading), weights, trainable=False)
     return (model.merge_and_unload() if merge else model).eval()

@@ -1,6 +1,8 @@
 """Where a base model lies: a folder, a file set inside an installed package, or a hub snapshot pinned to a commit."""
 
 import json
+import os
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from tasks.config.names import nearest
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
 INDEX = "model.safetensors.index.json"
+WEIGHTS = "model.safetensors"
 # Files that lie beside a model and say nothing of it: they must not change its digest.
 IGNORED = frozenset(
     {
@@ -33,7 +36,7 @@ def base_files(model: ModelConfig) -> dict[str, Path]:
     folder = _folder(model)
     found = {
         path.name: path
-        for pattern in WANTED
+        for pattern in _wanted(model)
         for path in sorted(folder.glob(pattern))
         if path.is_file() and path.name not in IGNORED
     }
@@ -42,18 +45,34 @@ def base_files(model: ModelConfig) -> dict[str, Path]:
             folder / "adapter_config.json"
         ).exists() else ""  # fmt: skip
         raise ConfigError(f"model.name: {model.name!r} has no config.json ({folder}){extra}")
+    if "adapter_config.json" in found and WEIGHTS not in found and INDEX not in found:
+        raise ConfigError(f"model.name: {model.name!r} holds an adapter; name the base it was trained on, or merge it")
     if not any(name.endswith(".safetensors") for name in found):
         pickled = next((path.name for path in folder.glob("*.bin")), None)
         why = f" but {pickled}, a pickle, which is never loaded; save it once with safetensors" if pickled else ""
         raise ConfigError(f"model.name: {model.name!r} has no *.safetensors weights{why}")
-    if INDEX in found:
-        try:
-            missing = set(json.loads(found[INDEX].read_text())["weight_map"].values()) - set(found)
-        except (ValueError, KeyError) as error:
-            raise ConfigError(f"model.name: {model.name!r} has a broken {INDEX}; fetch it again") from error
-        if missing:
-            raise ConfigError(f"model.name: {model.name!r} lacks {min(missing)}, which {INDEX} names; fetch it again")
-    return found
+    shards = _shards(model, found)
+    return {name: path for name, path in found.items() if not name.endswith(".safetensors") or name in shards}
+
+
+def _wanted(model: ModelConfig) -> list[str]:
+    return [*WANTED, "*.py"] if model.trust_remote_code else list(WANTED)
+
+
+def _shards(model: ModelConfig, found: Mapping[str, Path]) -> set[str]:
+    """The weights transformers would load; a folder may hold others (an average, another format's)."""
+    if WEIGHTS in found:
+        return {WEIGHTS}
+    if INDEX not in found:
+        others = ", ".join(sorted(name for name in found if name.endswith(".safetensors")))
+        raise ConfigError(f"model.name: {model.name!r} has neither {WEIGHTS} nor {INDEX}, only {others}")
+    try:
+        shards = set(json.loads(found[INDEX].read_text())["weight_map"].values())
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"model.name: {model.name!r} has a broken {INDEX}; fetch it again") from error
+    if missing := shards - set(found):
+        raise ConfigError(f"model.name: {model.name!r} lacks {min(missing)}, which {INDEX} names; fetch it again")
+    return shards
 
 
 def public_name(model: ModelConfig) -> str:
@@ -94,20 +113,22 @@ def _in_package(name: str) -> Path:
 
 
 def _from_hub(model: ModelConfig) -> Path:
-    import os
-
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     token = os.environ.get(model.token_secret) if model.token_secret else None
     for offline in (True, False):
         try:
-            return Path(
-                snapshot_download(
-                    model.name, revision=model.revision, token=token, allow_patterns=list(WANTED),
-                    local_files_only=offline,
-                )
-            )  # fmt: skip
+            fetched = snapshot_download(
+                model.name,
+                revision=model.revision,
+                token=token,
+                allow_patterns=_wanted(model),
+                local_files_only=offline,
+            )
+            # Somebody may have fetched only this model's tokenizer: what is cached is not always all of it.
+            if not offline or any(Path(fetched, name).exists() for name in (WEIGHTS, INDEX)):
+                return Path(fetched)
         except HFValidationError as error:
             raise ConfigError(f"model.name: {model.name!r} is neither a folder nor a hub name") from error
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:

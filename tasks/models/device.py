@@ -7,7 +7,7 @@ from pathlib import Path
 
 def device() -> str:
     """`cuda:<names of the visible GPUs>`, or `cpu`."""
-    if version("torch").endswith("+cpu") or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+    if version("torch").endswith("+cpu") or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return "cpu"
     infos = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     models = [line.partition(":")[2].strip() for path in infos for line in _lines(path) if line.startswith("Model")]

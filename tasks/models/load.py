@@ -37,6 +37,7 @@ class Loading:
     attn_implementation: str | None = None
     quantization: Mapping[str, Any] | None = None
     trust_remote_code: bool = False
+    quantizer: str | None = None  # its version: it shapes what a quantized model computes
 
 
 def link_base(folder: Path, base: Mapping[str, Path], new: Path | None) -> None:
@@ -64,7 +65,7 @@ def load(folder: Path, loading: Loading, **extra: Any) -> PreTrainedModel:
     if loading.attn_implementation:
         arguments["attn_implementation"] = loading.attn_implementation
     if loading.quantization:
-        arguments |= {"quantization_config": _quantization(loading.quantization), "device_map": {"": 0}}
+        arguments |= {"quantization_config": _quantization(loading.quantization, folder), "device_map": {"": 0}}
     if loading.trust_remote_code:
         arguments["trust_remote_code"] = True
     auto = getattr(transformers, loading.auto_model)
@@ -77,6 +78,10 @@ def quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def _quantization(arguments: Mapping[str, Any]) -> transformers.BitsAndBytesConfig:
+def _quantization(arguments: Mapping[str, Any], folder: Path) -> transformers.BitsAndBytesConfig:
+    """What the base lacks is trained and must stay as it is; the library spares only a head without bias."""
     dtype = getattr(torch, arguments["bnb_4bit_compute_dtype"])
-    return transformers.BitsAndBytesConfig(**{**arguments, "bnb_4bit_compute_dtype": dtype})
+    new = weights.header(folder / NEW) if (folder / NEW).exists() else {}
+    spared = sorted({name.rpartition(".")[0] for name in new})
+    more = {"llm_int8_skip_modules": spared} if spared else {}
+    return transformers.BitsAndBytesConfig(**{**arguments, "bnb_4bit_compute_dtype": dtype, **more})

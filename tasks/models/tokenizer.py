@@ -59,13 +59,15 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any
         "num_layers": getattr(text, "num_hidden_layers", None),
         "num_heads": getattr(text, "num_attention_heads", None),
         "tokenizer": type(tokenizer).__name__,
+        "trust_remote_code": trust_remote_code,
     }
 
 
 def read_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer that `read_base` wrote."""
+    """Return the tokenizer that `read_base` wrote (its own code runs only if the base was trusted with that)."""
     quiet()
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    trusted = json.read(folder / "base.json")["trust_remote_code"]
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
 
 
 def _limit(tokenizer: Any, config: Any) -> int:

@@ -19,8 +19,7 @@ class Objective:
         encode: rows -> token columns (`tasks.data`).
         collate: token rows -> padded batch (`tasks.training`).
         auto_model: the `transformers` auto class that has its head.
-        peft_task_type: peft's `TaskType`; `heads` are the modules trained and saved beside an adapter when the
-            model has them.
+        peft_task_type: peft's `TaskType`.
         metrics: (predictions, references, label names) -> {name: value} (`tasks.evaluation`).
         metric_names: what `metrics` gives, best known first; `greater_is_better` says which way is up.
         loss_ignores_num_items: the model's loss is a mean over the micro-batch. The Trainer must then divide it by
@@ -37,7 +36,6 @@ class Objective:
     collate: str
     auto_model: str
     peft_task_type: str
-    heads: tuple[str, ...]
     metrics: str
     metric_names: tuple[str, ...]
     greater_is_better: Mapping[str, bool]

@@ -19,6 +19,10 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         yield "quant: quantized weights cannot be trained themselves; set peft: lora to train an adapter beside them"
     if config.train.save_strategy == "best" and config.eval.best is None:
         yield "train.save_strategy: 'best' needs eval.best, the metric that says which is"
+    if config.train.eval_strategy == "steps" and config.train.eval_steps is None:
+        yield "train.eval_steps: missing; train.eval_strategy: steps needs it"
+    if config.train.eval_strategy == "no" and config.eval.best is not None:
+        yield "train.eval_strategy: 'no' leaves eval.best nothing to judge by; leave one of the two out"
     if config.model.revision and (
         config.model.name.startswith("package:") or config.model.name.startswith(("/", ".", "~"))
     ):

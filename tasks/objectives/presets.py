@@ -42,7 +42,7 @@ def resolve(config: RunConfig, origin: Mapping[str, str]) -> tuple[RunConfig, di
             layers.append(Layer("twice peft.r", {"peft.lora_alpha": 2 * config.peft.r}))
         layers.append(Layer(f"{task} with LoRA", objective.lora_defaults))
     layers.append(Layer(task, objective.defaults))
-    if config.eval.best and config.train.eval_strategy in (None, "no"):
+    if config.eval.best and config.train.eval_strategy is None:
         layers.insert(0, Layer("needed by eval.best", {"train.eval_strategy": "epoch"}))
     filled, origins = fill(config, origin, layers)
     refuse_contradictions(filled)

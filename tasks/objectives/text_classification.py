@@ -12,7 +12,6 @@ TEXT_CLASSIFICATION = Objective(
     collate="tasks.data.collate:PadBatch",
     auto_model="AutoModelForSequenceClassification",
     peft_task_type="SEQ_CLS",
-    heads=("classifier", "score", "pre_classifier", "classification_head"),
     metrics="tasks.evaluation.classification:metrics",
     metric_names=("accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro", "matthews", "loss"),
     greater_is_better={"loss": False},

@@ -118,7 +118,7 @@ def rehearse(
     resolved, origin = resolve(config, doorstep.origin)
     context = RunContext(open_store(resolved.store), "plan", replaced=doorstep.replaced, overlay=Store("memory"))
     context.summary = _summary(resolved, origin)
-    context.light = light
+    context.light, context.origin = light, origin
     check_places(resolved, context.store, probe=False)
     with open_run(context):
         pipeline(resolved, "")

@@ -45,6 +45,7 @@ class RunContext:
     entries: list[StageEntry] = field(default_factory=list)
     refs: dict[str, ArtifactRef] = field(default_factory=dict)
     building: list[str] | None = None
+    origin: Mapping[str, str] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 

@@ -26,6 +26,7 @@ class Progress:
         self._bar = tqdm(total=total, unit="step", desc="train", disable=not sys.stderr.isatty(), leave=False)
         self._artifact: UUID | None = None
         self._told_ui = self._told_log = 0.0
+        self._ui_is_gone = False
 
     def __enter__(self) -> Self:
         return self
@@ -64,13 +65,17 @@ class Progress:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
         from prefect.context import TaskRunContext
 
-        if TaskRunContext.get() is None:
+        if TaskRunContext.get() is None or self._ui_is_gone:
             return
-        if self._artifact is None:
-            made: Any = create_progress_artifact(progress=percent, key="training", description="steps of stage 9")
-            self._artifact = made
-        else:
-            update_progress_artifact(artifact_id=self._artifact, progress=percent)
+        try:
+            if self._artifact is None:
+                made: Any = create_progress_artifact(progress=percent, key="training", description="steps of stage 9")
+                self._artifact = made
+            else:
+                update_progress_artifact(artifact_id=self._artifact, progress=percent)
+        except Exception as error:  # noqa: BLE001 — whatever it is, watching must not end what is watched
+            self._ui_is_gone = True
+            self.say(f"Prefect's progress bar stops here: {type(error).__name__}: {error}")
 
 
 def _plain(name: str) -> bool:

@@ -66,6 +66,7 @@ class StopOnSignal(TrainerCallback):
 
     def __init__(self) -> None:
         self.caught: int | None = None
+        self.stopped: int | None = None  # a signal after the last step stops nothing: the training is done
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -88,7 +89,8 @@ class StopOnSignal(TrainerCallback):
                 signal.signal(number, handler)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        if self.caught is not None:
+        if self.caught is not None and state.global_step < state.max_steps:
+            self.stopped = self.caught
             control.should_save = control.should_training_stop = True
         return control
 

@@ -9,13 +9,19 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import EarlyStoppingCallback, PreTrainedModel, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PrinterCallback,
+    TrainerCallback,
+    TrainingArguments,
+)
 from transformers.utils import logging as library_logging
 
-from tasks.config.errors import Interrupted, TrainingError
+from tasks.config.errors import ConfigError, Interrupted, MachineError, TrainingError
 from tasks.data.rows import TokenRows
 from tasks.training.callbacks import Cadence, StopOnSignal, Watch
-from tasks.training.checkpoints import localise, newest_whole
+from tasks.training.checkpoints import STATE, localise, newest_whole
 from tasks.training.trainer import FinetuneTrainer
 
 
@@ -33,7 +39,14 @@ class Watching:
 
 
 def settle(plan: Mapping[str, Any]) -> None:
-    """Set what torch computes with, as the plan says: threads and the precision of float32 products."""
+    """Set what torch computes with, as the plan says: threads and the precision of float32 products.
+
+    Raises:
+        MachineError: the plan was made for a GPU that torch cannot use.
+    """
+    if plan["device"] != "cpu" and not torch.cuda.is_available():
+        raise MachineError(f"the plan is for {plan['device']}, but torch cannot use it; set CUDA_VISIBLE_DEVICES='' to "
+                           "train on the CPU")  # fmt: skip
     torch.set_num_threads(plan["threads"])
     torch.set_float32_matmul_precision(plan["float32_matmul_precision"])
 
@@ -55,7 +68,7 @@ def train(
 
     Raises:
         Interrupted: a signal asked to stop; a checkpoint was saved first.
-        TrainingError: the loss is not a number.
+        ConfigError: arguments the library refuses. TrainingError: no memory, or weights that are not finite.
     """
     library_logging.set_verbosity_error()
     folder.mkdir(parents=True, exist_ok=True)
@@ -65,29 +78,23 @@ def train(
         watching.say(f"going on from {resumed.name}")
     cadence = Cadence(watching.every_minutes, *_cadence(plan, watching.arguments), resumed)
     stop = StopOnSignal()
-    callbacks = [stop, cadence, Watch(watching.on_step, watching.on_log)]
+    callbacks: list[TrainerCallback] = [stop, cadence, Watch(watching.on_step, watching.on_log)]
     if plan["patience"]:
-        callbacks.append(EarlyStoppingCallback(plan["patience"]))
-    trainer = FinetuneTrainer(
-        loss_ignores_num_items=plan["loss_ignores_num_items"],
-        keep=watching.arguments.get("save_total_limit") or 1,
-        on_commit=watching.on_commit,
-        on_remove=watching.on_remove,
-        model=model,
-        args=_arguments(plan, watching, folder),
-        train_dataset=rows,
-        eval_dataset=evaluation,
-        data_collator=collate,
-        compute_metrics=compute_metrics,
-        callbacks=callbacks,
-    )
-    _without_printer(trainer)
+        callbacks.append(_patience(plan["patience"], resumed))
+    learning = {"train_dataset": rows, "eval_dataset": evaluation, "data_collator": collate}
+    trainer = _trainer(model, plan, folder, watching, callbacks, compute_metrics=compute_metrics, **learning)
     cadence.trainer = trainer
-    with stop.listening():
-        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-    if stop.caught is not None:
+    try:
+        with stop.listening():
+            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    except torch.OutOfMemoryError as error:
+        raise TrainingError(
+            "the device ran out of memory; halve train.per_device_train_batch_size and double "
+            "train.gradient_accumulation_steps, which trains the same"
+        ) from error
+    if stop.stopped is not None:
         raise Interrupted(
-            f"stopped by signal {stop.caught} after step {trainer.state.global_step} of {trainer.state.max_steps}; "
+            f"stopped by signal {stop.stopped} after step {trainer.state.global_step} of {trainer.state.max_steps}; "
             "a checkpoint is saved, and the same command goes on from there"
         )
     _check_finite(trainer)
@@ -117,7 +124,7 @@ def _arguments(plan: Mapping[str, Any], watching: Watching, folder: Path) -> Tra
     watched = {name: value for name, value in watching.arguments.items() if not name.startswith("save_")}
     best = plan["arguments"].get("load_best_model_at_end", False)
     ours = {"report_to": "none", "disable_tqdm": True, "log_level": "error"}  # unless the user says otherwise
-    return TrainingArguments(
+    arguments = TrainingArguments(
         **{
             **ours,
             **watched,
@@ -129,12 +136,43 @@ def _arguments(plan: Mapping[str, Any], watching: Watching, folder: Path) -> Tra
             "save_strategy": "best" if best else "no",
         }
     )
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1  # DataParallel would multiply the batch behind the plan's back
+    return arguments
 
 
-def _without_printer(trainer: FinetuneTrainer) -> None:
-    from transformers import PrinterCallback
-
+def _trainer(
+    model: PreTrainedModel,
+    plan: Mapping[str, Any],
+    folder: Path,
+    watching: Watching,
+    callbacks: list[TrainerCallback],
+    **learning: Any,
+) -> FinetuneTrainer:
+    try:
+        trainer = FinetuneTrainer(
+            loss_ignores_num_items=plan["loss_ignores_num_items"],
+            keep=watching.arguments.get("save_total_limit") or 1,
+            on_commit=watching.on_commit,
+            on_remove=watching.on_remove,
+            model=model,
+            args=_arguments(plan, watching, folder),
+            callbacks=callbacks,
+            **learning,
+        )
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"train: the Trainer refuses these arguments: {error}") from error
     trainer.remove_callback(PrinterCallback)  # what is logged is ours to show
+    return trainer
+
+
+def _patience(evaluations: int, resumed: Path | None) -> EarlyStoppingCallback:
+    """Early stopping that goes on counting where the checkpoint left off, which the library's own does not."""
+    stopper = EarlyStoppingCallback(evaluations)
+    if resumed is not None:
+        saved = json.loads((resumed / STATE).read_text())["stateful_callbacks"].get("EarlyStoppingCallback", {})
+        stopper.early_stopping_patience_counter = saved["attributes"]["early_stopping_patience_counter"]
+    return stopper
 
 
 def _check_finite(trainer: FinetuneTrainer) -> None:

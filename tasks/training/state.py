@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+TENSOR = "__tensor__"
+
 
 def save_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
     """Write `optimizer.safetensors` and `optimizer.json`.
@@ -20,34 +22,40 @@ def save_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
     Raises:
         TypeError: the optimizer keeps state that is neither tensor nor JSON.
     """
-    state = optimizer.state_dict()
-    tensors = {
-        f"{index}.{name}": value.detach().cpu().contiguous()
-        for index, entries in state["state"].items()
-        for name, value in entries.items()
-        if isinstance(value, torch.Tensor)
-    }
-    rest = {
-        str(index): {name: value for name, value in entries.items() if not isinstance(value, torch.Tensor)}
-        for index, entries in state["state"].items()
-    }
+    tensors: dict[str, torch.Tensor] = {}
+    rest = _take_tensors(optimizer.state_dict(), tensors)
     save_file(tensors, folder / "optimizer.safetensors")
-    write_json({"state": rest, "param_groups": state["param_groups"]}, folder / "optimizer.json")
+    write_json(rest, folder / "optimizer.json")
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
     """Restore what `save_optimizer` wrote."""
-    rest = read_json(folder / "optimizer.json")
-    state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in rest["state"].items()}
-    for name, tensor in load_file(folder / "optimizer.safetensors").items():
-        index, _, field = name.partition(".")
-        state[int(index)][field] = tensor
+    rest = _put_tensors(read_json(folder / "optimizer.json"), load_file(folder / "optimizer.safetensors"))
+    state = {int(index): entries for index, entries in rest["state"].items()}
     groups = rest["param_groups"]
     for group, present in zip(groups, optimizer.state_dict()["param_groups"], strict=True):
         for name, value in present.items():
             if isinstance(value, tuple):
                 group[name] = tuple(group[name])
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _take_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """`value` with a number in place of each tensor, which goes to `tensors` (some optimizers nest theirs)."""
+    if isinstance(value, torch.Tensor):
+        tensors[str(len(tensors))] = value.detach().cpu().contiguous()
+        return {TENSOR: str(len(tensors) - 1)}
+    if isinstance(value, dict):
+        return {str(name): _take_tensors(leaf, tensors) for name, leaf in value.items()}
+    return [_take_tensors(leaf, tensors) for leaf in value] if isinstance(value, list | tuple) else value
+
+
+def _put_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, dict):
+        if TENSOR in value:
+            return tensors[value[TENSOR]]
+        return {name: _put_tensors(leaf, tensors) for name, leaf in value.items()}
+    return [_put_tensors(leaf, tensors) for leaf in value] if isinstance(value, list) else value
 
 
 def save_scheduler(scheduler: Any, folder: Path) -> None:

@@ -62,6 +62,7 @@ class FinetuneTrainer(Trainer):
         super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, trial, *rest, **named)
         if wanted and self._saved_at != self.state.global_step:  # `best` forgets a save that was asked for besides
             self._save_checkpoint(model, trial)
+            self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         started = time.monotonic()

@@ -79,6 +79,12 @@ def _corrupt(name: str, text: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).write_text(text) and None
 
 
+def _lose_a_shard(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    index = {"weight_map": {"x": "model-00001-of-00002.safetensors", "y": "model-00002-of-00002.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
 CONFIGS = (
     Case("yaml-syntax", CONFIG, ("run.yaml:3", "not valid YAML"), raw="model: x\ndata: [unclosed\ntrain: {}\n"),
     Case("yaml-list", CONFIG, ("run.yaml", "mapping"), raw="- model\n- data\n"),
@@ -108,6 +114,9 @@ CONFIGS = (
          {"eval.best": "accuracy", "data.split.validation": 0}),
     Case("quant-without-cuda", CONFIG, ("quant", "CUDA", "on_unavailable"),
          {"quant.load_in_4bit": True, "peft": "lora"}),
+    Case("best-never-evaluated", CONFIG, ("train.eval_strategy", "eval.best"),
+         {"eval.best": "accuracy", "train.eval_strategy": "no"}),
+    Case("evaluated-every-what", CONFIG, ("train.eval_steps", "missing"), {"train.eval_strategy": "steps"}),
     Case("quant-without-adapter", CONFIG, ("quant", "peft: lora"), {"quant.load_in_4bit": True}),
     Case("merge-without-adapter", CONFIG, ("export.merge", "peft: lora"), {"export.merge": True}),
     Case("best-of-what", CONFIG, ("train.save_strategy", "eval.best"), {"train.save_strategy": "best"}),
@@ -139,7 +148,7 @@ MODELS = (
          model=_truncate("model.safetensors", 0.5)),
     Case("model-empty-weights", CONFIG, ("model.name", "model.safetensors"), model=_truncate("model.safetensors", 0)),
     Case("model-lacks-shard", CONFIG, ("model.name", "model-00002-of-00002.safetensors"),
-         model=_corrupt("model.safetensors.index.json", '{"weight_map": {"x": "model-00002-of-00002.safetensors"}}')),
+         model=_lose_a_shard),
     Case("model-no-tokenizer", CONFIG, ("model.name", "tokenizer"), model=_remove("tokenizer*", "vocab*", "special*")),
     Case("model-package", CONFIG, ("model.name", "no-such-dist", "pip install"),
          {"model.name": "package:no-such-dist/x"}),

@@ -1,12 +1,19 @@
 """`eval.best` keeps the best of the evaluated models, `eval.patience` stops when there is none better for a while."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForSequenceClassification, TrainerState
 
 from flows.finetune import pipeline
 from tasks.config import RunConfig
+from tasks.config.errors import Interrupted
 from tasks.runtime.carry import carry_out
+from tasks.training.callbacks import Cadence
 from tests.tiny import make_config
 
 pytestmark = pytest.mark.slow
@@ -35,10 +42,66 @@ def test_adapters_are_kept_best_too(bert: Path, rows: Path, tmp_path: Path) -> N
     assert done.metrics["eval_loss"] == pytest.approx(min(losses), rel=1e-5)
 
 
-def test_a_merged_adapter_says_the_same(bert: Path, rows: Path, tmp_path: Path) -> None:
-    import torch
-    from transformers import AutoModelForSequenceClassification
+def test_patience_goes_on_counting_after_an_interruption(
+    bert: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after one evaluation without improvement: the resumed run must not be patient all over again."""
 
+    def config(store: str) -> RunConfig:
+        more = {"train__learning_rate": 0.1, "train__num_train_epochs": 30, "train__save_strategy": "epoch"}
+        best = {"best": "loss", "patience": 2}
+        return RunConfig.model_validate(make_config(bert, rows, tmp_path / store, eval=best, **more))
+
+    whole = carry_out(config("whole"), pipeline)
+    steps = [entry["step"] for entry in whole.history if "eval_loss" in entry]
+
+    def stop(self: Cadence, args: object, state: TrainerState, control: object, **_: object) -> None:
+        if state.global_step == steps[-2]:
+            raise Interrupted("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Cadence, "on_save", stop)
+        with pytest.raises(Interrupted):
+            carry_out(config("stopped"), pipeline)
+    resumed = carry_out(config("stopped"), pipeline)
+    assert [entry["step"] for entry in resumed.history if "eval_loss" in entry] == steps
+    weights = [run.artifacts["s09_train"].members["model.safetensors"].sha256 for run in (whole, resumed)]
+    assert weights[0] == weights[1]
+
+
+def test_an_adapter_is_saved_with_all_its_base_lacks(bert: Path, rows: Path, tmp_path: Path) -> None:
+    """A base without a pooler: it is drawn at random here, and a folder without it would draw another one."""
+    base = tmp_path / "headless"
+    shutil.copytree(bert, base)
+    tensors = load_file(base / "model.safetensors")
+    save_file(
+        {name: tensor for name, tensor in tensors.items() if "pooler" not in name}, base / "model.safetensors",
+        metadata={"format": "pt"},
+    )  # fmt: skip
+    config = make_config(base, rows, tmp_path / "store", peft="lora", output_dir=str(tmp_path / "model"))
+    done = carry_out(RunConfig.model_validate(config), pipeline)
+    elsewhere = AutoModelForSequenceClassification.from_pretrained(
+        base, config=AutoConfig.from_pretrained(tmp_path / "model")
+    )
+    elsewhere = PeftModel.from_pretrained(elsewhere, str(tmp_path / "model")).eval()
+    batch = done.tokenizer(["fruit bal ben"], return_tensors="pt")
+    with torch.no_grad():
+        assert torch.equal(elsewhere(**batch).logits, done.model(**batch).logits)
+
+
+def test_a_new_model_leaves_nothing_of_the_old_one(bert: Path, rows: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    for peft in ("lora", "none"):
+        config = make_config(bert, rows, tmp_path / "store", peft=peft, output_dir=str(folder), train__max_steps=2)
+        done = carry_out(RunConfig.model_validate(config), pipeline)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {*done.artifacts["s11_save"].members, "finetune.json", "config.resolved.yaml", "notes.txt"}
+    assert not any("adapter" in name for name in names)
+
+
+def test_a_merged_adapter_says_the_same(bert: Path, rows: Path, tmp_path: Path) -> None:
     config = make_config(
         bert, rows, tmp_path / "store", peft="lora", export={"merge": True}, output_dir=str(tmp_path / "model")
     )

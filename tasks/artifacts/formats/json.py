@@ -1,6 +1,7 @@
 """JSON members: sorted, indented for people, equal values give equal bytes."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,15 @@ def text(value: Any) -> str:
 def write(value: Any, path: Path) -> None:
     """Write `value` as `text` says it."""
     path.write_text(text(value))
+
+
+def finite(value: Any) -> Any:
+    """`value` with null in place of every NaN and infinity: what was measured may be neither, and still be kept."""
+    if isinstance(value, dict):
+        return {name: finite(leaf) for name, leaf in value.items()}
+    if isinstance(value, list):
+        return [finite(leaf) for leaf in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read(path: Path) -> Any:
