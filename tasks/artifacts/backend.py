@@ -23,17 +23,8 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make renames within `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def fsync_file(path: Path) -> None:
-    """Make a file's bytes survive a power cut."""
+def fsync(path: Path) -> None:
+    """Make a file's bytes, or the renames within a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -83,14 +74,14 @@ class LocalBackend:
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-        fsync_folder(target.parent)
+        fsync(target.parent)
 
     def put(self, source: Path, name: str) -> None:
         target = self.path(name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        fsync_file(source)
+        fsync(source)
         os.replace(source, target)  # noqa: PTH105
-        fsync_folder(target.parent)
+        fsync(target.parent)
 
     def size(self, name: str) -> int | None:
         try:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from tasks.artifacts.artifact import Artifact
-from tasks.artifacts.backend import fsync_file
+from tasks.artifacts.backend import fsync
 from tasks.artifacts.digests import digest_of
 from tasks.artifacts.formats import json
 
@@ -64,7 +64,7 @@ def _replace(target: Path, content: str | Path) -> None:
             shutil.copyfile(content, temporary)
         else:
             temporary.write_text(content)
-        fsync_file(temporary)
+        fsync(temporary)
         os.replace(temporary, target)  # noqa: PTH105
     finally:
         temporary.unlink(missing_ok=True)
