@@ -39,7 +39,7 @@ def modules(copy: Path) -> Iterator[tuple[str, Path]]:
 
 def counts(module: str) -> bool:
     """Whether a module is in a room that can reach a stage's bytes."""
-    rooms = ("tasks.config", "tasks.runtime", "tasks.artifacts")
+    rooms = ("tasks.config", "tasks.runtime", "tasks.artifacts", "tasks.objectives")
     left_out = any(module == room or module.startswith(f"{room}.") for room in rooms)
     return not left_out or module == "tasks.artifacts.formats" or module.startswith("tasks.artifacts.formats.")
 
@@ -156,3 +156,18 @@ def test_a_callers_own_stage_stands_in_the_key(warm: Warm, bert: Path, rows: Pat
     edited = run(MINE % 2)
     assert edited["stages"]["s05_tokenize"] == "built"
     assert "CODE" in edited["reasons"]["s05_tokenize"]
+
+
+def test_a_part_in_somebody_elses_package_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task type may come from a package of its own; what its parts import there is followed too."""
+    package = tmp_path / "their_tasks"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "parts.py").write_text("from their_tasks.helper import half\nfrom tasks.data.say import count\n")
+    (package / "helper.py").write_text("def half(x):\n    return x / 2\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = code_version(["their_tasks.parts"])
+    assert {"their_tasks.parts", "their_tasks.helper", "tasks.data.say"} <= before.keys()
+    (package / "helper.py").write_text("def half(x):\n    return x // 2\n")
+    after = code_version(["their_tasks.parts"])
+    assert {name for name in after if after[name] != before[name]} == {"their_tasks.helper"}
