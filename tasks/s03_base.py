@@ -44,4 +44,5 @@ def base(build: Build, *, model: ModelConfig, trust_remote_code: bool) -> Mappin
     parameters = sum(tensor.count for tensor in tensors)
     digests = {name: digest_of(build.store, path) for name, path in shards.items()}
     json.write({**facts, "weights": digests, "parameters": parameters}, build.out / "base.json")
-    return {"model": model.name, "model_type": facts["model_type"], "parameters": parameters}
+    pinned = next((path.parent.name for path in shards.values() if path.parent.parent.name == "snapshots"), None)
+    return {"model": model.name, "commit": pinned, "model_type": facts["model_type"], "parameters": parameters}
