@@ -46,26 +46,25 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     base = s03_base.base(model=Unkeyed(value=run.model), trust_remote_code=run.model.trust_remote_code)
     rows = s04_prepare.prepare(task=task, reading=rows_of, data=Unkeyed(value=run.data))
     tokens = s05_tokenize.tokenize(
-        task=task, rows=rows.select("*.arrow"), base=base, max_length=run.data.max_length, overlong=run.data.overlong
+        task=task, rows=rows.select("*.arrow"), base=base, shape=s05_tokenize.shape(task, run.data)
     )
-    labels, counts = rows.select("labels.json"), rows.select("data.json")
-    model = s06_model.model(
-        base=base, labels=labels, seeds=seeds, loading=s06_model.loading(task, run.model, run.quant)
-    )
+    head, counts = rows.select("head.json"), rows.select("data.json")
+    model = s06_model.model(base=base, head=head, seeds=seeds, loading=s06_model.loading(task, run.model, run.quant))
     adapter = s07_adapter.adapter(task=task, base=base, model=model, seeds=seeds, peft=run.peft)
-    plan = s08_trainer.trainer(task=task, arguments=arguments, tokens=tokens.select("summary.json"), seeds=seeds)
-    learning = tokens.select("train.arrow", "validation.arrow*")
+    plan = s08_trainer.trainer(task=task, arguments=arguments, tokens=tokens.select("summary.json"), seeds=seeds,
+                               options=s08_trainer.options(task, run.data))  # fmt: skip
+    learning = tokens.select("train-*", "validation-*")
     trained = s09_train.train(
-        task=task, plan=plan, tokens=learning, base=base, labels=labels, model=model, adapter=adapter,
+        task=task, plan=plan, tokens=learning, base=base, head=head, model=model, adapter=adapter,
         watching=Unkeyed(value=watching(run.train)), checkpoint=Unkeyed(value=run.checkpoint),
     )  # fmt: skip
     evaluated = s10_evaluate.evaluate(
-        task=task, plan=plan, tokens=tokens.select("*.arrow"), base=base, labels=labels, model=model,
+        task=task, plan=plan, tokens=tokens.select("*.arrow"), base=base, head=head, model=model,
         trained=trained.select("*.safetensors*", "*config.json"), metrics=run.eval.metrics,
     )  # fmt: skip
     saved = s11_save.save(
         name=run.name, model_name=s03_base.public_name(run.model), export=run.export, base=base, data=counts,
-        labels=labels, model=model, plan=plan, trained=trained.select("*.safetensors*", "*config.json"),
+        head=head, model=model, plan=plan, trained=trained.select("*.safetensors*", "*config.json"),
         evaluated=evaluated.select("metrics.json"), output_dir=Unkeyed(value=run.output_dir),
         resolved=Unkeyed(value=resolved),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Stage 4: what was given as data becomes rows that can be trusted.
 
 In: the data files (by their bytes), how to read them, the task's idea of a row. Out: `train.arrow`,
-`validation.arrow`, `test.arrow` (those there are), `labels.json`, and `data.json`: counts, columns, warnings.
+`validation.arrow`, `test.arrow` (those there are), `head.json`, and `data.json`: counts, columns, warnings.
 All other columns stay in the rows, and every row knows its file and line.
 
 A stage of its own because what is wrong with data must be said before a model is even looked at.
@@ -21,6 +21,9 @@ from tasks.runtime.build import Build
 from tasks.runtime.stage import Unkeyed, stage
 
 SPLITS = ("train", "validation", "test")
+# What only tokenizing and training read.
+SHAPES = ("max_length", "overlong", "stride", "prefix", "max_target_length", "merge", "packing", "append_eos",
+          "label_all_tokens", "mlm_probability")  # fmt: skip
 
 
 def _files(data: Unkeyed, **_: Any) -> Mapping[str, Path]:
@@ -48,7 +51,7 @@ def _specs(data: DataConfig) -> Iterator[tuple[str, str | list[str]]]:
 
 def reading(data: DataConfig) -> dict[str, Any]:
     """What of the data section shapes rows: all but where files lie and what tokenizing does with them."""
-    return data.model_dump(mode="json", exclude={*SPLITS, "max_length", "overlong"})
+    return data.model_dump(mode="json", exclude={*SPLITS, *SHAPES})
 
 
 @stage(libraries=("pyarrow", "numpy"), parts=("prepare", "roles"), files=_files, light=True)
@@ -72,10 +75,15 @@ def prepare(build: Build, *, task: str, reading: Mapping[str, Any], data: DataCo
     prepared = objective.part("prepare")(tables, data, objective.roles)
     for name, table in prepared.splits.items():
         write(table, build.out / f"{name}.arrow")
-    json.write(prepared.labels, build.out / "labels.json")
+    json.write(prepared.head, build.out / "head.json")
     counts = {name: table.num_rows for name, table in prepared.splits.items()}
     told = [*notices, *prepared.warnings]
-    facts = {"rows": counts, "classes": len(prepared.labels), "columns": prepared.columns, "dropped": prepared.dropped}
+    facts = {
+        "rows": counts,
+        "classes": len(prepared.head["labels"] or []),
+        "columns": prepared.columns,
+        "dropped": prepared.dropped,
+    }
     json.write({**facts, "warnings": told}, build.out / "data.json")
     for line in told:
         build.warn(line)

@@ -1,54 +1,98 @@
 """Stage 5: rows become token ids.
 
-In: the rows, the base's tokenizer, `data.max_length`, `data.overlong`. Out: `train.arrow`, `validation.arrow`,
-`test.arrow` with a list of ids a row (and its label and lineage), and `summary.json`: rows, tokens, longest, cut.
+In: the rows, the base's tokenizer, the fields of `data` the task's encoder reads. Out: shards `<split>-<first row>.arrow`
+with a list of ids a row (and its label and lineage), and `summary.json`: rows, tokens, longest, cut, lost. A shard is an artifact by itself: a build that was killed goes on with the first shard that is missing, and a file
+added to the data is the only one that is tokenized.
 
 A stage of its own because it is the slow part of data, needs no weights, and is shared by every run that trains on
 the same rows with the same tokenizer.
 """
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
+from tasks.config import ConfigError, DataConfig
 from tasks.data.arrow_file import open_table, write
+from tasks.data.shards import digest, shards
+from tasks.data.tokens import open_tokens
 from tasks.objectives import objective_of
 from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
+from tasks.runtime.token_rows import shard_name
+
+SPLITS = ("train", "validation", "test")
+ROLES = ("text", "text_pair", "label", "tokens", "tags", "question", "context", "answers", "source", "target")
 
 
-@stage(libraries=("transformers", "tokenizers", "pyarrow"), parts=("encode",), light=True)
-def tokenize(
-    build: Build,
-    *,
-    task: str,
-    rows: Artifact,
-    base: Artifact,
-    max_length: int,
-    overlong: Literal["truncate", "error"],
-) -> Mapping[str, Any]:
+def shape(task: str, data: DataConfig) -> dict[str, Any]:
+    """What of the data section shapes tokens."""
+    return {name: getattr(data, name) for name in ("max_length", "overlong", *objective_of(task).shape)}
+
+
+@stage(libraries=("transformers", "tokenizers", "pyarrow"), parts=("encode", "gather", "needs"), light=True)
+def tokenize(build: Build, *, task: str, rows: Artifact, base: Artifact, shape: Mapping[str, Any]) -> Mapping[str, Any]:
     """Write token tables.
 
     Raises:
-        DataError: rows longer than `max_length` when `overlong` is `error`.
+        DataError: rows longer than `max_length` when `overlong` is `error`. ConfigError: a base whose tokenizer cannot
+            do what the task needs.
     """
-    from tasks.models.tokenizer import read_tokenizer
+    from tasks.models.tokenizer import check_tokenizer, read_tokenizer
 
+    objective, processor = objective_of(task), base.json("padding.json")
     tokenizer = read_tokenizer(base.view())
-    length = min(max_length, base.json("base.json")["max_length"])
-    encode = objective_of(task).part("encode")
+    check_tokenizer(tokenizer, task, objective.needs)
+    length = min(shape["max_length"], base.json("base.json")["max_length"])
+    if length <= processor["special_tokens"] + 1:
+        raise ConfigError(
+            f"data.max_length: {length} tokens leave no room beside {processor['special_tokens']} special"
+        )
+    shape = {**shape, "max_length": length}
+    encode = objective.part("encode")
     summary: dict[str, Any] = {"max_length": length}
-    for name in ("train", "validation", "test"):
-        if f"{name}.arrow" not in rows:
-            continue
-        table, cut = encode(open_table(rows.path(f"{name}.arrow")), tokenizer, length, overlong, f"data.{name}")
-        write(table, build.out / f"{name}.arrow")
-        lengths = table["input_ids"].combine_chunks().value_lengths().to_numpy()
-        summary[name] = {
-            "rows": table.num_rows, "tokens": int(lengths.sum()), "longest": int(lengths.max()), "cut": cut,
-        }  # fmt: skip
+    for split in (name for name in SPLITS if f"{name}.arrow" in rows):
+        table = open_table(rows.path(f"{split}.arrow"))
+        paths, starts, cut, lost = [], [], 0, 0
+        for at, shard in shards(table):
+
+            def make(out: Path, shard: pa.Table = shard, split: str = split) -> Mapping[str, Any]:
+                encoded = encode(shard, tokenizer, shape, f"data.{split}", split != "train")
+                write(encoded.table, out / "tokens.arrow")
+                return {"cut": encoded.cut, "lost": encoded.lost, "rows": encoded.table.num_rows}
+
+            read = [name for name in shard.column_names if name in ROLES or name.startswith("__")]
+            named = {"rows": digest(shard.select(read)), "judged": split != "train"}
+            piece = build.piece(named, instead_of="rows", make=make)
+            if piece.facts["rows"]:
+                paths.append(piece.members["tokens.arrow"])
+                starts.append(at)
+            cut, lost = cut + piece.facts["cut"], lost + piece.facts["lost"]
+        if objective.gather:
+            tables = [open_tokens([build.store.path(member)], [at]) for member, at in zip(paths, starts, strict=True)]
+            gathered = objective.part("gather")(tables, shape, f"data.{split}")
+            write(gathered.table, build.out / shard_name(split, 0))
+            found, cut, lost = gathered.table, gathered.cut, gathered.lost
+        else:
+            build.adopted.update({shard_name(split, at): each for at, each in zip(starts, paths, strict=True)})
+            found = open_tokens([build.store.path(member) for member in paths], starts)
+        summary[split] = _counts(found, cut, lost, split)
         if cut:
-            build.say(f"data.{name}: {cut} of {table.num_rows} rows cut to {length} tokens (data.max_length)")
+            what = {"truncate": "cut to", "drop": "left out, being over", "window": "made into windows of"}
+            build.say(f"data.{split}: {cut} of {table.num_rows} rows {what.get(shape['overlong'], 'over')} {length} "
+                      "tokens (data.max_length, data.overlong)")  # fmt: skip
     json.write(summary, build.out / "summary.json")
     return summary
+
+
+def _counts(table: pa.Table, cut: int, lost: int, split: str) -> dict[str, Any]:
+    if not table.num_rows:
+        raise ConfigError(f"data.max_length: no row of data.{split} fits in it; raise it, or set data.overlong: "
+                          "truncate or window")  # fmt: skip
+    lengths = table["input_ids"].combine_chunks().value_lengths().to_numpy()
+    return {"rows": table.num_rows, "tokens": int(lengths.sum()), "longest": int(lengths.max()), "cut": cut,
+            "lost": lost}  # fmt: skip

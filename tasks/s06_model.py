@@ -1,6 +1,6 @@
 """Stage 6: base and task become a model.
 
-In: the base's weights (by digest), the class names, how to load, a seed. Out: `config.json` with the labels,
+In: the base's weights (by digest), the class names, how to load, a seed. Out: `config.json` with the head,
 `new.safetensors` with only the parameters the base lacks, `load.json`, and the state of the generator after making
 them. A base of 7 billion parameters makes an artifact of some kilobytes.
 
@@ -8,7 +8,7 @@ A stage of its own because the head is drawn at random: it must be the same in e
 seed, whatever else differs.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -52,7 +52,7 @@ def loading(task: str, model: ModelConfig, quant: QuantConfig) -> dict[str, Any]
 
 @stage(libraries=("torch", "transformers"))
 def model(
-    build: Build, *, base: Artifact, labels: Artifact, seeds: Artifact, loading: Mapping[str, Any]
+    build: Build, *, base: Artifact, head: Artifact, seeds: Artifact, loading: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Write the model's config and new parameters.
 
@@ -62,10 +62,10 @@ def model(
     from tasks.models.create import create
     from tasks.models.load import Loading
 
-    names: Sequence[str] = labels.json("labels.json")
+    ends = head.json("head.json")
     pad = base.json("padding.json")["pad_token_id"]
     folder = base.view(external=True)
-    parameters = create(folder, build.out, Loading(**loading), names, seeds.json("seeds.json")["model"], pad)
+    parameters = create(folder, build.out, Loading(**loading), ends, seeds.json("seeds.json")["model"], pad)
     json.write(dict(loading), build.out / "load.json")
     json.write({"parameters": parameters}, build.out / "size.json")
-    return {"parameters": parameters, "classes": len(names)}
+    return {"parameters": parameters, "classes": len(ends["labels"] or [])}

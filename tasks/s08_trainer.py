@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
-from tasks.config import ConfigError
+from tasks.config import ConfigError, DataConfig
 from tasks.models.device import device, matmul_precision, threads
 from tasks.objectives import objective_of
 from tasks.runtime.build import Build
@@ -21,13 +21,23 @@ from tasks.runtime.stage import stage
 from tasks.training.arithmetic import count_steps
 
 
+def options(task: str, data: DataConfig) -> dict[str, Any]:
+    """What of the data section a task's rows are drawn by in every epoch."""
+    return {"mlm_probability": data.mlm_probability} if objective_of(task).view.startswith("tasks.data.masking") else {}
+
+
 def _machine(**_: Any) -> Mapping[str, str]:
     return {"device": device(), "threads": str(threads()), "matmul": matmul_precision()}
 
 
 @stage(parts=("loss_ignores_num_items",), environment=_machine, light=True)
-def trainer(build: Build, *, task: str, arguments: Artifact, tokens: Artifact, seeds: Artifact) -> Mapping[str, Any]:
+def trainer(
+    build: Build, *, task: str, arguments: Artifact, tokens: Artifact, seeds: Artifact, options: Mapping[str, Any]
+) -> Mapping[str, Any]:
     """Write `plan.json`.
+
+    Args:
+        options: fields of `data` that shape what is drawn from the rows in every epoch.
 
     Raises:
         ConfigError: a warm-up as long as the training; a best checkpoint without rows to judge it by.
@@ -48,10 +58,11 @@ def trainer(build: Build, *, task: str, arguments: Artifact, tokens: Artifact, s
     plan = {
         "task": task,
         "arguments": training,
+        "options": dict(options),
         "patience": asked["patience"],
         "seed": seeds.json("seeds.json")["train"],
         "steps": asdict(steps),
-        "rows": {name: counts["rows"] for name, counts in summary.items() if isinstance(counts, dict)},
+        "rows": {name: summary[name]["rows"] for name in ("train", "validation") if name in summary},
         "tokens_per_epoch": summary["train"]["tokens"],
         "longest": summary["train"]["longest"],
         "device": where,

@@ -17,11 +17,12 @@ from tasks.objectives import objective_of
 from tasks.runtime.build import Build
 from tasks.runtime.progress import Progress
 from tasks.runtime.stage import stage
+from tasks.runtime.token_rows import tokens_of
 
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy")
 
 
-@stage(libraries=LIBRARIES, parts=("collate", "metrics", "metric_names"))
+@stage(libraries=LIBRARIES, parts=("view", "collate", "judge", "score", "metric_names"))
 def train(
     build: Build,
     *,
@@ -29,7 +30,7 @@ def train(
     plan: Artifact,
     tokens: Artifact,
     base: Artifact,
-    labels: Artifact,
+    head: Artifact,
     model: Artifact,
     adapter: Artifact,
     watching: Mapping[str, Any],
@@ -43,26 +44,36 @@ def train(
     Raises:
         Interrupted: a signal came; a checkpoint is saved. TrainingError: the training diverged.
     """
-    from tasks.data.rows import TokenRows
     from tasks.models.assemble import starting_model
+    from tasks.models.tokenizer import read_tokenizer
     from tasks.training.run import Watching, save_weights, settle
     from tasks.training.run import train as run
+    from tasks.training.trainer import Examination
 
-    objective, planned, names = objective_of(task), plan.json("plan.json"), labels.json("labels.json")
+    objective, planned, ends = objective_of(task), plan.json("plan.json"), head.json("head.json")
+    processor = base.json("padding.json")
     settle(planned)
-    score = objective.part("metrics")
     adapted = adapter.view() if "adapter_config.json" in adapter else None
     live = starting_model(model.view(), base.externals(), model.json("load.json"), adapted)
     build.restore()
     evaluating = planned["arguments"].get("eval_strategy", "no") != "no"
+
+    def rows(split: str) -> Any:
+        table = tokens_of(tokens, split)
+        return objective.part("view")(table, processor, planned["seed"], planned["options"])
+
+    judge = objective.part("judge")(
+        head=ends, processor=processor, tokenizer=lambda: read_tokenizer(base.view()), generation=planned["arguments"]
+    )
+    score = objective.part("score")
     with Progress(planned["steps"]["total"], build.say) as progress:
         history = run(
             live,
             planned,
-            TokenRows(tokens.path("train.arrow")),
-            TokenRows(tokens.path("validation.arrow")) if evaluating else None,
-            objective.part("collate")(base.json("padding.json")),
-            lambda prediction: score(prediction.predictions, prediction.label_ids, names),
+            rows("train"),
+            rows("validation") if evaluating else None,
+            objective.part("collate")(processor),
+            Examination(judge, lambda table: score(table, ends)),
             build.work,
             Watching(
                 watching, checkpoint.every_minutes, progress.step, progress.log, build.keep, build.forget, build.say

@@ -15,12 +15,14 @@ from tasks.artifacts.formats import json
 from tasks.objectives import objective_of
 from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
+from tasks.runtime.token_rows import tokens_of
 
 PREFIX = {"validation": "eval", "test": "test"}
 
 
 @stage(
-    libraries=("torch", "transformers", "peft", "scikit-learn", "numpy"), parts=("collate", "metrics", "metric_names")
+    libraries=("torch", "transformers", "peft", "scikit-learn", "numpy"),
+    parts=("view", "collate", "judge", "score", "metric_names"),
 )
 def evaluate(
     build: Build,
@@ -29,38 +31,34 @@ def evaluate(
     plan: Artifact,
     tokens: Artifact,
     base: Artifact,
-    labels: Artifact,
+    head: Artifact,
     model: Artifact,
     trained: Artifact,
     metrics: list[str] | None,
 ) -> Mapping[str, Any]:
     """Write metrics and predictions of every split but train."""
-    import torch
-
-    from tasks.data.arrow_file import open_table, write
-    from tasks.data.rows import TokenRows
-    from tasks.evaluation.predict import predict, predictions
+    from tasks.data.arrow_file import open_table
+    from tasks.evaluation.ask import ask
     from tasks.models.assemble import trained_model
+    from tasks.models.tokenizer import read_tokenizer
     from tasks.training.run import settle
 
-    objective, planned, names = objective_of(task), plan.json("plan.json"), labels.json("labels.json")
+    objective, planned, ends = objective_of(task), plan.json("plan.json"), head.json("head.json")
+    processor = base.json("padding.json")
     settle(planned)
     live = trained_model(trained.view(), model.view(), base.externals(), model.json("load.json"))
-    if planned["device"] != "cpu" and not getattr(live, "is_quantized", False):
-        live = live.to("cuda")
-    precisions = {"bf16": torch.bfloat16, "fp16": torch.float16}
-    autocast = next((dtype for name, dtype in precisions.items() if planned["arguments"].get(name)), None)
-    collate = objective.part("collate")(base.json("padding.json"))
+    judge = objective.part("judge")(
+        head=ends, processor=processor, tokenizer=lambda: read_tokenizer(base.view()), generation=planned["arguments"]
+    )
     found: dict[str, float] = {}
     for split, prefix in PREFIX.items():
-        if f"{split}.arrow" not in tokens:
+        table = tokens_of(tokens, split)
+        if table is None:
             continue
-        path = tokens.path(f"{split}.arrow")
-        batch = planned["arguments"].get("per_device_eval_batch_size", 8)
-        logits, loss = predict(live, TokenRows(path), collate, batch, autocast)
-        table = open_table(path)
-        scores = objective.part("metrics")(logits, table["labels"].to_numpy(), names) | {"loss": loss}
+        rows = objective.part("view")(table, processor, planned["seed"], planned["options"])
+        out = build.out / f"{split}.predictions.arrow"
+        loss = ask(live, rows, objective.part("collate")(processor), judge, planned, out)
+        scores = {"loss": loss, **objective.part("score")(open_table(out), ends)}
         found |= {f"{prefix}_{name}": value for name, value in scores.items() if metrics is None or name in metrics}
-        write(predictions(table, logits, names), build.out / f"{split}.predictions.arrow")
     json.write(json.finite(found), build.out / "metrics.json")
     return json.finite(found)

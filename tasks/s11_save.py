@@ -31,7 +31,7 @@ def save(
     export: ExportConfig,
     base: Artifact,
     data: Artifact,
-    labels: Artifact,
+    head: Artifact,
     model: Artifact,
     plan: Artifact,
     trained: Artifact,
@@ -63,7 +63,7 @@ def save(
     if export.card:
         text = card(
             name or "fine-tuned model", model_name, plan.json("plan.json"), data.json("data.json"),
-            labels.json("labels.json"), metrics, adapted,
+            head.json("head.json"), metrics, adapted,
         )  # fmt: skip
         (build.out / "README.md").write_text(text)
     return {"adapter": adapted}

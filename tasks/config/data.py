@@ -18,7 +18,21 @@ class ColumnsConfig(Section):
 
     text: str | None = Field(default=None, description="Column with the text. Omit: found by its name.")
     text_pair: str | None = Field(default=None, description="Column with the second text of a pair, if there is one.")
-    label: str | None = Field(default=None, description="Column with the label. Omit: found by its name.")
+    label: str | list[str] | None = Field(
+        default=None, description="Column with the label (or a list of 0/1 columns, one a class). Omit: found by name."
+    )
+    tokens: str | None = Field(default=None, description="Column with the list of words, for token-classification.")
+    tags: str | None = Field(default=None, description="Column with one tag a word, for token-classification.")
+    spans: str | None = Field(
+        default=None, description="Column with labelled character spans [{start, end, label}] of the text."
+    )
+    question: str | None = Field(default=None, description="Column with the question, for question-answering.")
+    context: str | None = Field(default=None, description="Column with the text that holds the answer.")
+    answers: str | None = Field(
+        default=None, description="Column with the answers: {text: […], answer_start: […]}, or the answer's own text."
+    )
+    source: str | None = Field(default=None, description="Column with the input text, for sequence-sequence.")
+    target: str | None = Field(default=None, description="Column with the text to be produced.")
 
 
 class SplitConfig(Section):
@@ -74,8 +88,36 @@ class DataConfig(Section):
     max_length: Count | None = Field(
         default=None, description="Longest row in tokens. Omit: what the model and the task allow."
     )
-    overlong: Literal["truncate", "error"] = Field(
-        default="truncate", description="What to do with rows over max_length; their number is always reported."
+    overlong: Literal["truncate", "error", "drop", "window"] | None = Field(
+        default=None,
+        description="What becomes of rows over max_length, whose number is always reported: truncate cuts them, error "
+        "stops the run, drop leaves them out, window makes several rows of one. Omit: the task's usual.",
+    )
+    stride: int | None = Field(
+        default=None, ge=0, description="Tokens that neighbouring windows of one row share (overlong: window)."
+    )
+    prefix: str | None = Field(default=None, description="Put before every source text, for sequence-sequence.")
+    max_target_length: Count | None = Field(
+        default=None, description="Longest target in tokens, for sequence-sequence. Omit: what the task allows."
+    )
+    merge: Literal["concat", "pack", "none"] | None = Field(
+        default=None,
+        description="How texts become rows for language models: concat chains them and cuts at max_length, pack puts "
+        "whole texts together up to max_length, none keeps one row a text. Omit: the task's usual.",
+    )
+    packing: bool | None = Field(
+        default=None,
+        description="Pack whole texts so that none sees another (positions restart, no attention across), for "
+        "language-generation. Replaces merge.",
+    )
+    append_eos: bool | None = Field(
+        default=None, description="End every text with the end token, so that a language model learns to stop."
+    )
+    label_all_tokens: bool = Field(
+        default=False, description="Label every piece of a word, not only its first, for token-classification."
+    )
+    mlm_probability: float | None = Field(
+        default=None, gt=0, lt=1, description="Share of the tokens that are masked, for masked language models."
     )
     max_train_samples: Count | None = Field(
         default=None, description="Train on this many rows at most, for a quick try. Omit: all rows."

@@ -1,98 +1,115 @@
-"""Rows of single-label classification: checked, split, with class ids in place of labels."""
+"""Rows of classification and regression: one class, several at once, or a number."""
+
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time, where no type checker sees them)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.config import DataConfig
 from tasks.config.errors import DataError
-from tasks.data.check import check_rows, duplicates, leakage
+from tasks.data.check import Findings
 from tasks.data.columns import Role, choose
-from tasks.data.labels import encode_labels, label_names
-from tasks.data.split import dedupe, sample, split
-
-LINEAGE = ("__file", "__row")
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Rows ready for tokenizing.
-
-    Attributes:
-        splits: tables with the roles' columns under the roles' names (`label` as int64 class id), all other columns
-            under their own, and the lineage columns `__file` and `__row`.
-        labels: class names by id.
-        columns: which column served as which role.
-        warnings: what a user should know of the data; nothing was changed because of them.
-        dropped: repeats left out (`data.dedupe`).
-    """
-
-    splits: dict[str, pa.Table]
-    labels: list[str]
-    columns: dict[str, str]
-    warnings: list[str]
-    dropped: int
+from tasks.data.labels import encode_labels, is_real, label_names
+from tasks.data.multi_label import MultiLabel, gathered
+from tasks.data.prepare import Column, Head, Prepared
+from tasks.data.prepare import prepare as prepare_rows
+from tasks.data.say import count, rows_at
 
 
 def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
-    """Check and split `tables` (by split; at least `train`).
-
-    Raises:
-        DataError: listing every kind of bad row with file and line; or a label that training has not seen, one class
-            only, a split left without rows.
-    """
-    columns = choose(_names(tables["train"]), data.columns.model_dump(), roles)
-    for name, table in tables.items():
-        choose(_names(table), dict(columns), roles)
-        check_rows(table, columns, f"data.{name}").raise_if_any()
-    warnings = list(duplicates(tables["train"], columns).warnings)
-    dropped = 0
-    texts = [columns[role] for role in ("text", "text_pair") if role in columns]
-    given = dict(tables)
-    if data.dedupe == "exact":
-        for name in given:
-            given[name], gone = dedupe(given[name], texts)
-            dropped += gone
-    train = given["train"]
-    labels = label_names(train[columns["label"]], data.labels, "data.train", train)
-    splits = _shares(train, columns["label"], data, given)
-    if data.max_train_samples:
-        splits["train"] = sample(splits["train"], data.max_train_samples, data.split.seed)
-    for name, table in splits.items():
-        if name != "train":
-            warnings += leakage(splits["train"], table, columns, name).warnings
-    coded = {name: _coded(table, columns, labels, f"data.{name}") for name, table in splits.items()}
-    _require_classes(coded["train"], labels)
-    return Prepared(coded, labels, columns, warnings, dropped)
+    """Rows of `text-classification`: lists of labels (or several 0/1 columns) are multi-label, numbers with a fraction
+    regression, all else one class a row. See `tasks.data.prepare.prepare`."""
+    tables, data = gathered(tables, data)
+    train = tables["train"]
+    named = [name for name in train.column_names if not name.startswith("__")]
+    label = train[choose(named, data.columns.model_dump(), roles)["label"]]
+    if pa.types.is_list(label.type) or pa.types.is_large_list(label.type):
+        return prepare_rows(tables, data, roles, MultiLabel())
+    if is_real(label):
+        prepared = prepare_rows(tables, data, roles, Number())
+        prepared.warnings.append("data.train: the labels are numbers with fractions, so this is trained as regression")
+        return prepared
+    return prepare_rows(tables, data, roles, OneClass())
 
 
-def _names(table: pa.Table) -> list[str]:
-    return [name for name in table.column_names if name not in LINEAGE]
+def prepare_numbers(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
+    """Rows of `regression`. See `tasks.data.prepare.prepare`."""
+    return prepare_rows(tables, data, roles, Number())
 
 
-def _shares(train: pa.Table, label: str, data: DataConfig, given: Mapping[str, pa.Table]) -> dict[str, pa.Table]:
-    """Files the user gave are splits as they are, in their order; the others are shares of train."""
-    validation = 0.0 if "validation" in given else data.split.validation
-    test = 0.0 if "test" in given else data.split.test
-    if not validation and not test:
-        return dict(given)
-    parts = split(train, train[label].combine_chunks(), validation, test, data.split.stratify, data.split.seed)
-    return parts | {name: table for name, table in given.items() if name != "train"}
+@dataclass(frozen=True)
+class OneClass:
+    """One of several classes; the model file says `single_label_classification`."""
+
+    texts: tuple[str, ...] = ("text", "text_pair")
+    identity: tuple[str, ...] = ("text", "text_pair")
+    target: str = "label"
+
+    def check(self, table: pa.Table, columns: Mapping[str, str], field: str) -> Findings:
+        return Findings()
+
+    def head(self, train: pa.Table, columns: Mapping[str, str], data: DataConfig) -> Head:
+        labels = label_names(train[columns["label"]], data.labels, "data.train", train)
+        return {"labels": labels, "problem_type": "single_label_classification"}
+
+    def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> pa.Array:
+        return train[columns["label"]].combine_chunks()
+
+    def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
+        return {"label": encode_labels(table[columns["label"]], head["labels"], field, table)}
+
+    def settle(self, train: pa.Table, head: Head) -> list[str]:
+        present = set(train["label"].unique().to_pylist())
+        if missing := [name for i, name in enumerate(head["labels"]) if i not in present]:
+            raise DataError(f"data.labels: {missing[0]!r} has no row in train; leave it out, or give rows with it")
+        return []
 
 
-def _coded(table: pa.Table, columns: Mapping[str, str], labels: list[str], field: str) -> pa.Table:
-    ids = encode_labels(table[columns["label"]], labels, field, table)
-    by_column = {column: role for role, column in columns.items()}
-    arrays, names = [], []
-    for name in table.column_names:
-        role = by_column.get(name)
-        arrays.append(ids if role == "label" else table[name])
-        names.append(role or (f"{name}_column" if name in columns else name))
-    return pa.table(arrays, names=names)
+@dataclass(frozen=True)
+class Number:
+    """A number a row, as float32."""
 
+    texts: tuple[str, ...] = ("text", "text_pair")
+    identity: tuple[str, ...] = ("text", "text_pair")
+    target: str = "label"
 
-def _require_classes(train: pa.Table, labels: list[str]) -> None:
-    present = set(train["label"].unique().to_pylist())
-    if missing := [name for i, name in enumerate(labels) if i not in present]:
-        raise DataError(f"data.labels: {missing[0]!r} has no row in train; leave it out, or give rows with it")
+    def check(self, table: pa.Table, columns: Mapping[str, str], field: str) -> Findings:
+        values = self._numbers(table, columns)
+        bad = np.flatnonzero(~np.isfinite(values))
+        if not len(bad):
+            return Findings()
+        shown = table[columns["label"]][int(bad[0])].as_py()
+        return Findings((
+            f"{field}: {count(len(bad), 'row')} whose label is no number (such as {shown!r}): {rows_at(table, bad)}",
+        ))  # fmt: skip
+
+    def head(self, train: pa.Table, columns: Mapping[str, str], data: DataConfig) -> Head:
+        values = self._numbers(train, columns)
+        if len(np.unique(values)) < 2:
+            raise DataError(f"data.train: every row has the label {values[0]:g}; there is nothing to learn")
+        return {"labels": None, "problem_type": "regression"}
+
+    def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> None:
+        return None
+
+    def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
+        return {"label": pa.array(self._numbers(table, columns).astype(np.float32))}
+
+    def settle(self, train: pa.Table, head: Head) -> list[str]:
+        return []
+
+    def _numbers(self, table: pa.Table, columns: Mapping[str, str]) -> np.ndarray:
+        """float64, NaN for what is no number."""
+        column = table[columns["label"]]
+        if pa.types.is_string(column.type):
+            pattern = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$"
+            plain = pc.if_else(pc.match_substring_regex(column, pattern), pc.utf8_trim_whitespace(column), None)
+            column = pc.cast(plain, pa.float64())
+        elif pa.types.is_nested(column.type) or pa.types.is_null(column.type):
+            return np.full(len(column), np.nan)
+        return pc.cast(column, pa.float64()).to_numpy().astype(np.float64)

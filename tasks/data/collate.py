@@ -6,45 +6,80 @@ from typing import Any
 import numpy as np
 import torch
 
+IGNORED = -100
+
 
 class PadBatch:
     """Pads each batch to its own longest row and makes the attention mask, which no file needs to hold.
 
     Args:
-        padding: what the tokenizer says of padding: `pad_token_id`, `padding_side` (`right` or `left`),
+        processor: what the tokenizer says of padding: `pad_token_id`, `padding_side` (`right` or `left`),
             `pad_token_type_id`.
         pad_to_multiple_of: round the width up (tensor cores like 8).
 
     Returns (called):
         `input_ids`, `attention_mask` and, if the rows have them, `token_type_ids` as int64 of shape
-        (batch, width), and `labels` as int64 of shape (batch,).
+        (batch, width); what rows hold once as (batch,), labels of several classes as (batch, classes).
     """
 
-    def __init__(self, padding: Mapping[str, Any], pad_to_multiple_of: int | None = None) -> None:
-        self.padding = dict(padding)
+    # Columns with one value a token, and what stands where a row has none.
+    filled: Mapping[str, str | int] = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id"}
+
+    def __init__(self, processor: Mapping[str, Any], pad_to_multiple_of: int | None = None) -> None:
+        self.processor = dict(processor)
         self.pad_to_multiple_of = pad_to_multiple_of
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         lengths = [len(row["input_ids"]) for row in rows]
-        width = max(lengths)
-        if self.pad_to_multiple_of:
-            width = -(-width // self.pad_to_multiple_of) * self.pad_to_multiple_of
-        fill = {"input_ids": self.padding["pad_token_id"], "token_type_ids": self.padding.get("pad_token_type_id", 0)}
         batch: dict[str, torch.Tensor] = {}
         for name in rows[0]:
-            if name in fill:
-                batch[name] = torch.from_numpy(self._pad([row[name] for row in rows], width, fill[name]))
+            values = [row[name] for row in rows]
+            if name in self.filled:
+                batch[name] = torch.from_numpy(self._pad(values, self._fill(name)))
             else:
-                batch[name] = torch.as_tensor(np.asarray([row[name] for row in rows]))
+                batch[name] = torch.as_tensor(np.asarray(values))
         ones = [np.ones(length, dtype=np.int64) for length in lengths]
-        batch["attention_mask"] = torch.from_numpy(self._pad(ones, width, 0))
+        batch["attention_mask"] = torch.from_numpy(self._pad(ones, 0))
         return batch
 
-    def _pad(self, values: Sequence[np.ndarray], width: int, fill: int) -> np.ndarray:
+    def _fill(self, name: str) -> int:
+        fill = self.filled[name]
+        return fill if isinstance(fill, int) else int(self.processor.get(fill) or 0)
+
+    def _pad(self, values: Sequence[np.ndarray], fill: int) -> np.ndarray:
+        width = max(len(value) for value in values)
+        if self.pad_to_multiple_of:
+            width = -(-width // self.pad_to_multiple_of) * self.pad_to_multiple_of
         padded = np.full((len(values), width), fill, dtype=np.int64)
         for row, value in zip(padded, values, strict=True):
-            if self.padding.get("padding_side") == "left":
+            if self.processor.get("padding_side") == "left":
                 row[width - len(value) :] = value
             else:
                 row[: len(value)] = value
         return padded
+
+
+class PadTokenLabels(PadBatch):
+    """As `PadBatch`; `labels` stand one a token, or one a target token, and -100 where there is none."""
+
+    filled: Mapping[str, str | int] = {**PadBatch.filled, "labels": IGNORED}
+
+
+class CausalBatch(PadBatch):
+    """As `PadBatch` for causal language models: `labels` are the tokens themselves, -100 where there is padding.
+
+    Padding is known by length, not by token: where the end token also pads, a model must still learn to end. Rows
+    whose `position_ids` restart are several texts: no mask is given (the model then keeps them apart by position), and
+    no text's first token is predicted from the text before it.
+    """
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        labels = [row["input_ids"] for row in rows]
+        if "position_ids" in rows[0]:
+            labels = [np.where(row["position_ids"] == 0, IGNORED, row["input_ids"]) for row in rows]
+        batch = super().__call__([{"input_ids": row["input_ids"]} for row in rows])
+        batch["labels"] = torch.from_numpy(self._pad(labels, IGNORED))
+        if "position_ids" in rows[0]:
+            batch["position_ids"] = torch.from_numpy(self._pad([row["position_ids"] for row in rows], 0))
+            del batch["attention_mask"]
+        return batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tasks.config.errors import DataError
 from tasks.data.say import nearest
@@ -36,8 +37,31 @@ TEXT_PAIR = Role(
 )
 LABEL = Role("label", ("label", "labels", "stars", "category", "class", "target", "intent", "topic"), required=True)
 
+SCORE = Role(
+    "label",
+    ("label", "labels", "score", "similarity_score", "similarity", "rating", "target", "value", "stars"),
+    required=True,
+)
+TOKENS = Role("tokens", ("tokens", "words"), required=True)
+TAGS = Role("tags", ("ner_tags", "tags", "labels", "ner", "pos_tags", "chunk_tags"), required=True)
+SPANS = Role("spans", ("spans", "entities"), required=True)
+QUESTION = Role("question", ("question", "query"), required=True)
+CONTEXT = Role("context", ("context", "passage", "paragraph", "article"), required=True)
+ANSWERS = Role("answers", ("answers", "answer"), required=True)
+SOURCE = Role(
+    "source",
+    ("source", "document", "input_text", "article", "dialogue", "input", "src", "text"),
+    required=True,
+)
+TARGET = Role(
+    "target",
+    ("target", "summary", "target_text", "highlights", "headline", "output", "tgt", "title"),
+    required=True,
+)
+PLAIN = Role("text", ("text", "content", "sentence", "document", "body"), required=True)
 
-def choose(table_columns: list[str], wanted: Mapping[str, str | None], roles: Sequence[Role]) -> dict[str, str]:
+
+def choose(table_columns: list[str], wanted: Mapping[str, Any], roles: Sequence[Role]) -> dict[str, str]:
     """`{role: column}` for the required roles and those optional ones that are there.
 
     `wanted` is the config's `data.columns`; `None` stands for "not said". Raises DataError, naming
@@ -64,9 +88,7 @@ def _said(role: Role, column: str, columns: list[str]) -> str:
     )
 
 
-def _recognised(
-    role: Role, columns: list[str], chosen: Mapping[str, str], wanted: Mapping[str, str | None]
-) -> str | None:
+def _recognised(role: Role, columns: list[str], chosen: Mapping[str, str], wanted: Mapping[str, Any]) -> str | None:
     known = role.names
     if role.beside:
         # a first text the user named is taken to be all the text that is meant

@@ -48,6 +48,14 @@ def encode_labels(
     return _ids(_as_names(column, field, table), names, f"{field}: labels that the training data does not have", table)
 
 
+def is_real(column: pa.ChunkedArray) -> bool:
+    """Whether a column holds numbers with a fraction: scores, not classes."""
+    if not pa.types.is_floating(_kind(column)):
+        return False
+    values = column.to_numpy()
+    return bool(np.any(np.isfinite(values) & (values != np.floor(values))))
+
+
 def _ids(labels: pa.ChunkedArray, names: Sequence[str], complaint: str, table: pa.Table | None) -> pa.Array:
     ids = pc.index_in(labels, value_set=pa.array(names, pa.string()))
     if ids.null_count:

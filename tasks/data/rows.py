@@ -1,26 +1,28 @@
 """Token rows for a data loader, read where they lie: an Arrow file stays memory-mapped, a row is a view of it."""
 
 from bisect import bisect_right
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from torch.utils.data import Dataset
 
-from tasks.data.arrow_file import open_table
-
 
 class TokenRows(Dataset[dict[str, Any]]):
     """Rows of a token table as `{column: 1-D array or number}`.
 
     Args:
-        path: an Arrow IPC file whose columns are `list<int>` (one value a token) or plain numbers (one a row);
-            columns that begin with `__` are lineage and not given out.
+        table: columns are `list<number>` (one value a token) or plain numbers (one a row); those that begin with `__`
+            are lineage and not given out.
+        processor: facts of the tokenizer, for views of the rows that need them.
+        seed: for views that draw. options: the fields of `data` such views read.
     """
 
-    def __init__(self, path: Path) -> None:
-        table = open_table(path)
+    def __init__(
+        self, table: pa.Table, processor: Mapping[str, Any], seed: int = 0, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self.table, self.processor, self.seed, self.options = table, processor, seed, dict(options or {})
         self._length = table.num_rows
         names = [name for name in table.column_names if not name.startswith("__")]
         self._columns = {name: _column(table[name]) for name in names}
@@ -32,6 +34,9 @@ class TokenRows(Dataset[dict[str, Any]]):
         if not -self._length <= index < self._length:
             raise IndexError(index)
         return {name: column[index % self._length] for name, column in self._columns.items()}
+
+    def enter_epoch(self, epoch: int) -> None:
+        """Called before an epoch is read, for views whose rows change."""
 
     def lengths(self) -> list[int]:
         """Tokens of each row."""

@@ -9,13 +9,16 @@ def card(
     base: str,
     plan: Mapping[str, Any],
     data: Mapping[str, Any],
-    labels: Sequence[str],
+    head: Mapping[str, Any],
     metrics: Mapping[str, float],
     adapter: bool,
+    auto_model: str,
+    tag: str,
 ) -> str:
     """Return a model card in markdown with the hub's front matter.
 
     Args:
+        auto_model: the transformers class that loads it. tag: the hub's word for what it does.
         base: the base model's name. plan: `plan.json`. data: `data.json`. metrics: `metrics.json`.
     """
     training = plan["arguments"]
@@ -27,18 +30,18 @@ def card(
     warnings = "".join(f"\n- {line}" for line in data["warnings"]) or "\n- none"
     return f"""---
 base_model: {base}
-pipeline_tag: {plan["task"]}
+pipeline_tag: {tag}
 library_name: {"peft" if adapter else "transformers"}
 ---
 
 # {name}
 
-{base}, fine-tuned for {plan["task"]} over {len(labels)} classes ({", ".join(labels[:20])}).
+{base}, fine-tuned for {plan["task"]}{_classes(head["labels"])}.
 
 ## Use
 
 ```python
-{usage(".", base if adapter else None)}
+{usage(".", auto_model, tag, base if adapter else None)}
 ```
 
 ## Results
@@ -64,17 +67,37 @@ What the checks said of it:{warnings}
 """
 
 
-def usage(folder: str, adapter_of: str | None) -> str:
+def _classes(labels: Sequence[str] | None) -> str:
+    if not labels:
+        return ""
+    more = ", …" if len(labels) > 20 else ""
+    return f" over {len(labels)} classes ({', '.join(labels[:20])}{more})"
+
+
+ASKED = {
+    "question-answering": 'question="your question", context="your text"',
+    "fill-mask": '"your [MASK] text"',
+}
+
+
+def usage(folder: str, auto_model: str, tag: str, adapter_of: str | None) -> str:
     """The lines that load and ask the model in `folder` (`adapter_of`: the base it is an adapter to, if it is one)."""
+    asked = ASKED.get(tag, '"your text"')
     if adapter_of is None:
+        if tag == "text2text-generation":  # transformers 5 has no pipeline for it
+            return f"""from transformers import {auto_model}, AutoTokenizer
+
+model, tokenizer = {auto_model}.from_pretrained({folder!r}), AutoTokenizer.from_pretrained({folder!r})
+tokens = model.generate(**tokenizer({asked}, return_tensors="pt"))
+print(tokenizer.decode(tokens[0], skip_special_tokens=True))"""
         return f"""from transformers import pipeline
 
-print(pipeline("text-classification", {folder!r})("your text"))"""
+print(pipeline({tag!r}, {folder!r})({asked}))"""
     return f"""from peft import PeftModel
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import AutoConfig, {auto_model}, AutoTokenizer, pipeline
 
 config = AutoConfig.from_pretrained({folder!r})
-base = AutoModelForSequenceClassification.from_pretrained({adapter_of!r}, config=config)
+base = {auto_model}.from_pretrained({adapter_of!r}, config=config)
 model = PeftModel.from_pretrained(base, {folder!r})
 tokenizer = AutoTokenizer.from_pretrained({folder!r})
-print(pipeline("text-classification", model=model, tokenizer=tokenizer)("your text"))"""
+print(pipeline({tag!r}, model=model, tokenizer=tokenizer)({asked}))"""

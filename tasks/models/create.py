@@ -1,7 +1,7 @@
 """A base and a task become a model: the head is made, and what the base lacks is all that is written."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,18 @@ from tasks.models.load import NEW, Loading, load, quiet
 RNG = "rng.safetensors"
 
 
-def create(base: Path, out: Path, loading: Loading, labels: Sequence[str], seed: int, pad_token_id: int | None) -> int:
+def create(
+    base: Path, out: Path, loading: Loading, head: Mapping[str, Any], seed: int, pad_token_id: int | None
+) -> int:
     """Write `config.json`, the new parameters and the state of torch's generator after making them.
 
-    Equal to `set_seed(seed); AutoModel….from_pretrained(base, num_labels=…)`, so that a script of these two lines
+    Equal to `set_seed(seed); AutoModel….from_pretrained(base, …)` with the head's config, so that a script of these two lines
     ends in the same weights. The generator's state lets an adapter go on drawing where the head stopped.
 
     Args:
         base: a folder with the base's config and weights.
         out: written into.
-        labels: class names, in the order of their ids.
+        head: `labels` (class names in the order of their ids, or None) and `problem_type` (or None).
 
     Returns:
         The number of parameters of the whole model.
@@ -35,17 +37,13 @@ def create(base: Path, out: Path, loading: Loading, labels: Sequence[str], seed:
     """
     quiet()
     config = AutoConfig.from_pretrained(base, trust_remote_code=loading.trust_remote_code, local_files_only=True)
-    names: dict[str, Any] = {
-        "id2label": dict(enumerate(labels)),
-        "label2id": {name: i for i, name in enumerate(labels)},
-    }
     set_seed(seed)
     unquantized = Loading(
         loading.auto_model, loading.dtype, loading.attn_implementation, None, loading.trust_remote_code
     )
     try:
         model, info = load(
-            base, unquantized, num_labels=len(labels), **names, output_loading_info=True, ignore_mismatched_sizes=True
+            base, unquantized, **head_config(head), output_loading_info=True, ignore_mismatched_sizes=True
         )  # type: ignore[misc]
     except ValueError as error:
         if "Unrecognized configuration class" not in str(error):
@@ -59,10 +57,25 @@ def create(base: Path, out: Path, loading: Loading, labels: Sequence[str], seed:
     if pad_token_id is not None and model.config.get_text_config().pad_token_id is None:
         model.config.get_text_config().pad_token_id = pad_token_id
     model.config.save_pretrained(out)
-    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name in new}
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    tensors = {
+        name: tensor.contiguous() for name, tensor in model.state_dict().items() if name in new and name not in tied
+    }
     save_file(tensors, out / NEW, metadata={"format": "pt"})
     save_file({"torch": state}, out / RNG)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def head_config(head: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a model's config that say what its head is."""
+    labels, problem = head["labels"], head["problem_type"]
+    if labels is None and problem is None:
+        return {}
+    names = {} if labels is None else {
+        "id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}
+    }  # fmt: skip
+    said = {"problem_type": problem} if problem else {}
+    return {"num_labels": 1 if labels is None else len(labels), **names, **said}
 
 
 def restore_rng(path: Path, seed: int) -> None:

@@ -7,6 +7,7 @@ a scratch folder: links to the base's shards, the new shard, and an index that s
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +69,14 @@ def load(folder: Path, loading: Loading, **extra: Any) -> PreTrainedModel:
         arguments |= {"quantization_config": _quantization(loading.quantization, folder), "device_map": {"": 0}}
     if loading.trust_remote_code:
         arguments["trust_remote_code"] = True
-    auto = getattr(transformers, loading.auto_model)
+    auto = model_class(loading.auto_model)
     return auto.from_pretrained(folder, local_files_only=True, **arguments, **extra)
+
+
+def model_class(name: str) -> Any:
+    """A transformers class by name, or one of ours by `module:attribute`."""
+    module, _, attribute = name.partition(":")
+    return getattr(import_module(module), attribute) if attribute else getattr(transformers, name)
 
 
 def quiet() -> None:

@@ -1,5 +1,6 @@
 """A base's tokenizer and limits, as files every later stage can use without asking the base again."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any
         "pad_token_id": tokenizer.pad_token_id,
         "pad_token_type_id": tokenizer.pad_token_type_id,
         "padding_side": tokenizer.padding_side,
+        "mask_token_id": tokenizer.mask_token_id,
+        "cls_token_id": tokenizer.cls_token_id,
+        "special_ids": sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id}),
+        "special_tokens": tokenizer.num_special_tokens_to_add(pair=False),
+        "vocab_size": len(tokenizer),
     }
     json.write(padding, out / "padding.json")
     text = config.get_text_config()
@@ -61,6 +67,21 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any
         "tokenizer": type(tokenizer).__name__,
         "trust_remote_code": trust_remote_code,
     }
+
+
+def check_tokenizer(tokenizer: Any, task: str, needs: Sequence[str]) -> None:
+    """Refuse a tokenizer that lacks what a task needs: `fast`, `mask_token`, `cls_token`, `eos_token`.
+
+    Raises:
+        ConfigError: naming the task and what is missing.
+    """
+    for need in needs:
+        if need == "fast" and not tokenizer.is_fast:
+            raise ConfigError(f"model.name: {task} needs word boundaries, which its tokenizer ({type(tokenizer).__name__}, "
+                              "written in Python) does not give; use a base with a tokenizer.json")  # fmt: skip
+        if need != "fast" and getattr(tokenizer, need) is None:
+            raise ConfigError(f"model.name: {task} needs a tokenizer with a {need.replace('_', ' ')}, and this base's has "
+                              "none; use another base, or another task")  # fmt: skip
 
 
 def read_tokenizer(folder: Path) -> Any:

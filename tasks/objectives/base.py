@@ -14,16 +14,21 @@ class Objective:
 
     Attributes:
         name: the task as users write it. `aliases` are other people's words for it.
-        roles: the columns its rows need.
-        prepare: rows as read -> checked, split rows and label schema (`tasks.data`).
-        encode: rows -> token columns (`tasks.data`).
-        collate: token rows -> padded batch (`tasks.training`).
-        auto_model: the `transformers` auto class that has its head.
+        roles: the columns its rows may have.
+        prepare: rows as read -> checked, split rows and head (`tasks.data`).
+        encode: rows -> token columns (`tasks.data`); `shape` names the fields of `data` it reads.
+        gather: all token rows of a split -> the rows a model sees, for language models that merge texts.
+        view: token rows -> the rows a loader gives out, where they change from epoch to epoch (masking).
+        collate: rows -> padded batch.
+        auto_model: the `transformers` auto class that has its head, or a class of ours (`module:attr`).
         peft_task_type: peft's `TaskType`.
-        metrics: (predictions, references, label names) -> {name: value} (`tasks.evaluation`).
-        metric_names: what `metrics` gives, best known first; `greater_is_better` says which way is up.
+        judge: batch -> one predictions row a data row (`tasks.evaluation`).
+        score: (predictions table, head) -> {name: value}.
+        metric_names: what `score` gives, best known first; `greater_is_better` says which way is up.
+        pipeline_tag: the hub's word for what the model does.
         loss_ignores_num_items: the model's loss is a mean over the micro-batch. The Trainer must then divide it by
             the accumulation steps itself, which transformers 5.23 leaves out for forwards with `**kwargs`.
+        needs: what the tokenizer must have: `fast`, `mask_token`, `cls_token`.
         defaults: dotted config field -> value where the field's practice has one; `lora_defaults` go before them
             when an adapter is trained.
     """
@@ -33,25 +38,36 @@ class Objective:
     roles: tuple[Role, ...]
     prepare: str
     encode: str
+    shape: tuple[str, ...]
     collate: str
     auto_model: str
     peft_task_type: str
-    metrics: str
+    judge: str
+    score: str
     metric_names: tuple[str, ...]
     greater_is_better: Mapping[str, bool]
+    pipeline_tag: str
     loss_ignores_num_items: bool
+    gather: str | None = None
+    view: str = "tasks.data.rows:TokenRows"
+    needs: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     lora_defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def part(self, name: str) -> Any:
         """Import and return a part."""
-        module, _, attribute = getattr(self, name).partition(":")
-        return getattr(import_module(module), attribute)
+        return named(getattr(self, name))
 
     def describe(self, parts: tuple[str, ...]) -> dict[str, Any]:
         """The parts as JSON, for a key."""
         described = asdict(self)
         return {part: _jsonable(described[part]) for part in parts}
+
+
+def named(part: str) -> Any:
+    """Import and return what `module:attribute` names."""
+    module, _, attribute = part.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _jsonable(value: Any) -> Any:

@@ -1,13 +1,17 @@
 """What a stage's body gets from the runtime: where to write, what it may read besides its inputs, whom to tell."""
 
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from tasks.artifacts.formats.manifest import MANIFEST
+from tasks.artifacts.key import key_of
 from tasks.artifacts.record import Member
+from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store
 from tasks.runtime.log import say, warn
 
@@ -21,6 +25,7 @@ class Build:
         work: a folder that outlives a killed build of this key on a local root; `keep` makes it so on any root.
         files: the external files that stand in the key, by name.
         adopted: members of other artifacts that become this one's, without a copy.
+        document: what the key is of. run: who builds.
     """
 
     store: Store
@@ -29,12 +34,42 @@ class Build:
     out: Path
     files: Mapping[str, Path]
     adopted: dict[str, Member] = field(default_factory=dict)
+    document: Mapping[str, Any] = field(default_factory=dict)
+    run: str = ""
     say: Callable[[str], None] = say
     warn: Callable[[str], None] = warn
 
     @property
     def work(self) -> Path:
         return self.store.work(self.stage, self.key) / "keep"
+
+    def piece(
+        self, named: Mapping[str, Any], *, instead_of: str, make: Callable[[Path], Mapping[str, Any]]
+    ) -> ArtifactRef:
+        """A part of this artifact that is an artifact by itself: found, or made now. A build that was killed goes on
+        with the first piece that is missing, and another build that needs the same piece finds it.
+
+        Args:
+            named: what the piece depends on in place of the input `instead_of`; all else in this build's key is in
+                the piece's too.
+            make: writes the piece's members into a folder and returns its facts.
+        """
+        inputs = {name: digest for name, digest in self.document.get("inputs", {}).items() if name != instead_of}
+        stage = f"{self.stage}.pieces"
+        document = {**self.document, "stage": stage, "inputs": inputs, "piece": dict(named)}
+        key, started = key_of(document), time.perf_counter()
+        with self.store.lease(stage, key, lambda: None):
+            found = self.store.lookup(stage, key)
+            if isinstance(found, ArtifactRef):
+                return found
+            with self.store.building(stage, key) as out:
+                facts = make(out)
+                with self.store.guard():
+                    made = self.store.publish(
+                        stage, key, document, out, facts=facts, run=self.run, seconds=time.perf_counter() - started
+                    )
+        shutil.rmtree(self.store.work(stage, key), ignore_errors=True)
+        return made
 
     def view(self) -> Path:
         """A scratch folder in which each external file has its own name."""

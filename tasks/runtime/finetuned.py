@@ -9,6 +9,7 @@ from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.ref import ArtifactRef
 from tasks.objectives import objective_of
 from tasks.runtime.context import RunContext, StageEntry, current
+from tasks.runtime.token_rows import tokens_of
 
 
 class FineTuned:
@@ -79,6 +80,8 @@ class FineTuned:
         """A split's rows as a memory-mapped `pyarrow.Table`: tokens, or texts (`stage="s04_prepare"`)."""
         from tasks.data.arrow_file import open_table
 
+        if stage == "s05_tokenize":
+            return tokens_of(self._open(stage), split)
         return open_table(self._open(stage).path(f"{split}.arrow"))
 
     def __iter__(self) -> Iterator[Any]:

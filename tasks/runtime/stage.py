@@ -135,7 +135,7 @@ class Stage:
     ) -> ArtifactRef:
         store, started = context.overlay or context.store, time.perf_counter()
         with store.building(self.name, key) as out:
-            build = Build(store, self.name, key, out, files)
+            build = Build(store, self.name, key, out, files, document=document, run=context.run)
             body = context.replaced.get(self.name, self.body)
             facts = body(build, **_opened(context, inputs))
             with store.guard():

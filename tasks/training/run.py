@@ -13,8 +13,8 @@ from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
     PrinterCallback,
+    Seq2SeqTrainingArguments,
     TrainerCallback,
-    TrainingArguments,
 )
 from transformers.utils import logging as library_logging
 
@@ -22,7 +22,7 @@ from tasks.config.errors import ConfigError, Interrupted, MachineError, Training
 from tasks.data.rows import TokenRows
 from tasks.training.callbacks import Cadence, StopOnSignal, Watch
 from tasks.training.checkpoints import STATE, localise, newest_whole
-from tasks.training.trainer import FinetuneTrainer
+from tasks.training.trainer import Examination, FinetuneTrainer
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def train(
     rows: TokenRows,
     evaluation: TokenRows | None,
     collate: Callable[..., Any],
-    compute_metrics: Callable[[Any], dict[str, float]],
+    examination: Examination,
     folder: Path,
     watching: Watching,
 ) -> list[dict[str, Any]]:
@@ -82,7 +82,7 @@ def train(
     if plan["patience"]:
         callbacks.append(_patience(plan["patience"], resumed))
     learning = {"train_dataset": rows, "eval_dataset": evaluation, "data_collator": collate}
-    trainer = _trainer(model, plan, folder, watching, callbacks, compute_metrics=compute_metrics, **learning)
+    trainer = _trainer(model, plan, folder, watching, callbacks, examination=examination, **learning)
     cadence.trainer = trainer
     try:
         with stop.listening():
@@ -120,11 +120,11 @@ def _cadence(plan: Mapping[str, Any], watched: Mapping[str, Any]) -> tuple[str, 
     return str(watched.get("save_strategy") or "no"), int(every)
 
 
-def _arguments(plan: Mapping[str, Any], watching: Watching, folder: Path) -> TrainingArguments:
+def _arguments(plan: Mapping[str, Any], watching: Watching, folder: Path) -> Seq2SeqTrainingArguments:
     watched = {name: value for name, value in watching.arguments.items() if not name.startswith("save_")}
     best = plan["arguments"].get("load_best_model_at_end", False)
     ours = {"report_to": "none", "disable_tqdm": True, "log_level": "error"}  # unless the user says otherwise
-    arguments = TrainingArguments(
+    arguments = Seq2SeqTrainingArguments(
         **{
             **ours,
             **watched,

@@ -4,21 +4,55 @@ absent, and a resume that is exact from anywhere.
 The numbers are the library's own: with the same arguments a plain Trainer ends in the same bits.
 """
 
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from torch.utils.data import Sampler
 from transformers import Trainer
 from transformers.trainer_pt_utils import LengthGroupedSampler
+from transformers.trainer_utils import EvalLoopOutput
 
 from tasks.artifacts.formats.manifest import commit
+from tasks.data.arrow_file import open_table
 from tasks.data.rows import TokenRows
+from tasks.evaluation.judge import Judge, examine
 from tasks.training import state
 from tasks.training.checkpoints import outdated
 
 RNG, EPOCH_RNG = "rng", "epoch_rng"
+SHIFT = "prepare_decoder_input_ids_from_labels"
+
+
+@dataclass(frozen=True)
+class Examination:
+    """How evaluation rows are judged while training.
+
+    Attributes:
+        judge: the task's judge.
+        score: from the predictions table to `{metric: value}`.
+    """
+
+    judge: Judge
+    score: Callable[[Any], Mapping[str, float]]
+
+
+class LongestFirst(Sampler[int]):
+    """Rows in the order of falling length: the least padding, and what does not fit in memory shows at once."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self.order = np.argsort(-np.asarray(lengths), kind="stable")
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order.tolist())
+
+    def __len__(self) -> int:
+        return len(self.order)
 
 
 class FinetuneTrainer(Trainer):
@@ -26,6 +60,7 @@ class FinetuneTrainer(Trainer):
 
     Args:
         loss_ignores_num_items: see `Objective`.
+        examination: how rows are judged. Nothing but verdicts is kept, so memory does not grow with the rows.
         keep: checkpoints to keep besides the best.
         on_commit: told of each committed checkpoint. on_remove: asked to remove an outdated one.
     """
@@ -34,6 +69,7 @@ class FinetuneTrainer(Trainer):
         self,
         *,
         loss_ignores_num_items: bool,
+        examination: Examination,
         keep: int,
         on_commit: Callable[[Path], None],
         on_remove: Callable[[str], None],
@@ -44,6 +80,7 @@ class FinetuneTrainer(Trainer):
             # transformers 5.23 takes any **kwargs in forward as "scales its own loss" and then leaves out the
             # division by the accumulation steps (its issue #47688).
             self.model_accepts_loss_kwargs = False
+        self.examination = examination
         self.keep, self.on_commit, self.on_remove = keep, on_commit, on_remove
         self.epoch_rng = state.capture_rng()
         self.seconds_saving = 0.0
@@ -56,6 +93,38 @@ class FinetuneTrainer(Trainer):
             window = self.args.train_batch_size * self.args.gradient_accumulation_steps
             return LengthGroupedSampler(window, dataset=rows, lengths=rows.lengths())  # type: ignore[return-value]
         return super()._get_train_sampler(train_dataset)
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
+        return LongestFirst(eval_dataset.lengths())
+
+    def evaluation_loop(self, dataloader: Any, description: str, *_: Any, **named: Any) -> EvalLoopOutput:
+        """In place of the library's, which keeps all logits of all rows."""
+        assert self.model is not None and self.args.output_dir is not None
+        rows, prefix = dataloader.dataset, named.get("metric_key_prefix", "eval")
+        order = LongestFirst(rows.lengths()).order
+        self.model.eval()
+
+        def batches() -> Iterator[tuple[np.ndarray, Any]]:
+            done = 0
+            for batch in dataloader:
+                size = len(batch["input_ids"])
+                yield order[done : done + size], self._prepare_inputs(batch)
+                done += size
+                self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
+
+        with tempfile.TemporaryDirectory(dir=self.args.output_dir) as folder:
+            out = Path(folder) / "predictions.arrow"
+            with torch.no_grad(), self.compute_loss_context_manager():
+                loss = examine(self.model, batches(), self.examination.judge, rows.table, out)
+            found = {"loss": loss, **self.examination.score(open_table(out))}
+        metrics = {f"{prefix}_{name}": value for name, value in found.items()}
+        return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(rows))  # type: ignore[arg-type]
+
+    def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> Any:
+        if self.label_smoother is not None and "labels" in inputs and hasattr(model, SHIFT):
+            # the label smoother takes the labels away, from which the model would make the decoder's input itself
+            inputs = {**inputs, "decoder_input_ids": getattr(model, SHIFT)(labels=inputs["labels"])}
+        return super().compute_loss(model, inputs, *arguments, **named)
 
     def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, model: Any, trial: Any, *rest: Any, **named: Any):
         wanted = self.control.should_save
@@ -108,6 +177,8 @@ class FinetuneTrainer(Trainer):
             at_boundary = float(self.state.epoch or 0).is_integer()
             state.apply_rng(state.load_rng(checkpoint, RNG if at_boundary else EPOCH_RNG))
         self.epoch_rng = state.capture_rng()
+        if isinstance(self.train_dataset, TokenRows):
+            self.train_dataset.enter_epoch(int(self.state.epoch or 0))
 
     def _save_scaler(self, output_dir: str) -> None:
         if (scaler := getattr(self.accelerator, "scaler", None)) is not None:

@@ -1,0 +1,43 @@
+"""Sources and targets to token ids, for sequence to sequence."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.data.encode import Encoded, Piece, Shape, Windows, batches, encode_windows
+
+
+def encode_pairs(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged: bool) -> Encoded:
+    """Tokenize `source` (after `shape["prefix"]`) and `target`, the target as the tokenizer writes targets: Marian,
+    mBART and NLLB have another vocabulary or language mark there.
+
+    Returns:
+        `input_ids` and `labels` (lists of int32); for rows that are judged `__target`, the text itself.
+
+    Raises:
+        DataError: `overlong` is `error` and there are overlong rows.
+    """
+    found = Windows(("input_ids", "labels"))
+    prefix = shape.get("prefix") or ""
+    source = {**shape, "overlong": "truncate"} if shape["overlong"] == "window" else shape
+    target = {**source, "max_length": shape.get("max_target_length") or shape["max_length"]}
+    for start, batch in batches(rows):
+        sources = encode_windows(tokenizer, [prefix + text for text in batch["source"].to_pylist()], source,
+                                 "longest_first")  # fmt: skip
+        inputs = list(sources)
+        outputs = _targets(tokenizer, batch["target"].to_pylist(), target)
+        for at, (given, wanted) in enumerate(zip(inputs, outputs, strict=True)):
+            pair = Piece({"input_ids": given[0].values["input_ids"], "labels": wanted[0].values["input_ids"]})
+            overlong = len(given) > 1 or len(wanted) > 1
+            found.add(start + at, [pair] * (2 if overlong else 1), source["overlong"])
+    found.refuse(rows, shape, field)
+    more = {"__target": lambda origins: rows["target"].combine_chunks().take(origins)} if judged else {}
+    return found.encoded(rows, more)
+
+
+def _targets(tokenizer: Any, texts: list[str], shape: Shape) -> list[list[Any]]:
+    tokenizer._switch_to_target_mode()
+    try:
+        return list(encode_windows(tokenizer, texts, shape, "longest_first"))
+    finally:
+        tokenizer._switch_to_input_mode()

@@ -1,0 +1,150 @@
+"""Rows as read -> rows that can be trusted: the same steps for every task, with the task's own idea of a row."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from tasks.config import DataConfig
+from tasks.data.check import Findings, check_rows, duplicates, leakage
+from tasks.data.columns import Role, choose
+from tasks.data.split import dedupe, sample, split
+
+LINEAGE = ("__file", "__row")
+
+Head = dict[str, Any]
+"""What a model must end in: `labels` (class names by id, or None), `problem_type` (transformers' word, or None)."""
+
+Column = pa.Array | pa.ChunkedArray
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows ready for tokenizing.
+
+    Attributes:
+        splits: tables with the roles' columns under the roles' names (labels as ids), all other columns under their
+            own, and the lineage columns `__file` and `__row`.
+        head: see `Head`.
+        columns: which column served as which role.
+        warnings: what a user should know of the data; nothing was changed because of them.
+        dropped: repeats left out (`data.dedupe`).
+    """
+
+    splits: dict[str, pa.Table]
+    head: Head
+    columns: dict[str, str]
+    warnings: list[str]
+    dropped: int
+
+
+class Kind(Protocol):
+    """A task's idea of a row."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The roles that hold a string, which must not be empty."""
+        ...
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The roles by which rows are the same."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """The role that is learnt, or nothing."""
+        ...
+
+    def check(self, table: pa.Table, columns: Mapping[str, str], field: str) -> Findings:
+        """What is wrong with rows besides missing text."""
+        ...
+
+    def head(self, train: pa.Table, columns: Mapping[str, str], data: DataConfig) -> Head:
+        """The head these training rows ask for."""
+        ...
+
+    def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> pa.Array | None:
+        """What a split keeps the shares of."""
+        ...
+
+    def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
+        """The columns that change, by role: labels as ids."""
+        ...
+
+    def settle(self, train: pa.Table, head: Head) -> list[str]:
+        """Look at the coded training rows once more; return warnings."""
+        ...
+
+
+def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role], kind: Kind) -> Prepared:
+    """Check, split and code `tables` (by split; at least `train`).
+
+    Raises:
+        DataError: listing every kind of bad row with file and line; or a label that training has not seen, one class
+            only, a split left without rows.
+    """
+    columns = choose(_names(tables["train"]), data.columns.model_dump(), roles)
+    for name, table in tables.items():
+        choose(_names(table), dict(columns), roles)
+        field = f"data.{name}"
+        (check_rows(table, _of(kind.texts, columns), field) + kind.check(table, columns, field)).raise_if_any()
+    same = _of(kind.identity, columns)
+    learnt = {"label": columns[kind.target]} if kind.target in columns else {}
+    warnings = list(duplicates(tables["train"], same | learnt).warnings)
+    dropped, given = 0, dict(tables)
+    if data.dedupe == "exact":
+        for name in given:
+            given[name], gone = dedupe(given[name], list(same.values()))
+            dropped += gone
+    head = kind.head(given["train"], columns, data)
+    splits = _shares(given["train"], kind.stratum(given["train"], columns), data, given)
+    if data.max_train_samples:
+        splits["train"] = sample(splits["train"], data.max_train_samples, data.split.seed)
+    for name, table in splits.items():
+        if name != "train":
+            warnings += leakage(splits["train"], table, same, name).warnings
+    coded = {
+        name: _renamed(table, columns, kind.code(table, columns, head, f"data.{name}"))
+        for name, table in splits.items()
+    }
+    warnings += kind.settle(coded["train"], head)
+    return Prepared(coded, head, columns, warnings, dropped)
+
+
+def _of(roles: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+    return {role: columns[role] for role in roles if role in columns}
+
+
+def _names(table: pa.Table) -> list[str]:
+    return [name for name in table.column_names if name not in LINEAGE]
+
+
+def _shares(
+    train: pa.Table, stratum: pa.Array | None, data: DataConfig, given: Mapping[str, pa.Table]
+) -> dict[str, pa.Table]:
+    """Files the user gave are splits as they are, in their order; the others are shares of train."""
+    validation = 0.0 if "validation" in given else data.split.validation
+    test = 0.0 if "test" in given else data.split.test
+    if not validation and not test:
+        return dict(given)
+    parts = split(train, stratum, validation, test, data.split.stratify, data.split.seed)
+    return parts | {name: table for name, table in given.items() if name != "train"}
+
+
+def _renamed(table: pa.Table, columns: Mapping[str, str], coded: Mapping[str, Column]) -> pa.Table:
+    """Roles under their own names; a column whose name is a role's, but which is not it, steps aside."""
+    by_column = {column: role for role, column in columns.items()}
+    roles = {*columns, *coded}
+    arrays: list[Column] = []
+    names: list[str] = []
+    for name in table.column_names:
+        role = by_column.get(name)
+        arrays.append(coded[role] if role in coded else table[name])
+        names.append(role or (f"{name}_column" if name in roles else name))
+    for role, column in coded.items():
+        if role not in names:
+            arrays.append(column)
+            names.append(role)
+    return pa.table(arrays, names=names)

@@ -1,0 +1,160 @@
+"""Rows of token classification: words with one tag each, or texts with labelled character spans."""
+
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.config import DataConfig
+from tasks.config.errors import DataError
+from tasks.data.check import Findings
+from tasks.data.columns import SPANS, TEXT, Role, choose
+from tasks.data.labels import encode_labels, label_names
+from tasks.data.prepare import LINEAGE, Column, Head, Prepared
+from tasks.data.prepare import prepare as prepare_rows
+from tasks.data.say import count, first, rows_at
+
+WORD = re.compile(r"\w+|[^\w\s]")
+SCHEME = re.compile(r"(?:[BIESLU]-.+|O)$")
+
+
+def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
+    """Rows of `token-classification`. Spans (`data.columns.spans`, or a column `spans` or `entities`) become words
+    and IOB2 tags first: a word belongs to a span it shares a character with, and words are cut where a span begins or
+    ends within them. See `tasks.data.prepare.prepare`."""
+    names = [name for name in tables["train"].column_names if name not in LINEAGE]
+    wanted = data.columns.model_dump()
+    lower = {name.lower() for name in names}
+    if wanted["spans"] or (wanted["tags"] is None and not (lower & {"tokens", "words"}) and lower & set(SPANS.names)):
+        chosen = choose(names, wanted, (TEXT, SPANS))
+        tables = {
+            name: _worded(table, chosen["text"], chosen["spans"], f"data.{name}") for name, table in tables.items()
+        }
+        columns = data.columns.model_copy(update={"tokens": "tokens", "tags": "tags", "text": None, "spans": None})
+        data = data.model_copy(update={"columns": columns})
+    return prepare_rows(tables, data, roles, Tagged())
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """Words and tags, in lists of one length."""
+
+    texts: tuple[str, ...] = ()
+    identity: tuple[str, ...] = ("tokens",)
+    target: str = "tags"
+
+    def check(self, table: pa.Table, columns: Mapping[str, str], field: str) -> Findings:
+        tokens, tags = table[columns["tokens"]], table[columns["tags"]]
+        for role, column in (("tokens", tokens), ("tags", tags)):
+            if not pa.types.is_list(column.type):
+                return Findings((f"{field}: column {columns[role]!r} (data.columns.{role}) holds {column.type}, "
+                                 "not lists with one entry a word",))  # fmt: skip
+        words, marks = (pc.list_value_length(column) for column in (tokens, tags))
+        lengths = pc.fill_null(words, 0).to_numpy(), pc.fill_null(marks, 0).to_numpy()
+        empty, uneven = np.flatnonzero(lengths[0] == 0), np.flatnonzero(lengths[0] != lengths[1])
+        errors = []
+        if len(empty):
+            errors.append(f"{field}: {count(len(empty), 'row')} without words: {rows_at(table, empty)}")
+        if len(uneven):
+            at = int(uneven[0])
+            errors.append(f"{field}: {count(len(uneven), 'row')} with not as many tags as words (the first has "
+                          f"{lengths[0][at]} words and {lengths[1][at]} tags): {rows_at(table, uneven)}")  # fmt: skip
+        elif tokens.combine_chunks().flatten().null_count:
+            rows = np.repeat(np.arange(len(tokens)), lengths[0])[tokens.combine_chunks().flatten().is_null().to_numpy()]
+            errors.append(f"{field}: {count(len(np.unique(rows)), 'row')} with a null among its words: "
+                          f"{rows_at(table, np.unique(rows))}")  # fmt: skip
+        return Findings(tuple(errors))
+
+    def head(self, train: pa.Table, columns: Mapping[str, str], data: DataConfig) -> Head:
+        column = train[columns["tags"]]
+        labels = label_names(pa.chunked_array([_flat(column)]), data.labels, "data.train", _lineage(train, column))
+        if data.labels is None and all(SCHEME.match(label) for label in labels):
+            # a kind that training begins but never goes on must still be one the model can go on with
+            inside = {f"I-{label[2:]}" for label in labels if label.startswith("B-")}
+            labels = sorted({*labels, *inside})
+        return {"labels": labels, "problem_type": None}
+
+    def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> None:
+        return None
+
+    def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
+        column = table[columns["tags"]]
+        ids = encode_labels(pa.chunked_array([_flat(column)]), head["labels"], field, _lineage(table, column))
+        lengths = column.combine_chunks().value_lengths().to_numpy()
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        words = table[columns["tokens"]].cast(pa.list_(pa.string()))
+        return {"tokens": words, "tags": pa.ListArray.from_arrays(pa.array(offsets), pc.cast(ids, pa.int32()))}
+
+    def settle(self, train: pa.Table, head: Head) -> list[str]:
+        return []
+
+
+def _flat(column: pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks().flatten()
+
+
+def _lineage(table: pa.Table, column: pa.ChunkedArray) -> pa.Table | None:
+    """For each tag the place of its row, so that a complaint about a tag can name it."""
+    if not set(LINEAGE) <= set(table.column_names):
+        return None
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+    return table.select(list(LINEAGE)).take(pa.array(np.repeat(np.arange(len(column)), lengths)))
+
+
+def _worded(table: pa.Table, text: str, spans: str, field: str) -> pa.Table:
+    """Raises DataError for spans that lie outside their text, overlap, or lack a label; with their rows."""
+    tokens, tags = [], []
+    bad: dict[str, list[int]] = {}
+    for row, (words, marks) in enumerate(zip(table[text].to_pylist(), table[spans].to_pylist(), strict=True)):
+        found, wrong = _tagged(words or "", marks or [])
+        tokens.append([word for word, _ in found])
+        tags.append([tag for _, tag in found])
+        if wrong:
+            bad.setdefault(wrong, []).append(row)
+    if bad:
+        raise DataError("\n".join(
+            f"{field}: {count(len(rows), 'row')} with a span that {what}: {rows_at(table, rows)}"
+            for what, rows in bad.items()
+        ))  # fmt: skip
+    taken = {"tokens", "tags"} & set(table.column_names)
+    if taken:
+        raise DataError(f"{field}: the columns {first(sorted(taken))} stand beside {spans!r}; set data.columns.tags or "
+                        "data.columns.spans to say which are meant")  # fmt: skip
+    return table.append_column("tokens", pa.array(tokens, pa.list_(pa.string()))).append_column(
+        "tags", pa.array(tags, pa.list_(pa.string()))
+    )
+
+
+def _tagged(text: str, spans: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, str]], str]:
+    """Words with IOB2 tags, and what is wrong with the spans, if anything is."""
+    marks: list[tuple[int, int, str]] = []
+    for span in spans:
+        start, end, label = span.get("start"), span.get("end"), span.get("label", span.get("entity"))
+        if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(text)):
+            return [], "lies outside its text"
+        if not label:
+            return [], "has no label"
+        marks.append((start, end, str(label)))
+    marks.sort()
+    if any(later[0] < earlier[1] for earlier, later in pairwise(marks)):
+        return [], "overlaps another"
+    edges = sorted({edge for start, end, _ in marks for edge in (start, end)})
+    found: list[tuple[str, str]] = []
+    begun: set[int] = set()
+    for match in WORD.finditer(text):
+        cuts = [match.start(), *(edge for edge in edges if match.start() < edge < match.end()), match.end()]
+        for start, end in pairwise(cuts):
+            at = next((i for i, (low, high, _) in enumerate(marks) if low < end and start < high), None)
+            tag = "O" if at is None else f"{'I' if at in begun else 'B'}-{marks[at][2]}"
+            if at is not None:
+                begun.add(at)
+            found.append((text[start:end], tag))
+    return found, ""
