@@ -12,6 +12,7 @@ from tasks.config import (
     CheckpointConfig, DataConfig, EvalConfig, ExportConfig, ModelConfig, NoPeft, PeftConfig, QuantConfig, RunConfig,
     StoreConfig, TrainConfig, computing, watching,
 )  # fmt: skip
+from tasks.objectives import objective_of
 from tasks.runtime.carry import carry_out
 from tasks.runtime.stage import Unkeyed
 from tasks.runtime.finetuned import FineTuned
@@ -63,7 +64,7 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
         trained=trained.select("*.safetensors*", "*config.json"), metrics=run.eval.metrics,
     )  # fmt: skip
     saved = s11_save.save(
-        name=run.name, model_name=s03_base.public_name(run.model), export=run.export, base=base, data=counts,
+        name=run.name, tag=objective_of(task).pipeline_tag, model_name=s03_base.public_name(run.model), export=run.export, base=base, data=counts,
         head=head, model=model, plan=plan, trained=trained.select("*.safetensors*", "*config.json"),
         evaluated=evaluated.select("metrics.json"), output_dir=Unkeyed(value=run.output_dir),
         resolved=Unkeyed(value=resolved),

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tasks.config import RunConfig
 from tasks.config.leaves import leaves
+from tasks.objectives import objective_of
 from tasks.runtime.context import RunContext, StageEntry
 from tasks.runtime.estimate import GIB, Estimate
 from tasks.runtime.finetuned import FineTuned
@@ -33,7 +34,8 @@ def show_run(done: FineTuned) -> None:
     adapter = done.path / "adapter_config.json"
     base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.exists() else None
     console.print(f"model: [bold]{done.path}[/bold]\nuse it:\n", highlight=False, soft_wrap=True)
-    print(indent(usage(str(done.path), base), "    "))
+    objective = objective_of(done.arguments["task"])
+    print(indent(usage(str(done.path), objective.auto_model, objective.pipeline_tag, base), "    "))
 
 
 def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) -> None:

@@ -36,25 +36,33 @@ def save(
     plan: Artifact,
     trained: Artifact,
     evaluated: Artifact,
+    tag: str,
     output_dir: str | None,
     resolved: str,
 ) -> Mapping[str, Any]:
     """Write the model folder.
 
     Args:
+        tag: the hub's word for what the model does.
         output_dir, resolved: where the folder goes, and the config that made it; not in the key.
     """
     adapted = "adapter_config.json" in trained
-    weights = trained
-    if adapted and export.merge:
+    kind = model.json("load.json")["auto_model"]
+    if ":" in kind or (adapted and export.merge):
         from tasks.models.assemble import trained_model
 
-        merged = trained_model(trained.view(), model.view(), base.externals(), model.json("load.json"), merge=True)
-        merged.save_pretrained(build.out)
+        merge = adapted
+        live = trained_model(trained.view(), model.view(), base.externals(), model.json("load.json"), merge=merge)
+        if ":" in kind:  # a class of ours, which nobody else could load: its parts are models anybody can
+            live.export(build.out)
+        else:
+            live.save_pretrained(build.out)
         adapted = False
     else:
-        build.adopted.update(_members(weights))
-    build.adopted.update(_members(base, but=("config.json",)))
+        build.adopted.update(_members(trained))
+    folders = [f"{path.name}/" for path in build.out.iterdir() if path.is_dir()] if ":" in kind else [""]
+    tokenizer = _members(base, but=("config.json",))
+    build.adopted.update({f"{folder}{name}": member for folder in folders for name, member in tokenizer.items()})
     if adapted:
         build.adopted["config.json"] = model.ref.members["config.json"]
     metrics = evaluated.json("metrics.json")
@@ -63,7 +71,7 @@ def save(
     if export.card:
         text = card(
             name or "fine-tuned model", model_name, plan.json("plan.json"), data.json("data.json"),
-            head.json("head.json"), metrics, adapted,
+            head.json("head.json"), metrics, adapted, model.json("load.json")["auto_model"], tag,
         )  # fmt: skip
         (build.out / "README.md").write_text(text)
     return {"adapter": adapted}

@@ -61,3 +61,107 @@ def make_config(model: Path, data: Path, store: Path | str, **more: Any) -> dict
             place = place.setdefault(part, {})
         place[leaf] = value
     return config
+
+
+def _tokenizer(folder: Path, kind: str, **special: Any) -> Any:
+    """A word-level tokenizer of the words above, with the special tokens an architecture has."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = [*special.values(), "<unk>", *TOPICS, *WORDS, ".", "?"]
+    core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    if kind == "t5":
+        core.post_processor = processors.TemplateProcessing(
+            single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", words.index("</s>"))]
+        )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", model_max_length=64, **special)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def make_decoder(folder: Path) -> Path:
+    """A random Llama (2 layers, width 32) whose end token also pads, as SmolLM2's does."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder.mkdir(parents=True)
+    tokenizer = _tokenizer(folder, "llama", eos_token="<|end|>", pad_token="<|end|>")
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        intermediate_size=64, max_position_embeddings=64, tie_word_embeddings=True, eos_token_id=0, pad_token_id=0,
+        bos_token_id=None, attention_dropout=0.1,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def make_t5(folder: Path, dropout: float = 0.1) -> Path:
+    """A random T5 (2 + 2 layers, width 32)."""
+    import torch
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    folder.mkdir(parents=True)
+    tokenizer = _tokenizer(folder, "t5", pad_token="<pad>", eos_token="</s>")
+    torch.manual_seed(1)
+    config = T5Config(
+        vocab_size=len(tokenizer), d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, dropout_rate=dropout,
+        pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
+    )  # fmt: skip
+    T5ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+def make_electra(folder: Path) -> Path:
+    """A random ELECTRA (2 layers, width 32), as a discriminator is published."""
+    import torch
+    from transformers import BertTokenizerFast, ElectraConfig, ElectraForPreTraining
+
+    folder.mkdir(parents=True)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *TOPICS, *WORDS]
+    BertTokenizerFast(vocab={word: i for i, word in enumerate(words)}, model_max_length=64).save_pretrained(folder)
+    (folder / "vocab.txt").unlink(missing_ok=True)
+    torch.manual_seed(1)
+    config = ElectraConfig(
+        vocab_size=len(words), embedding_size=32, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=64,
+    )  # fmt: skip
+    ElectraForPreTraining(config).save_pretrained(folder)
+    return folder
+
+
+def make_task_rows(path: Path, task: str, rows: int = 60, seed: int = 0) -> Path:
+    """JSON lines for any task: what is to be learnt is said by the topics among the words."""
+    import json
+
+    draw = random.Random(seed)
+    with path.open("w") as file:
+        for i in range(rows):
+            words = draw.choices(WORDS, k=draw.randint(3, 20))
+            at = draw.randrange(len(words))
+            words.insert(at, TOPICS[i % len(TOPICS)])
+            file.write(json.dumps(_task_row(task, words, at, i, draw)) + "\n")
+    return path
+
+
+def _task_row(task: str, words: list[str], at: int, i: int, draw: random.Random) -> dict[str, Any]:
+    text = " ".join(words)
+    if task == "multi-label":
+        also = [topic for topic in TOPICS if topic != words[at] and draw.random() < 0.3]
+        return {"text": " ".join([text, *also]), "labels": [words[at], *also]}
+    if task == "regression":
+        return {"text": text, "score": TOPICS.index(words[at]) + draw.random()}
+    if task == "token-classification":
+        tags = ["O"] * len(words)
+        tags[at] = f"B-{words[at].upper()}"
+        if at + 1 < len(words):
+            tags[at + 1] = f"I-{words[at].upper()}"
+        return {"tokens": words, "ner_tags": tags}
+    if task == "question-answering":
+        start = len(" ".join(words[:at])) + (at > 0)
+        answers = {"text": [words[at]], "answer_start": [start]}
+        return {"question": f"{words[0]} ?", "context": text, "answers": answers}
+    if task == "sequence-sequence":
+        return {"source": text, "target": f"{words[at]} {words[0]}"}
+    return {"text": text}

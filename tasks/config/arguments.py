@@ -20,6 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 from tasks.config.errors import MachineError
 from tasks.config.words import refusal
 
+# Of Seq2SeqTrainingArguments: its others are a sampler that this project has, and a config that these say.
+GENERATION = ("predict_with_generate", "generation_max_length", "generation_num_beams")
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -63,9 +66,12 @@ def catalogue() -> Mapping[str, Argument]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
+    generation = ast.parse((folder / "training_args_seq2seq.py").read_text("utf-8"))
+    fields = [node for part in generation.body if isinstance(part, ast.ClassDef) for node in part.body]
+    chosen = [node for node in fields if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) in GENERATION]
     arguments = (
         _argument(node.target.id, node, enums, constants)
-        for node in body
+        for node in [*body, *chosen]
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     )
     return {argument.name: argument for argument in arguments}

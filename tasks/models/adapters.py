@@ -36,14 +36,26 @@ METHODS: Mapping[str, Callable[..., PeftConfig]] = {"lora": _lora}
 
 
 def heads_of(model: PreTrainedModel, new: Iterable[str]) -> list[str]:
-    """The modules to train and save whole beside an adapter: all that is not the base's own body.
+    """The modules to train and save whole beside an adapter: a task's head, and whatever the base lacks.
 
     Args:
         new: names of the parameters the base lacks; some may lie within its body (a pooler).
     """
-    body = model.base_model_prefix
-    outside = [name for name, child in model.named_children() if name != body and any(True for _ in child.parameters())]
-    within = {name.rpartition(".")[0] for name in new if name.startswith(f"{body}.")}
+    if hasattr(model, "heads_among"):
+        return model.heads_among(new)
+    names, body = list(new), model.base_model_prefix
+    output = model.get_output_embeddings()
+    has_body = any(name == body for name, _ in model.named_children())
+
+    def is_head(name: str, child: Any) -> bool:
+        if name == body or not any(True for _ in child.parameters()):
+            return False
+        fresh = any(each.startswith(f"{name}.") for each in names)
+        # a language model's own output layer is trained through the adapter, as all its layers are
+        return fresh or (has_body and not any(module is output for module in child.modules()))
+
+    outside = [name for name, child in model.named_children() if is_head(name, child)]
+    within = {name.rpartition(".")[0] for name in names if name.startswith(f"{body}.")}
     return [*outside, *sorted(within)]
 
 

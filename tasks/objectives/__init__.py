@@ -12,10 +12,24 @@ from importlib.metadata import entry_points
 from tasks.config.errors import ConfigError
 from tasks.config.names import nearest
 from tasks.objectives.base import Objective
+from tasks.objectives.language_generation import LANGUAGE_GENERATION
+from tasks.objectives.language_modeling import LANGUAGE_MODELING
+from tasks.objectives.question_answering import QUESTION_ANSWERING
+from tasks.objectives.regression import REGRESSION
+from tasks.objectives.sequence_sequence import SEQUENCE_SEQUENCE
 from tasks.objectives.text_classification import TEXT_CLASSIFICATION
+from tasks.objectives.token_classification import TOKEN_CLASSIFICATION
+from tasks.objectives.token_detection import TOKEN_DETECTION
 
 OBJECTIVES: Mapping[str, Objective] = {
     "text-classification": TEXT_CLASSIFICATION,
+    "regression": REGRESSION,
+    "token-classification": TOKEN_CLASSIFICATION,
+    "question-answering": QUESTION_ANSWERING,
+    "sequence-sequence": SEQUENCE_SEQUENCE,
+    "language-generation": LANGUAGE_GENERATION,
+    "language-modeling": LANGUAGE_MODELING,
+    "token-detection": TOKEN_DETECTION,
 }
 
 

@@ -21,6 +21,9 @@ TXTAI: Mapping[str, Any] = {
     "train.save_strategy": "no",
     "train.float32_matmul_precision": "highest",
     "data.max_length": 1_000_000,  # the model's own limit decides
+    "data.merge": "concat",
+    "data.append_eos": False,
+    "data.stride": 128,
     "data.split.validation": 0.0,
     "peft.r": 16,
     "peft.lora_alpha": 8,

@@ -1,0 +1,53 @@
+"""Replaced-token detection, judged: the generator's guesses and the discriminator's verdicts."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.evaluation.judge import Judged, lineage
+
+IGNORED = -100
+COUNTS = ("tokens", "correct", "seen", "replaced", "true_positive", "false_positive")
+
+
+class DetectionJudge:
+    """Masks and samples are the same in every evaluation.
+
+    Predictions:
+        of the generator `nll` (nats, summed over masked tokens), `tokens`, `correct`; of the discriminator
+        `detector_nll` (nats, summed over all tokens), `seen` (how many), `replaced` (how many of them were),
+        `true_positive`, `false_positive`.
+    """
+
+    windows = False
+    found = pa.schema([("nll", pa.float64()), ("detector_nll", pa.float64()), *((name, pa.int64()) for name in COUNTS)])
+
+    def __init__(self, head: Mapping[str, Any], **_: Any) -> None:
+        pass
+
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+        from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+
+        output = model(**batch)
+        masked, real = batch["labels"] != IGNORED, batch["attention_mask"].bool()
+        guessed, wanted = output.masked_logits, batch["labels"][masked]
+        per_row = masked.sum(1).tolist()
+        nll = cross_entropy(guessed, wanted, reduction="none").split(per_row)
+        right = (guessed.argmax(-1) == wanted).split(per_row)
+        flags, replaced = (output.logits > 0) & real, output.replaced.bool() & real
+        detector = binary_cross_entropy_with_logits(output.logits.float(), replaced.float(), reduction="none")
+        columns = {
+            "nll": [float(row.double().sum()) for row in nll],
+            "detector_nll": (detector * real).double().sum(1).tolist(),
+            "tokens": per_row,
+            "correct": [int(row.sum()) for row in right],
+            "seen": real.sum(1).tolist(),
+            "replaced": replaced.sum(1).tolist(),
+            "true_positive": (flags & replaced).sum(1).tolist(),
+            "false_positive": (flags & ~replaced).sum(1).tolist(),
+        }
+        return Judged(columns, float(output.loss), len(per_row))
+
+    def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
+        return pa.table(lineage(tokens) | {name: found[name] for name in found.column_names})

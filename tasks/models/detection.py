@@ -1,0 +1,163 @@
+"""Replaced-token detection (ELECTRA, arXiv:2003.10555): a generator fills in masked tokens, a discriminator tells which
+tokens are not the text's own. One module, so that one Trainer trains both, saves both and goes on with both.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForMaskedLM,
+    AutoModelForPreTraining,
+    AutoModelForTokenClassification,
+    PreTrainedModel,
+)
+from transformers.utils import ModelOutput
+
+IGNORED = -100
+WEIGHT = 50.0
+PARTS = ("generator", "discriminator")
+WHOLE, NEW = "model.safetensors", "new.safetensors"
+
+
+@dataclass
+class Detected(ModelOutput):
+    """What a pass gives.
+
+    Attributes:
+        loss: generator's + 50 × discriminator's. logits: (rows, tokens), above 0 where a token is held for replaced.
+        generator_loss, discriminator_loss: means over masked tokens, and over all tokens that are no padding.
+        masked_logits: (masked tokens, vocabulary). replaced: (rows, tokens), 1 where a token was replaced.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    generator_loss: torch.Tensor | None = None
+    discriminator_loss: torch.Tensor | None = None
+    masked_logits: torch.Tensor | None = None
+    replaced: torch.Tensor | None = None
+
+
+class ReplacedTokenDetection(PreTrainedModel):
+    """Generator and discriminator of one base, which share their token embeddings."""
+
+    _supports_sdpa = True
+    main_input_name = "input_ids"
+    base_model_prefix = ""
+
+    def __init__(self, generator: PreTrainedModel, discriminator: PreTrainedModel) -> None:
+        super().__init__(discriminator.config)
+        self.generator, self.discriminator = generator, discriminator
+        discriminator.set_input_embeddings(generator.get_input_embeddings())  # type: ignore[arg-type]
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        attention_mask: torch.Tensor,
+        token_type_ids: torch.Tensor | None = None,
+        **_: Any,
+    ) -> Detected:
+        """`input_ids` with masks, `labels` with the masked tokens (-100 elsewhere)."""
+        segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
+        masked = labels.ne(IGNORED)
+        guessed = self.generator(input_ids=input_ids, attention_mask=attention_mask, **segments).logits[masked].float()
+        generator_loss = nn.functional.cross_entropy(guessed, labels[masked])
+        sampled = self._sample(guessed.detach())
+        seen = input_ids.clone()
+        seen[masked] = sampled
+        replaced = torch.zeros_like(labels)
+        replaced[masked] = (sampled != labels[masked]).long()
+        logits = self.discriminator(input_ids=seen, attention_mask=attention_mask, **segments).logits
+        logits = logits.reshape(seen.shape)
+        real = attention_mask.bool()
+        detected = nn.functional.binary_cross_entropy_with_logits(logits[real].float(), replaced[real].float())
+        return Detected(
+            loss=generator_loss + WEIGHT * detected, logits=logits, generator_loss=generator_loss,
+            discriminator_loss=detected, masked_logits=guessed, replaced=replaced,
+        )  # fmt: skip
+
+    def _sample(self, logits: torch.Tensor) -> torch.Tensor:
+        """One token for each masked place; while evaluating always the same, and training's draws stay untouched."""
+        if self.training:
+            return torch.distributions.Categorical(logits=logits).sample()
+        with torch.random.fork_rng(devices=[] if logits.device.type == "cpu" else [logits.device]):
+            torch.manual_seed(0)
+            return torch.distributions.Categorical(logits=logits).sample()
+
+    def heads_among(self, new: Iterable[str]) -> list[str]:
+        """The modules of parameters the base lacks, outermost ones only."""
+        parents = {name.rpartition(".")[0] for name in new}
+        return sorted(name for name in parents if not any(name.startswith(f"{other}.") for other in parents))
+
+    def save_pretrained(self, save_directory: Any, state_dict: Mapping[str, Any] | None = None, **_: Any) -> None:
+        """Write both as one file; what they share is written once."""
+        folder = Path(save_directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.save_pretrained(folder)
+        kept: dict[int, tuple[str, torch.Tensor]] = {}
+        for name, tensor in (state_dict or self.state_dict()).items():
+            kept.setdefault(tensor.data_ptr(), (name, tensor.contiguous()))
+        save_file(dict(kept.values()), folder / WHOLE, metadata={"format": "pt"})
+
+    @classmethod
+    def from_pretrained(cls, folder: Any, *, output_loading_info: bool = False, **arguments: Any) -> Any:  # type: ignore[override]
+        """From a base (heads are drawn), from a base and `new.safetensors` beside it, or from what was saved."""
+        folder = Path(folder)
+        arguments = {name: value for name, value in arguments.items() if name not in ("ignore_mismatched_sizes",)}
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        if config.model_type != "electra":
+            config.num_labels = 1
+        saved = folder / WHOLE
+        if saved.exists() and any(name.startswith("generator.") for name in _names(saved)):
+            dtype = arguments.get("dtype", torch.float32)
+            made = (
+                {"attn_implementation": arguments["attn_implementation"]} if "attn_implementation" in arguments else {}
+            )
+            parts = [kind.from_config(config, dtype=dtype, **made) for kind in _kinds(config)]
+            model = cls(*parts)
+            missing = model.load_state_dict(load_file(saved), strict=False).missing_keys
+        else:
+            loaded = [
+                kind.from_pretrained(folder, config=config, output_loading_info=True, **arguments)
+                for kind in _kinds(config)
+            ]
+            model = cls(*(part for part, _ in loaded))
+            missing = [f"{name}.{key}" for name, (_, info) in zip(PARTS, loaded, strict=True)
+                       for key in info["missing_keys"]]  # fmt: skip
+            if (folder / NEW).exists():
+                new = load_file(folder / NEW)
+                model.load_state_dict(new, strict=False)
+                missing = [name for name in missing if name not in new]
+        missing = _untied(model, missing)
+        info = {"missing_keys": set(missing), "mismatched_keys": set(), "unexpected_keys": set()}
+        return (model, info) if output_loading_info else model
+
+    def export(self, out: Path) -> None:
+        """Write `generator` and `discriminator` as models of their own."""
+        for name in PARTS:
+            getattr(self, name).save_pretrained(out / name)
+
+
+def _kinds(config: Any) -> tuple[Any, Any]:
+    detector = AutoModelForPreTraining if config.model_type == "electra" else AutoModelForTokenClassification
+    return AutoModelForMaskedLM, detector
+
+
+def _names(path: Path) -> list[str]:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return list(file.keys())
+
+
+def _untied(model: nn.Module, missing: Iterable[str]) -> list[str]:
+    """Without those that share their memory with a parameter that is there."""
+    state, missing = model.state_dict(), set(missing)
+    there = {tensor.data_ptr() for name, tensor in state.items() if name not in missing}
+    return sorted(name for name in missing if name in state and state[name].data_ptr() not in there)

@@ -1,0 +1,32 @@
+"""What the field's practice says where a user says nothing; each task changes what is different for it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# BERT (arXiv:1810.04805, A.3): batch 16 or 32, 2e-5 to 5e-5, 2 to 4 epochs.
+COMMON: Mapping[str, Any] = {
+    "train.learning_rate": 3e-5,
+    "train.per_device_train_batch_size": 32,
+    "train.per_device_eval_batch_size": 64,
+    "train.gradient_accumulation_steps": 1,
+    "train.num_train_epochs": 3.0,
+    "train.max_steps": -1,
+    "train.weight_decay": 0.01,
+    "train.warmup_steps": 0.06,
+    "train.lr_scheduler_type": "linear",
+    "train.max_grad_norm": 1.0,
+    "train.optim": "adamw_torch_fused",
+    "train.label_smoothing_factor": 0.0,
+    "train.train_sampling_strategy": "group_by_length",
+    "train.eval_strategy": "epoch",
+    "train.logging_steps": 10,
+    "data.max_length": 256,
+    "data.overlong": "truncate",
+    "peft.r": 8,
+    "peft.lora_alpha": 16,
+    "peft.lora_dropout": 0.05,
+}
+
+# LoRA wants about ten times the learning rate of full fine-tuning (arXiv:2106.09685, table 9; Thinking Machines 2025,
+# "LoRA Without Regret").
+LORA: Mapping[str, Any] = {"train.learning_rate": 3e-4}

@@ -1,0 +1,43 @@
+"""Texts in, a model that goes on with them out: causal language models."""
+
+from tasks.data.columns import PLAIN, TEXT_PAIR
+from tasks.objectives.base import Objective
+from tasks.objectives.defaults import COMMON
+
+LANGUAGE_GENERATION = Objective(
+    name="language-generation",
+    aliases=("text-generation", "causal-lm", "causal-language-modeling", "clm", "pretraining"),
+    roles=(PLAIN, TEXT_PAIR),
+    prepare="tasks.data.texts:prepare",
+    encode="tasks.data.encode_stream:encode_stream",
+    gather="tasks.data.encode_stream:merge_stream",
+    shape=("merge", "packing", "append_eos"),
+    collate="tasks.data.collate:CausalBatch",
+    auto_model="AutoModelForCausalLM",
+    peft_task_type="CAUSAL_LM",
+    judge="tasks.evaluation.by_token:NextTokenJudge",
+    score="tasks.evaluation.scores_tokens:metrics",
+    metric_names=("perplexity", "token_accuracy", "loss"),
+    greater_is_better={"loss": False, "perplexity": False},
+    pipeline_tag="text-generation",
+    loss_ignores_num_items=False,
+    # axolotl's and LLaMA-Factory's continued pre-training; rows are all of one length, so none is grouped.
+    defaults={
+        **COMMON,
+        "train.learning_rate": 2e-5,
+        "train.per_device_train_batch_size": 8,
+        "train.per_device_eval_batch_size": 8,
+        "train.gradient_accumulation_steps": 4,
+        "train.num_train_epochs": 1.0,
+        "train.warmup_steps": 0.03,
+        "train.lr_scheduler_type": "cosine",
+        "train.train_sampling_strategy": "random",
+        "data.max_length": 1024,
+        "data.overlong": "window",
+        "data.merge": "concat",
+        "data.append_eos": True,
+        "peft.r": 16,
+        "peft.lora_alpha": 32,
+    },
+    lora_defaults={"train.learning_rate": 1e-4},
+)

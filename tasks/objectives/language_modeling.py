@@ -1,0 +1,38 @@
+"""Texts in, a model that fills in what is masked out: masked language models."""
+
+from tasks.data.columns import PLAIN, TEXT_PAIR
+from tasks.objectives.base import Objective
+from tasks.objectives.defaults import COMMON
+
+LANGUAGE_MODELING = Objective(
+    name="language-modeling",
+    aliases=("fill-mask", "masked-lm", "masked-language-modeling", "mlm"),
+    roles=(PLAIN, TEXT_PAIR),
+    prepare="tasks.data.texts:prepare",
+    encode="tasks.data.encode_stream:encode_stream",
+    gather="tasks.data.encode_stream:merge_stream",
+    shape=("merge", "append_eos"),
+    view="tasks.data.masking:MaskedRows",
+    collate="tasks.data.collate:PadTokenLabels",
+    auto_model="AutoModelForMaskedLM",
+    peft_task_type="FEATURE_EXTRACTION",
+    judge="tasks.evaluation.by_token:TokenJudge",
+    score="tasks.evaluation.scores_tokens:metrics",
+    metric_names=("perplexity", "token_accuracy", "loss"),
+    greater_is_better={"loss": False, "perplexity": False},
+    pipeline_tag="fill-mask",
+    loss_ignores_num_items=True,
+    needs=("mask_token",),
+    # Hugging Face's run_mlm, a line a row, grouped by length.
+    defaults={
+        **COMMON,
+        "train.learning_rate": 5e-5,
+        "data.overlong": "window",
+        "data.merge": "none",
+        "data.append_eos": False,
+        "data.mlm_probability": 0.15,
+        "peft.r": 16,
+        "peft.lora_alpha": 32,
+    },
+    lora_defaults={"train.learning_rate": 2e-4},
+)

@@ -1,0 +1,37 @@
+"""A question and a text in, the stretch of the text that answers it out."""
+
+from tasks.data.columns import ANSWERS, CONTEXT, QUESTION
+from tasks.objectives.base import Objective
+from tasks.objectives.defaults import COMMON, LORA
+
+QUESTION_ANSWERING = Objective(
+    name="question-answering",
+    aliases=("extractive-question-answering", "qa", "squad"),
+    roles=(QUESTION, CONTEXT, ANSWERS),
+    prepare="tasks.data.questions:prepare",
+    encode="tasks.data.encode_answers:encode_answers",
+    shape=("stride",),
+    collate="tasks.data.collate:PadBatch",
+    auto_model="AutoModelForQuestionAnswering",
+    peft_task_type="QUESTION_ANS",
+    judge="tasks.evaluation.by_span:SpanJudge",
+    score="tasks.evaluation.scores_answers:metrics",
+    metric_names=(
+        "f1", "exact_match", "loss", "has_answer_f1", "has_answer_exact_match", "no_answer_f1",
+        "no_answer_exact_match",
+    ),
+    greater_is_better={"loss": False},
+    pipeline_tag="question-answering",
+    loss_ignores_num_items=True,
+    needs=("fast", "cls_token"),
+    # Hugging Face's run_qa: 3e-5, batch 12, two epochs, 384 tokens that overlap by 128.
+    defaults={
+        **COMMON,
+        "train.per_device_train_batch_size": 12,
+        "train.num_train_epochs": 2.0,
+        "data.max_length": 384,
+        "data.stride": 128,
+        "data.overlong": "window",
+    },
+    lora_defaults=LORA,
+)  # fmt: skip

@@ -1,0 +1,33 @@
+"""Words in, a tag for each out: entities, parts of speech, chunks."""
+
+from tasks.data.columns import TAGS, TOKENS
+from tasks.objectives.base import Objective
+from tasks.objectives.defaults import COMMON, LORA
+
+TOKEN_CLASSIFICATION = Objective(
+    name="token-classification",
+    aliases=("ner", "named-entity-recognition", "pos-tagging", "sequence-tagging", "tagging"),
+    roles=(TOKENS, TAGS),
+    prepare="tasks.data.tagging:prepare",
+    encode="tasks.data.encode_words:encode_words",
+    shape=("stride", "label_all_tokens"),
+    collate="tasks.data.collate:PadTokenLabels",
+    auto_model="AutoModelForTokenClassification",
+    peft_task_type="TOKEN_CLS",
+    judge="tasks.evaluation.by_word:WordJudge",
+    score="tasks.evaluation.scores_tags:metrics",
+    metric_names=("f1", "precision", "recall", "accuracy", "loss"),
+    greater_is_better={"loss": False},
+    pipeline_tag="token-classification",
+    loss_ignores_num_items=True,
+    needs=("fast",),
+    # Hugging Face's run_ner trains with 5e-5; a sentence that is cut loses its tags, a window loses none.
+    defaults={
+        **COMMON,
+        "train.learning_rate": 5e-5,
+        "train.per_device_train_batch_size": 16,
+        "data.overlong": "window",
+        "data.stride": 64,
+    },
+    lora_defaults=LORA,
+)

@@ -1,0 +1,39 @@
+"""Texts in, a model that tells replaced tokens from real ones out (ELECTRA, arXiv:2003.10555)."""
+
+from tasks.data.columns import PLAIN, TEXT_PAIR
+from tasks.objectives.base import Objective
+from tasks.objectives.defaults import COMMON
+
+TOKEN_DETECTION = Objective(
+    name="token-detection",
+    aliases=("replaced-token-detection", "rtd", "electra"),
+    roles=(PLAIN, TEXT_PAIR),
+    prepare="tasks.data.texts:prepare",
+    encode="tasks.data.encode_stream:encode_stream",
+    gather="tasks.data.encode_stream:merge_stream",
+    shape=("merge", "append_eos"),
+    view="tasks.data.masking:AlwaysMaskedRows",
+    collate="tasks.data.collate:PadTokenLabels",
+    auto_model="tasks.models.detection:ReplacedTokenDetection",
+    peft_task_type="FEATURE_EXTRACTION",
+    judge="tasks.evaluation.by_detection:DetectionJudge",
+    score="tasks.evaluation.scores_detection:metrics",
+    metric_names=(
+        "f1", "precision", "recall", "accuracy", "generator_loss", "discriminator_loss", "token_accuracy", "loss",
+    ),
+    greater_is_better={"loss": False, "generator_loss": False, "discriminator_loss": False},
+    pipeline_tag="token-detection",
+    loss_ignores_num_items=True,
+    needs=("mask_token",),
+    defaults={
+        **COMMON,
+        "train.learning_rate": 5e-5,
+        "data.overlong": "window",
+        "data.merge": "none",
+        "data.append_eos": False,
+        "data.mlm_probability": 0.15,
+        "peft.r": 16,
+        "peft.lora_alpha": 32,
+    },
+    lora_defaults={"train.learning_rate": 2e-4},
+)  # fmt: skip
