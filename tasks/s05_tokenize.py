@@ -1,8 +1,9 @@
 """Stage 5: rows become token ids.
 
-In: the rows, the base's tokenizer, the fields of `data` the task's encoder reads. Out: shards `<split>-<first row>.arrow`
-with a list of ids a row (and its label and lineage), and `summary.json`: rows, tokens, longest, cut, lost. A shard is an artifact by itself: a build that was killed goes on with the first shard that is missing, and a file
-added to the data is the only one that is tokenized.
+In: the rows, the base's tokenizer, the fields of `data` the task's encoder reads. Out: shards `<split>-<first
+row>.arrow` with a list of ids a row (and its label and lineage), and `summary.json`: rows, tokens, longest, cut, lost.
+A shard is an artifact by itself: a build that was killed goes on with the first shard that is missing, and a file added
+to the data is the only one that is tokenized.
 
 A stage of its own because it is the slow part of data, needs no weights, and is shared by every run that trains on
 the same rows with the same tokenizer.

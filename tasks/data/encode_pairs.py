@@ -36,8 +36,11 @@ def encode_pairs(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judge
 
 
 def _targets(tokenizer: Any, texts: list[str], shape: Shape) -> list[list[Any]]:
-    tokenizer._switch_to_target_mode()
+    switch = getattr(tokenizer, "_switch_to_target_mode", None)  # as the library's own `text_target=` does
+    if switch:
+        switch()
     try:
         return list(encode_windows(tokenizer, texts, shape, "longest_first"))
     finally:
-        tokenizer._switch_to_input_mode()
+        if switch:
+            tokenizer._switch_to_input_mode()

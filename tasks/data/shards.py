@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ def shards(table: pa.Table, size: int = SHARD) -> Iterator[tuple[int, pa.Table]]
         changes = np.flatnonzero(codes[1:] != codes[:-1]) + 1
         if len(changes) + 1 == len(np.unique(codes)):
             edges = [0, *changes.tolist(), table.num_rows]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         for at in range(start, end, size):
             yield at, table.slice(at, min(size, end - at))
 

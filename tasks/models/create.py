@@ -21,8 +21,8 @@ def create(
 ) -> int:
     """Write `config.json`, the new parameters and the state of torch's generator after making them.
 
-    Equal to `set_seed(seed); AutoModel….from_pretrained(base, …)` with the head's config, so that a script of these two lines
-    ends in the same weights. The generator's state lets an adapter go on drawing where the head stopped.
+    Equal to `set_seed(seed); AutoModel….from_pretrained(base, …)` with the head's config, so that a script of these
+    two lines ends in the same weights. The generator's state lets an adapter go on drawing where the head stopped.
 
     Args:
         base: a folder with the base's config and weights.
@@ -57,13 +57,19 @@ def create(
     if pad_token_id is not None and model.config.get_text_config().pad_token_id is None:
         model.config.get_text_config().pad_token_id = pad_token_id
     model.config.save_pretrained(out)
-    tied = getattr(model, "all_tied_weights_keys", None) or {}
-    tensors = {
-        name: tensor.contiguous() for name, tensor in model.state_dict().items() if name in new and name not in tied
-    }
-    save_file(tensors, out / NEW, metadata={"format": "pt"})
+    save_file(_new_tensors(model, new), out / NEW, metadata={"format": "pt"})
     save_file({"torch": state}, out / RNG)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _new_tensors(model: Any, new: set[str]) -> dict[str, torch.Tensor]:
+    """The parameters the base lacks; one that is tied to another is written once."""
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    kept: dict[int, tuple[str, torch.Tensor]] = {}
+    for name, tensor in model.state_dict().items():
+        if name in new and name not in tied:
+            kept.setdefault(tensor.data_ptr(), (name, tensor.contiguous()))
+    return dict(kept.values())
 
 
 def head_config(head: Mapping[str, Any]) -> dict[str, Any]:

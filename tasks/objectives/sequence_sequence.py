@@ -17,7 +17,8 @@ SEQUENCE_SEQUENCE = Objective(
     judge="tasks.evaluation.by_text:TextJudge",
     score="tasks.evaluation.scores_texts:metrics",
     metric_names=(
-        "rougeL", "rouge1", "rouge2", "rougeLsum", "bleu", "chrf", "exact_match", "token_accuracy", "perplexity", "loss",
+        "rougeL", "rouge1", "rouge2", "rougeLsum", "bleu", "chrf", "exact_match", "token_accuracy", "perplexity",
+        "loss",
     ),
     greater_is_better={"loss": False, "perplexity": False},
     pipeline_tag="text2text-generation",
