@@ -65,7 +65,8 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     )  # fmt: skip
     saved = s11_save.save(
         name=run.name, tag=objective_of(task).pipeline_tag, model_name=s03_base.public_name(run.model),
-        export=run.export, base=base, data=counts, head=head, model=model, plan=plan, trained=trained.select("*.safetensors*", "*config.json"),
+        export=run.export, base=base, data=counts, head=head, model=model, plan=plan,
+        trained=trained.select("*.safetensors*", "*config.json"),
         evaluated=evaluated.select("metrics.json"), output_dir=Unkeyed(value=run.output_dir),
         resolved=Unkeyed(value=resolved),
     )  # fmt: skip

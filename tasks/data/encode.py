@@ -72,7 +72,7 @@ def encode_text(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged
 class Piece:
     """One window of one row: a list of numbers by column."""
 
-    values: Mapping[str, Sequence[int]]
+    values: Mapping[str, Any]
 
 
 class Windows:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
@@ -16,7 +16,7 @@ LINEAGE = ("__file", "__row")
 Head = dict[str, Any]
 """What a model must end in: `labels` (class names by id, or None), `problem_type` (transformers' word, or None)."""
 
-Column = pa.Array | pa.ChunkedArray
+Column: TypeAlias = "pa.Array | pa.ChunkedArray"
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def _renamed(table: pa.Table, columns: Mapping[str, str], coded: Mapping[str, Co
     names: list[str] = []
     for name in table.column_names:
         role = by_column.get(name)
-        arrays.append(coded[role] if role in coded else table[name])
+        arrays.append(coded.get(role or "", table[name]))
         names.append(role or (f"{name}_column" if name in roles else name))
     for role, column in coded.items():
         if role not in names:

@@ -41,8 +41,9 @@ def heads_of(model: PreTrainedModel, new: Iterable[str]) -> list[str]:
     Args:
         new: names of the parameters the base lacks; some may lie within its body (a pooler).
     """
-    if hasattr(model, "heads_among"):
-        return model.heads_among(new)
+    among = getattr(model, "heads_among", None)
+    if callable(among):
+        return list(among(new))  # type: ignore[arg-type]
     names, body = list(new), model.base_model_prefix
     output = model.get_output_embeddings()
     has_body = any(name == body for name, _ in model.named_children())

@@ -17,7 +17,7 @@ from transformers import (
     AutoModelForTokenClassification,
     PreTrainedModel,
 )
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 IGNORED = -100
 WEIGHT = 50.0
@@ -95,7 +95,9 @@ class ReplacedTokenDetection(PreTrainedModel):
         parents = {name.rpartition(".")[0] for name in new}
         return sorted(name for name in parents if not any(name.startswith(f"{other}.") for other in parents))
 
-    def save_pretrained(self, save_directory: Any, state_dict: Mapping[str, Any] | None = None, **_: Any) -> None:
+    def save_pretrained(  # type: ignore[override]
+        self, save_directory: Any, state_dict: Mapping[str, Any] | None = None, **_: Any
+    ) -> None:
         """Write both as one file; what they share is written once."""
         folder = Path(save_directory)
         folder.mkdir(parents=True, exist_ok=True)

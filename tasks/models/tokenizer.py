@@ -78,8 +78,8 @@ def check_tokenizer(tokenizer: Any, task: str, needs: Sequence[str]) -> None:
     for need in needs:
         if need == "fast" and not tokenizer.is_fast:
             written = f"{type(tokenizer).__name__}, written in Python"
-            raise ConfigError(f"model.name: {task} needs word boundaries, which its tokenizer ({written}) does not give; "
-                              "use a base with a tokenizer.json")  # fmt: skip
+            raise ConfigError(f"model.name: {task} needs word boundaries, which its tokenizer ({written}) does not "
+                              "give; use a base with a tokenizer.json")  # fmt: skip
         if need != "fast" and getattr(tokenizer, need) is None:
             raise ConfigError(f"model.name: {task} needs a tokenizer with a {need.replace('_', ' ')}, and this base's "
                               "has none; use another base, or another task")  # fmt: skip
