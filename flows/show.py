@@ -29,7 +29,7 @@ def show_run(done: FineTuned) -> None:
     if done.path is None:
         console.print("model: in the store; set output_dir to have it as a folder, or use `finetune(config).model`")
         return
-    from tasks.evaluation.card import usage
+    from tasks.evaluation.usage import usage
 
     adapter = done.path / "adapter_config.json"
     base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.exists() else None

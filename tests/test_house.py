@@ -58,11 +58,13 @@ def test_the_flow_is_the_twelve_calls_in_order() -> None:
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
 def test_objectives_name_parts_that_exist(objective) -> None:
-    for part in ("prepare", "encode", "collate", "metrics"):
+    for part in ("prepare", "encode", "view", "collate", "judge", "score"):
         assert callable(objective.part(part))
-    import transformers
     from peft import TaskType
 
-    assert hasattr(transformers, objective.auto_model)
+    from tasks.models.load import model_class
+
+    assert callable(model_class(objective.auto_model).from_pretrained)
+    assert objective.greater_is_better.keys() <= set(objective.metric_names)
     assert objective.peft_task_type in TaskType.__members__
     assert all(objective_of(alias) is objective for alias in objective.aliases)

@@ -1,0 +1,48 @@
+"""How a finished model is loaded and asked, as lines of Python."""
+
+
+def usage(folder: str, auto_model: str, tag: str, adapter_of: str | None) -> str:
+    """The lines that load and ask the model in `folder` (`adapter_of`: the base it is an adapter to, if it is one)."""
+    if ":" in auto_model:  # a class of ours: what it trained is in two folders
+        return f"""from transformers import AutoModel, AutoTokenizer
+
+model = AutoModel.from_pretrained({folder + "/discriminator"!r})
+tokenizer = AutoTokenizer.from_pretrained({folder + "/discriminator"!r})"""
+    if adapter_of is None:
+        loading = f"""model = {auto_model}.from_pretrained({folder!r})
+tokenizer = AutoTokenizer.from_pretrained({folder!r})"""
+        imports = f"from transformers import {auto_model}, AutoTokenizer"
+        if tag in PIPELINES and tag != "fill-mask":
+            return f"""from transformers import pipeline
+
+print(pipeline({tag!r}, {folder!r})({PIPELINES[tag]}))"""
+    else:
+        imports = f"""from peft import PeftModel
+from transformers import AutoConfig, {auto_model}, AutoTokenizer"""
+        loading = f"""config = AutoConfig.from_pretrained({folder!r})
+base = {auto_model}.from_pretrained({adapter_of!r}, config=config)
+model = PeftModel.from_pretrained(base, {folder!r})
+tokenizer = AutoTokenizer.from_pretrained({folder!r})"""
+    if tag in PIPELINES:
+        imports = imports.replace("AutoTokenizer", "AutoTokenizer, pipeline")
+    return f"""{imports}
+
+{loading}
+{ASKED.get(tag) or f"print(pipeline({tag!r}, model=model, tokenizer=tokenizer)({PIPELINES[tag]}))"}"""
+
+
+# What transformers 5 has a pipeline for, and what to ask it.
+PIPELINES = {
+    "text-classification": '"your text"',
+    "token-classification": '"your text"',
+    "text-generation": '"your text"',
+    "fill-mask": 'f"your {tokenizer.mask_token} text"',
+}
+ASKED = {
+    "question-answering": """tokens = tokenizer("your question", "your text", return_tensors="pt")
+answer = model(**tokens)
+start, end = int(answer.start_logits.argmax()), int(answer.end_logits.argmax())
+print(tokenizer.decode(tokens["input_ids"][0, start : end + 1]))""",
+    "text2text-generation": """tokens = model.generate(**tokenizer("your text", return_tensors="pt"))
+print(tokenizer.decode(tokens[0], skip_special_tokens=True))""",
+}
