@@ -59,6 +59,13 @@ class PadBatch:
         return padded
 
 
+class PromptBatch(PadBatch):
+    """As `PadBatch`, padded on the left: what is generated follows each text's own end."""
+
+    def __init__(self, processor: Mapping[str, Any], pad_to_multiple_of: int | None = None) -> None:
+        super().__init__({**processor, "padding_side": "left"}, pad_to_multiple_of)
+
+
 class PadTokenLabels(PadBatch):
     """As `PadBatch`; `labels` stand one a token, or one a target token, and -100 where there is none."""
 

@@ -14,6 +14,7 @@ from tasks.config.errors import ConfigError, DataError
 from tasks.data.say import count, rows_at
 
 BATCH = 4096
+UNBOUNDED = 2**30
 
 Shape = Mapping[str, Any]
 """What of `data` the encoder reads: `max_length` (tokens, special ones counted in), `overlong`, `stride`, …"""
@@ -65,7 +66,28 @@ def encode_text(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged
         for at, pieces in enumerate(encode_windows(tokenizer, texts(batch), shape, "longest_first")):
             found.add(start + at, pieces, shape["overlong"])
     found.refuse(rows, shape, field)
-    return found.encoded(rows, {"labels": lambda origins: rows["label"].combine_chunks().take(origins)})
+    known = "label" in rows.column_names
+    return found.encoded(
+        rows, {"labels": lambda origins: rows["label"].combine_chunks().take(origins)} if known else {}
+    )
+
+
+def encode_prompt(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged: bool) -> Encoded:
+    """Tokenize `text` for a model that is to go on with it: without the end token some tokenizers put behind it.
+
+    Returns:
+        `input_ids` (list of int32); of an overlong text the end is kept.
+    """
+    end = tokenizer.eos_token_id
+    found = Windows(("input_ids",))
+    for start, batch in batches(rows):
+        whole = {"max_length": UNBOUNDED, "overlong": "truncate"}
+        for at, pieces in enumerate(encode_windows(tokenizer, batch["text"].to_pylist(), whole, "longest_first")):
+            ids = list(pieces[0].values["input_ids"])
+            ids = ids[:-1] if ids[-1:] == [end] and len(ids) > 1 else ids
+            over = len(ids) > shape["max_length"]
+            found.add(start + at, [Piece({"input_ids": ids[-shape["max_length"] :]})] * (2 if over else 1), "truncate")
+    return found.encoded(rows, {})
 
 
 @dataclass

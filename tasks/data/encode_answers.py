@@ -27,10 +27,12 @@ def encode_answers(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, jud
     _refuse_long_questions(rows, tokenizer, shape, field)
     left = tokenizer.padding_side == "left"
     names = ["input_ids"] + ["token_type_ids"] * ("token_type_ids" in tokenizer.model_input_names)
+    known = "answers" in rows.column_names
     found = Windows([*names, "__span", *(["__offsets"] if judged else [])])
     texts: list[str] = []
     for start, batch in batches(rows):
-        contexts, answers = batch["context"].to_pylist(), batch["answers"].to_pylist()
+        contexts = batch["context"].to_pylist()
+        answers = batch["answers"].to_pylist() if known else [{"text": []}] * len(contexts)
         questions = [question.lstrip() for question in batch["question"].to_pylist()]
         pairs = [(c, q) if left else (q, c) for q, c in zip(questions, contexts, strict=True)]
         encoded = encode_windows(tokenizer, pairs, shape, "only_first" if left else "only_second", offsets=True)
@@ -45,9 +47,11 @@ def encode_answers(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, jud
     more: dict[str, Any] = {}
     if judged:
         more["__text"] = lambda _: pa.array(texts, pa.string())
+    if judged and known:
         more["__answers"] = lambda origins: pa.array(_texts(rows).take(origins))
-    encoded_rows = found.encoded(rows, more)
-    return Encoded(_positions(encoded_rows.table), encoded_rows.cut, encoded_rows.lost)
+    encoded = found.encoded(rows, more)
+    table = _positions(encoded.table) if known else encoded.table.drop_columns(["__span"])
+    return Encoded(table, encoded.cut, encoded.lost)
 
 
 def _texts(rows: pa.Table) -> pa.Array:

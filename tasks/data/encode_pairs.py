@@ -17,7 +17,8 @@ def encode_pairs(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judge
     Raises:
         DataError: `overlong` is `error` and there are overlong rows.
     """
-    found = Windows(("input_ids", "labels"))
+    known = "target" in rows.column_names
+    found = Windows(("input_ids", "labels") if known else ("input_ids",))
     prefix = shape.get("prefix") or ""
     source = {**shape, "overlong": "truncate"} if shape["overlong"] == "window" else shape
     target = {**source, "max_length": shape.get("max_target_length") or shape["max_length"]}
@@ -25,13 +26,15 @@ def encode_pairs(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judge
         sources = encode_windows(tokenizer, [prefix + text for text in batch["source"].to_pylist()], source,
                                  "longest_first")  # fmt: skip
         inputs = list(sources)
-        outputs = _targets(tokenizer, batch["target"].to_pylist(), target)
+        outputs = _targets(tokenizer, batch["target"].to_pylist(), target) if known else inputs
         for at, (given, wanted) in enumerate(zip(inputs, outputs, strict=True)):
             pair = Piece({"input_ids": given[0].values["input_ids"], "labels": wanted[0].values["input_ids"]})
             overlong = len(given) > 1 or len(wanted) > 1
             found.add(start + at, [pair] * (2 if overlong else 1), source["overlong"])
     found.refuse(rows, shape, field)
-    more = {"__target": lambda origins: rows["target"].combine_chunks().take(origins)} if judged else {}
+    more: dict[str, Any] = {}
+    if judged and known:
+        more["__target"] = lambda origins: rows["target"].combine_chunks().take(origins)
     return found.encoded(rows, more)
 
 

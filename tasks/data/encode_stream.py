@@ -7,10 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.config.errors import DataError
-from tasks.data.encode import Encoded, Piece, Shape, Windows, batches, encode_windows, lineage
+from tasks.data.encode import UNBOUNDED, Encoded, Piece, Shape, Windows, batches, encode_windows, lineage
 from tasks.data.say import count, rows_at
-
-UNBOUNDED = 2**30
 
 
 def encode_stream(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged: bool) -> Encoded:

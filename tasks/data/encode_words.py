@@ -24,11 +24,12 @@ def encode_words(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judge
         DataError: `overlong` is `error` and there are overlong rows.
     """
     _separate_words(tokenizer)
-    found = Windows(("input_ids", "labels", "__words"))
+    known = "tags" in rows.column_names
+    found = Windows(("input_ids", "labels", "__words") if known else ("input_ids", "__words"))
     everything = bool(shape.get("label_all_tokens"))
     for start, batch in batches(rows):
-        tags = batch["tags"].to_pylist()
         words = batch["tokens"].to_pylist()
+        tags = batch["tags"].to_pylist() if known else [[0] * len(each) for each in words]
         encoded = encode_windows(tokenizer, words, shape, "longest_first", pretokenized=True)
         for at, pieces in enumerate(encoded):
             found.add(start + at, _labelled(pieces, tags[at], everything), shape["overlong"])

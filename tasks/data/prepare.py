@@ -106,8 +106,7 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
         if name != "train":
             warnings += leakage(splits["train"], table, same, name).warnings
     coded = {
-        name: _renamed(table, columns, kind.code(table, columns, head, f"data.{name}"))
-        for name, table in splits.items()
+        name: renamed(table, columns, kind.code(table, columns, head, f"data.{name}")) for name, table in splits.items()
     }
     warnings += kind.settle(coded["train"], head)
     return Prepared(coded, head, columns, warnings, dropped)
@@ -133,7 +132,7 @@ def _shares(
     return parts | {name: table for name, table in given.items() if name != "train"}
 
 
-def _renamed(table: pa.Table, columns: Mapping[str, str], coded: Mapping[str, Column]) -> pa.Table:
+def renamed(table: pa.Table, columns: Mapping[str, str], coded: Mapping[str, Column]) -> pa.Table:
     """Roles under their own names; a column whose name is a role's, but which is not it, steps aside."""
     by_column = {column: role for role, column in columns.items()}
     roles = {*columns, *coded}

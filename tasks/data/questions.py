@@ -44,7 +44,8 @@ class Answered:
         ))  # fmt: skip
 
     def head(self, train: pa.Table, columns: Mapping[str, str], data: DataConfig) -> Head:
-        return {"labels": None, "problem_type": None}
+        none = any(_is_none(answers) for answers in _each(train[columns["answers"]]))
+        return {"labels": None, "problem_type": None, "no_answer": none}
 
     def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> None:
         return None
@@ -63,6 +64,13 @@ class Answered:
 def _each(column: pa.ChunkedArray) -> Any:
     for chunk in column.chunks:
         yield from chunk.to_pylist()
+
+
+def _is_none(answers: Any) -> bool:
+    """Whether a question is said to have no answer."""
+    if isinstance(answers, dict):
+        return not answers.get("text")
+    return not answers or (isinstance(answers, str) and not answers.strip())
 
 
 def _normal(answers: Any, context: str) -> tuple[dict[str, list[Any]], str]:

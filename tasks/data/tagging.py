@@ -27,10 +27,15 @@ SCHEME = re.compile(r"(?:[BIESLU]-.+|O)$")
 
 
 def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
-    """Rows of `token-classification`. Spans (`data.columns.spans`, or a column `spans` or `entities`) become words
-    and IOB2 tags first: a word belongs to a span it shares a character with, and words are cut where a span begins or
-    ends within them. See `tasks.data.prepare.prepare`."""
-    names = [name for name in tables["train"].column_names if name not in LINEAGE]
+    """Rows of `token-classification`, as words with tags. See `as_words` and `tasks.data.prepare.prepare`."""
+    tables, data = as_words(tables, data)
+    return prepare_rows(tables, data, roles, Tagged())
+
+
+def as_words(tables: Mapping[str, pa.Table], data: DataConfig) -> tuple[Mapping[str, pa.Table], DataConfig]:
+    """Spans (`data.columns.spans`, or a column `spans` or `entities`) become words and IOB2 tags: a word belongs to a
+    span it shares a character with, and words are cut where a span begins or ends within them."""
+    names = [name for name in next(iter(tables.values())).column_names if name not in LINEAGE]
     wanted = data.columns.model_dump()
     lower = {name.lower() for name in names}
     if wanted["spans"] or (wanted["tags"] is None and not (lower & {"tokens", "words"}) and lower & set(SPANS.names)):
@@ -40,7 +45,7 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
         }
         columns = data.columns.model_copy(update={"tokens": "tokens", "tags": "tags", "text": None, "spans": None})
         data = data.model_copy(update={"columns": columns})
-    return prepare_rows(tables, data, roles, Tagged())
+    return tables, data
 
 
 @dataclass(frozen=True)

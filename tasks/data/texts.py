@@ -24,7 +24,7 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
 def prepare_pairs(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
     """Rows of `sequence-sequence`: `source` and `target`, or one column `translation` of `{language: text}` with two
     languages (the first is the source; `data.columns` says otherwise). See `tasks.data.prepare.prepare`."""
-    return prepare_rows({name: _untied(table, data) for name, table in tables.items()}, data, roles, Pairs())
+    return prepare_rows({name: untied(table, data) for name, table in tables.items()}, data, roles, Pairs())
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Pairs(Texts):
     target: str = "target"
 
 
-def _untied(table: pa.Table, data: DataConfig) -> pa.Table:
+def untied(table: pa.Table, data: DataConfig) -> pa.Table:
     name = "translation"
     if name not in table.column_names or not pa.types.is_struct(table.schema.field(name).type):
         return table

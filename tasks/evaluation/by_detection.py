@@ -1,11 +1,11 @@
 """Replaced-token detection, judged: the generator's guesses and the discriminator's verdicts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from tasks.evaluation.judge import Judged, lineage
+from tasks.evaluation.judge import Judged, firsts, lineage
 
 IGNORED = -100
 COUNTS = ("tokens", "correct", "seen", "replaced", "true_positive", "false_positive")
@@ -51,3 +51,46 @@ class DetectionJudge:
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
         return pa.table(lineage(tokens) | {name: found[name] for name in found.column_names})
+
+
+class SuspicionJudge:
+    """A discriminator by itself, asked about texts as they are.
+
+    Args:
+        processor: `special_ids`. tokenizer: called once for the tokenizer.
+
+    Predictions:
+        `tokens` (as the tokenizer writes them, special ones left out), `scores` (the probability that each was
+        replaced), `prediction` (the tokens whose score is above one half).
+    """
+
+    windows = True
+    found = pa.schema([("ids", pa.list_(pa.int32())), ("scores", pa.list_(pa.float32()))])
+
+    def __init__(
+        self, head: Mapping[str, Any], processor: Mapping[str, Any], tokenizer: Callable[[], Any], **_: Any
+    ) -> None:
+        self.special, self.tokenizer = set(processor["special_ids"]), tokenizer()
+
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+        logits = model(**batch).logits
+        scores = logits.float().reshape(batch["input_ids"].shape).sigmoid().cpu().numpy()
+        ids, mask = (batch[name].cpu().numpy() for name in ("input_ids", "attention_mask"))
+        columns: dict[str, Any] = {"ids": [], "scores": []}
+        for row, score, seen in zip(ids, scores, mask.astype(bool), strict=True):
+            kept = [at for at in seen.nonzero()[0] if int(row[at]) not in self.special]
+            columns["ids"].append(row[kept])
+            columns["scores"].append(score[kept])
+        return Judged(columns, 0.0, 0.0)
+
+    def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
+        starts, verdicts = firsts(tokens), found.to_pylist()
+        columns: dict[str, Any] = {"tokens": [], "scores": [], "prediction": []}
+        for first, last in zip(starts, [*starts[1:], len(verdicts)], strict=True):
+            ids = [token for verdict in verdicts[first:last] for token in verdict["ids"]]
+            scores = [score for verdict in verdicts[first:last] for score in verdict["scores"]]
+            words = self.tokenizer.convert_ids_to_tokens(ids)
+            columns["tokens"].append(words)
+            columns["scores"].append(scores)
+            columns["prediction"].append([word for word, score in zip(words, scores, strict=True) if score > 0.5])
+        return pa.table(lineage(tokens, starts) | columns)

@@ -21,6 +21,13 @@ LANGUAGE_GENERATION = Objective(
     greater_is_better={"loss": False, "perplexity": False},
     pipeline_tag="text-generation",
     loss_ignores_num_items=False,
+    unseen="tasks.data.unseen:written",
+    asked={
+        "encode": "tasks.data.encode:encode_prompt",
+        "view": "tasks.data.rows:TokenRows",
+        "collate": "tasks.data.collate:PromptBatch",
+        "judge": "tasks.evaluation.by_prompt:PromptJudge",
+    },
     # axolotl's and LLaMA-Factory's continued pre-training; rows are all of one length, so none is grouped.
     defaults={
         **COMMON,

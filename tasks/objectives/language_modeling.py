@@ -22,6 +22,13 @@ LANGUAGE_MODELING = Objective(
     greater_is_better={"loss": False, "perplexity": False},
     pipeline_tag="fill-mask",
     loss_ignores_num_items=True,
+    unseen="tasks.data.unseen:written",
+    asked={
+        "encode": "tasks.data.encode:encode_text",
+        "view": "tasks.data.rows:TokenRows",
+        "collate": "tasks.data.collate:PadBatch",
+        "judge": "tasks.evaluation.by_mask:MaskJudge",
+    },
     needs=("mask_token",),
     # Hugging Face's run_mlm, a line a row, grouped by length.
     defaults={

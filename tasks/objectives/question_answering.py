@@ -23,6 +23,7 @@ QUESTION_ANSWERING = Objective(
     greater_is_better={"loss": False},
     pipeline_tag="question-answering",
     loss_ignores_num_items=True,
+    unseen="tasks.data.unseen:asked",
     needs=("fast", "cls_token"),
     # Hugging Face's run_qa: 3e-5, batch 12, two epochs, 384 tokens that overlap by 128.
     defaults={

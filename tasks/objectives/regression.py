@@ -20,6 +20,7 @@ REGRESSION = Objective(
     greater_is_better={"loss": False, "mse": False, "rmse": False, "mae": False},
     pipeline_tag="text-classification",
     loss_ignores_num_items=True,
+    unseen="tasks.data.unseen:classified",
     defaults={**COMMON, "train.num_train_epochs": 4.0},
     lora_defaults=LORA,
 )

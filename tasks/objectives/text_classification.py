@@ -26,6 +26,7 @@ TEXT_CLASSIFICATION = Objective(
     greater_is_better={"loss": False, "mse": False, "rmse": False, "mae": False},
     pipeline_tag="text-classification",
     loss_ignores_num_items=True,
+    unseen="tasks.data.unseen:classified",
     defaults=COMMON,
     lora_defaults=LORA,
 )  # fmt: skip

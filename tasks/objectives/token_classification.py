@@ -20,6 +20,7 @@ TOKEN_CLASSIFICATION = Objective(
     greater_is_better={"loss": False},
     pipeline_tag="token-classification",
     loss_ignores_num_items=True,
+    unseen="tasks.data.unseen:tagged",
     needs=("fast",),
     # Hugging Face's run_ner trains with 5e-5; a sentence that is cut loses its tags, a window loses none.
     defaults={

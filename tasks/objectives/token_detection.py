@@ -24,6 +24,13 @@ TOKEN_DETECTION = Objective(
     greater_is_better={"loss": False, "generator_loss": False, "discriminator_loss": False},
     pipeline_tag="token-detection",
     loss_ignores_num_items=True,
+    unseen="tasks.data.unseen:written",
+    asked={
+        "encode": "tasks.data.encode:encode_text",
+        "view": "tasks.data.rows:TokenRows",
+        "collate": "tasks.data.collate:PadBatch",
+        "judge": "tasks.evaluation.by_detection:SuspicionJudge",
+    },
     needs=("mask_token",),
     defaults={
         **COMMON,

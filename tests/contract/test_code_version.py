@@ -90,11 +90,11 @@ def reworded(source: str) -> str:
 
 def test_parts_of_the_task_count_where_they_are_used(warm: Warm, copy: Path) -> None:
     edits = {}
-    for module in ("tasks.evaluation.classification", "tasks.data.encode", "tasks.data.collate"):
+    for module in ("tasks.evaluation.by_class", "tasks.data.encode", "tasks.data.collate"):
         path = copy.parent.joinpath(*module.split(".")).with_suffix(".py")
         edits[module] = (module, path.read_text() + "\nX = 1\n")
     changed = warm.play(VERSIONS, edits=edits, copy=str(copy)).result
-    assert changed["tasks.evaluation.classification"] == ["s09_train", "s10_evaluate"]
+    assert changed["tasks.evaluation.by_class"] == ["s09_train", "s10_evaluate"]
     assert changed["tasks.data.encode"] == ["s05_tokenize"]
     assert changed["tasks.data.collate"] == ["s09_train", "s10_evaluate"]
 

@@ -67,7 +67,11 @@ def test_equal_to_a_plain_script(case: str, prefect_api: str, bert: Path, tmp_pa
     theirs = load_file(plain / name)
     assert ours.keys() == theirs.keys()
     assert [key for key in ours if not ours[key].equal(theirs[key])] == []
-    assert losses(done.history) == losses(json.loads((plain / "history.json").read_text()))
+    history = json.loads((plain / "history.json").read_text())
+    assert logged(done.history, "loss") == logged(history, "loss")
+    # Evaluation groups rows by length (less padding), which moves the last bits of its mean.
+    for mine, other in zip(logged(done.history, "eval_loss"), logged(history, "eval_loss"), strict=True):
+        assert mine == (other[0], pytest.approx(other[1], rel=1e-5))
 
 
 def run_plain(
@@ -89,6 +93,6 @@ def run_plain(
     return output
 
 
-def losses(history: list[dict[str, Any]]) -> list[tuple[int, str, float]]:
-    """What was logged of losses, without what depends on the clock."""
-    return [(entry["step"], name, entry[name]) for entry in history for name in ("loss", "eval_loss") if name in entry]
+def logged(history: list[dict[str, Any]], name: str) -> list[tuple[int, float]]:
+    """(step, value) of what was logged under a name."""
+    return [(entry["step"], entry[name]) for entry in history if name in entry]

@@ -1,0 +1,100 @@
+"""Rows for a model that is finished: its own idea of a row, its own labels; what they are called may have changed."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.config import DataConfig
+from tasks.data import questions, texts
+from tasks.data.check import check_rows
+from tasks.data.classification import Number, OneClass
+from tasks.data.columns import PLAIN, Role, choose
+from tasks.data.multi_label import MultiLabel, gathered
+from tasks.data.prepare import LINEAGE, Head, Kind, renamed
+from tasks.data.tagging import WORD, Tagged, as_words
+
+CLASSES: Mapping[str | None, Kind] = {
+    "single_label_classification": OneClass(),
+    "multi_label_classification": MultiLabel(),
+    "regression": Number(),
+}
+
+
+def classified(
+    table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool
+) -> pa.Table:
+    """Rows for classification and regression. See `apply`."""
+    if judged and head["problem_type"] == "multi_label_classification":
+        tables, data = gathered({"train": table}, data)
+        table = tables["train"]
+    return apply(table, data, roles, CLASSES[head["problem_type"]], head, field, judged)
+
+
+def tagged(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> pa.Table:
+    """Rows for token classification: words, or texts, which are cut into words (then a column `tokens` says how)."""
+    if judged:
+        tables, data = as_words({"train": table}, data)
+        table = tables["train"]
+    elif not {"tokens", "words", data.columns.tokens} & set(table.column_names):
+        name = choose(_names(table), data.columns.model_dump(), (PLAIN,))["text"]
+        check_rows(table, {"text": name}, field).raise_if_any()
+        words = [[match.group() for match in WORD.finditer(text)] for text in table[name].to_pylist()]
+        table = table.append_column("tokens", pa.array(words, pa.list_(pa.string())))
+    return apply(table, data, roles, Tagged(), head, field, judged)
+
+
+def asked(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> pa.Table:
+    """Rows for question answering. See `apply`."""
+    return apply(table, data, roles, questions.Answered(), head, field, judged)
+
+
+def rewritten(
+    table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool
+) -> pa.Table:
+    """Rows for sequence to sequence. See `apply`."""
+    return apply(texts.untied(table, data), data, roles, texts.Pairs(), head, field, judged)
+
+
+def written(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> pa.Table:
+    """Rows for language models. See `apply`."""
+    return apply(table, data, roles, texts.Texts(), head, field, judged)
+
+
+def apply(
+    table: pa.Table, data: DataConfig, roles: Sequence[Role], kind: Kind, head: Head, field: str, judged: bool
+) -> pa.Table:
+    """Check rows and call their columns by their roles, labels as the model's ids.
+
+    Args:
+        judged: whether the right answers are needed; if not, a column that holds them is left as it is.
+
+    Raises:
+        DataError: naming the rows with file and line; a label the model does not know.
+    """
+    if not judged:
+        roles = [role for role in roles if role.name != kind.target]
+    columns = choose(_names(table), data.columns.model_dump(), roles)
+    found = check_rows(table, {role: columns[role] for role in kind.texts if role in columns}, field)
+    (found + kind.check(table, columns, field) if judged else found).raise_if_any()
+    return renamed(table, columns, kind.code(table, columns, head, field) if judged else {})
+
+
+def _names(table: pa.Table) -> list[str]:
+    return [name for name in table.column_names if name not in LINEAGE]
+
+
+def beside(predictions: pa.Table, rows: pa.Table) -> pa.Table:
+    """The input's columns with the predictions beside them, one row a row of the input, in its order.
+
+    Args:
+        predictions: with `__origin`, the positions in `rows`. A row without one has nulls; a column of the input whose
+            name a prediction's column bears gives way to it.
+    """
+    origins = predictions["__origin"].to_numpy()
+    places = np.full(rows.num_rows, -1, dtype=np.int64)
+    places[origins] = np.arange(len(origins))
+    where = pa.array(places, mask=places < 0)
+    said = {name: predictions[name] for name in predictions.column_names if not name.startswith("__")}
+    given = {name: rows[name] for name in rows.column_names if not name.startswith("__") and name not in said}
+    return pa.table(given | {name: column.combine_chunks().take(where) for name, column in said.items()})
