@@ -67,8 +67,8 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
         name=run.name, tag=objective_of(task).pipeline_tag, model_name=s03_base.public_name(run.model),
         export=run.export, base=base, data=counts, head=head, model=model, plan=plan,
         trained=trained.select("*.safetensors*", "*config.json"),
-        evaluated=evaluated.select("metrics.json"), output_dir=Unkeyed(value=run.output_dir),
-        resolved=Unkeyed(value=resolved),
+        evaluated=evaluated.select("metrics.json"), shape=s05_tokenize.shape(task, run.data),
+        output_dir=Unkeyed(value=run.output_dir), resolved=Unkeyed(value=resolved),
     )  # fmt: skip
     report = s12_handoff.handoff(task=task, saved=saved, plan=plan, evaluated=evaluated.select("metrics.json"))
     return FineTuned.of(report)

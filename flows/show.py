@@ -22,10 +22,7 @@ def show_run(done: FineTuned) -> None:
     """Print the twelve stages, the metrics, where the model is and how to use it."""
     console = Console()
     console.print(_stages(done.stages))
-    metrics = Table("metric", "value", title="metrics")
-    for name, value in done.metrics.items():
-        metrics.add_row(name, f"{value:.4f}")
-    console.print(metrics)
+    show_metrics(done.metrics)
     if done.path is None:
         console.print("model: in the store; set output_dir to have it as a folder, or use `finetune(config).model`")
         return
@@ -36,6 +33,14 @@ def show_run(done: FineTuned) -> None:
     console.print(f"model: [bold]{done.path}[/bold]\nuse it:\n", highlight=False, soft_wrap=True)
     objective = objective_of(done.arguments["task"])
     print(indent(usage(str(done.path), objective.auto_model, objective.pipeline_tag, base), "    "))
+
+
+def show_metrics(metrics: Mapping[str, float]) -> None:
+    """Print a table of metrics."""
+    table = Table("metric", "value", title="metrics")
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.4f}")
+    Console().print(table)
 
 
 def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) -> None:

@@ -65,6 +65,7 @@ def trainer(
         "rows": {name: summary[name]["rows"] for name in ("train", "validation") if name in summary},
         "tokens_per_epoch": summary["train"]["tokens"],
         "longest": summary["train"]["longest"],
+        "max_length": summary["max_length"],
         "device": where,
         "threads": threads(asked["torch_num_threads"]),
         "float32_matmul_precision": matmul_precision(asked["float32_matmul_precision"] or "auto"),

@@ -20,6 +20,8 @@ from tasks.runtime.export import export_folder
 from tasks.runtime.stage import stage
 
 LEFT_OUT = ("base.json", "history.json", "padding.json")
+ASKING = ("per_device_eval_batch_size", "bf16", "fp16", "predict_with_generate", "generation_max_length",
+          "generation_num_beams")  # fmt: skip
 
 
 @stage(libraries=("torch", "transformers", "peft"), after=export_folder)
@@ -37,13 +39,14 @@ def save(
     trained: Artifact,
     evaluated: Artifact,
     tag: str,
+    shape: Mapping[str, Any],
     output_dir: str | None,
     resolved: str,
 ) -> Mapping[str, Any]:
     """Write the model folder.
 
     Args:
-        tag: the hub's word for what the model does.
+        tag: the hub's word for what the model does. shape: how rows become tokens.
         output_dir, resolved: where the folder goes, and the config that made it; not in the key.
     """
     adapted = "adapter_config.json" in trained
@@ -67,10 +70,23 @@ def save(
         build.adopted["config.json"] = model.ref.members["config.json"]
     metrics = evaluated.json("metrics.json")
     json.write(metrics, build.out / "metrics.json")
-    json.write(plan.json("plan.json"), build.out / "training_plan.json")
+    planned = plan.json("plan.json")
+    json.write(planned, build.out / "training_plan.json")
+    asking = {
+        "task": planned["task"],
+        "head": head.json("head.json"),
+        "shape": {**shape, "max_length": planned["max_length"]},
+        "columns": data.json("data.json")["columns"],
+        "processor": base.json("padding.json"),
+        "loading": model.json("load.json"),
+        "arguments": {name: planned["arguments"][name] for name in ASKING if name in planned["arguments"]},
+        "options": planned["options"],
+        "seed": planned["seed"],
+    }
+    json.write(asking, build.out / "inference.json")
     if export.card:
         text = card(
-            name or "fine-tuned model", model_name, plan.json("plan.json"), data.json("data.json"),
+            name or "fine-tuned model", model_name, planned, data.json("data.json"),
             head.json("head.json"), metrics, adapted, model.json("load.json")["auto_model"], tag,
         )  # fmt: skip
         (build.out / "README.md").write_text(text)

@@ -74,6 +74,7 @@ def apply(
     """
     if not judged:
         roles = [role for role in roles if role.name != kind.target]
+        table = table.drop_columns([name for name in (kind.target,) if name in table.column_names])
     columns = choose(_names(table), data.columns.model_dump(), roles)
     found = check_rows(table, {role: columns[role] for role in kind.texts if role in columns}, field)
     (found + kind.check(table, columns, field) if judged else found).raise_if_any()

@@ -20,6 +20,7 @@ IGNORED = frozenset(
         "sentence_bert_config.json",
         "data_config.json",
         "finetune.json",
+        "inference.json",
         "metrics.json",
         "trainer_state.json",
         "training_plan.json",

@@ -140,6 +140,20 @@ class ReplacedTokenDetection(PreTrainedModel):
         info = {"missing_keys": set(missing), "mismatched_keys": set(), "unexpected_keys": set()}
         return (model, info) if output_loading_info else model
 
+    @classmethod
+    def from_parts(cls, folder: Path, **arguments: Any) -> "ReplacedTokenDetection":
+        """From the two folders that `export` wrote."""
+        config = AutoConfig.from_pretrained(folder / "discriminator", local_files_only=True)
+        kinds = zip(_kinds(config), PARTS, strict=True)
+        return cls(*(kind.from_pretrained(folder / name, local_files_only=True, **arguments) for kind, name in kinds))
+
+    @staticmethod
+    def discriminator_from(folder: Path, **arguments: Any) -> PreTrainedModel:
+        """The discriminator that `export` wrote, by itself."""
+        part = folder / PARTS[1]
+        config = AutoConfig.from_pretrained(part, local_files_only=True)
+        return _kinds(config)[1].from_pretrained(part, local_files_only=True, **arguments)
+
     def export(self, out: Path) -> None:
         """Write `generator` and `discriminator` as models of their own."""
         for name in PARTS:

@@ -28,6 +28,28 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except (ValueError, OSError) as error:
         raise ConfigError(f"model.name: its config.json cannot be used: {_first_line(error)}") from error
+    tokenizer = open_tokenizer(folder, trust_remote_code)
+    tokenizer.save_pretrained(out)
+    config.save_pretrained(out)
+    json.write(processor_of(tokenizer), out / "padding.json")
+    text = config.get_text_config()
+    return {
+        "model_type": config.model_type,
+        "max_length": limit_of(tokenizer, text),
+        "hidden_size": getattr(text, "hidden_size", None),
+        "num_layers": getattr(text, "num_hidden_layers", None),
+        "num_heads": getattr(text, "num_attention_heads", None),
+        "tokenizer": type(tokenizer).__name__,
+        "trust_remote_code": trust_remote_code,
+    }
+
+
+def open_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
+    """Return a folder's tokenizer, with a padding token, and without limits of its own.
+
+    Raises:
+        ConfigError: it cannot be read, knows no words, or has nothing to pad with.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except (ValueError, OSError, TypeError) as error:
@@ -44,9 +66,12 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any
     if tokenizer.is_fast:
         tokenizer.backend_tokenizer.no_padding()
         tokenizer.backend_tokenizer.no_truncation()
-    tokenizer.save_pretrained(out)
-    config.save_pretrained(out)
-    padding = {
+    return tokenizer
+
+
+def processor_of(tokenizer: Any) -> dict[str, Any]:
+    """What collators and views need to know of a tokenizer: ids of its special tokens, padding, sizes."""
+    return {
         "pad_token_id": tokenizer.pad_token_id,
         "pad_token_type_id": tokenizer.pad_token_type_id,
         "padding_side": tokenizer.padding_side,
@@ -55,17 +80,6 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any
         "special_ids": sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id}),
         "special_tokens": tokenizer.num_special_tokens_to_add(pair=False),
         "vocab_size": len(tokenizer),
-    }
-    json.write(padding, out / "padding.json")
-    text = config.get_text_config()
-    return {
-        "model_type": config.model_type,
-        "max_length": _limit(tokenizer, text),
-        "hidden_size": getattr(text, "hidden_size", None),
-        "num_layers": getattr(text, "num_hidden_layers", None),
-        "num_heads": getattr(text, "num_attention_heads", None),
-        "tokenizer": type(tokenizer).__name__,
-        "trust_remote_code": trust_remote_code,
     }
 
 
@@ -92,7 +106,8 @@ def read_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
 
 
-def _limit(tokenizer: Any, config: Any) -> int:
+def limit_of(tokenizer: Any, config: Any) -> int:
+    """The longest row in tokens that both the tokenizer and the model's positions allow."""
     positions = getattr(config, "max_position_embeddings", None) or UNBOUNDED
     if config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet"):
         positions -= (getattr(config, "pad_token_id", None) or 0) + 1  # their positions start behind the padding's

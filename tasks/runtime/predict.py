@@ -1,0 +1,167 @@
+"""A finished model, asked about new rows: the same steps as in a run, without a store."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.artifacts.formats import json
+from tasks.config import ConfigError, DataConfig, RunConfig
+from tasks.data.locate import locate
+from tasks.data.read import read
+from tasks.models.device import device, matmul_precision, threads
+from tasks.objectives import objective_of
+from tasks.objectives.base import named
+from tasks.runtime.saved import Saved
+
+CHUNK = 65_536  # rows asked about at once: memory stays bounded, and padding is short within them
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What came of asking: rows, what was not read in full, and, where the answers were known, metrics."""
+
+    rows: int
+    cut: int
+    metrics: Mapping[str, float]
+
+
+def ask_saved(
+    saved: Saved,
+    data: DataConfig,
+    judged: bool,
+    write: Callable[[pa.Table], None],
+    on_rows: Callable[[int, int], None] = lambda done, of: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Asked:
+    """Read `data.train` and ask the model about every row of it.
+
+    Args:
+        judged: whether the rows hold the right answers, by which the model is measured.
+        write: given the rows with predictions beside them, some at a time, in the input's order.
+        on_rows: told how many rows are done, and of how many. say: told what a user should know.
+
+    Raises:
+        DataError: naming file and line of what is wrong with the rows. ConfigError: the model cannot be loaded.
+    """
+    import torch
+
+    from tasks.models.saved import load_saved
+
+    objective = objective_of(saved.task)
+    found = read(locate(data.train, "INPUT"), data.format, data.encoding, "INPUT")
+    for notice in found.notices:
+        say(notice)
+    data = _as_trained(saved, data, found.table.column_names)
+    rows = objective.part("unseen")(found.table, data, objective.roles, saved.head, "INPUT", judged)
+    parts = {} if judged else objective.asked
+    loading = saved.loading
+    torch.set_num_threads(threads())
+    torch.set_float32_matmul_precision(matmul_precision())
+    model = load_saved(saved.folder, loading["auto_model"], not judged and bool(parts), loading.get("dtype", "auto"),
+                       loading.get("attn_implementation"))  # fmt: skip
+    asking = _Asking(saved, model, saved.tokenizer(), {name: parts.get(name, getattr(objective, name))
+                                                       for name in ("encode", "view", "collate", "judge")})  # fmt: skip
+    gather = objective.gather if judged else None
+    step = rows.num_rows if judged else CHUNK
+    cut, tables = 0, []
+    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
+        for at in range(0, rows.num_rows, max(step, 1)):
+            some = rows.slice(at, step)
+            out = Path(scratch) / f"{at:09d}.arrow"
+
+            def told(done: int, of: int, at: int = at, some: pa.Table = some) -> None:
+                on_rows(at + done * some.num_rows // max(of, 1), rows.num_rows)
+
+            cut += asking.ask(some, _shape(saved, judged), gather, judged, out, told)
+            predictions = _open(out)
+            _hand_on(write, predictions, found.table.slice(at, step), gather)
+            tables.append(predictions)
+        metrics = objective.part("score")(tables[0], dict(saved.head)) if judged else {}
+    if cut:
+        say(f"INPUT: {cut} of {rows.num_rows} rows are longer than the model's {saved.shape['max_length']} tokens "
+            f"({saved.shape['overlong']})")  # fmt: skip
+    return Asked(rows.num_rows, cut, json.finite(metrics))
+
+
+@dataclass(frozen=True)
+class _Asking:
+    saved: Saved
+    model: Any
+    tokenizer: Any
+    parts: Mapping[str, str]
+
+    def ask(
+        self, rows: pa.Table, shape: Mapping[str, Any], gather: str | None, judged: bool, out: Path,
+        on_rows: Callable[[int, int], None],
+    ) -> int:  # fmt: skip
+        """Write the predictions of `rows`; return how many rows were not read in full."""
+        from tasks.evaluation.ask import ask
+
+        saved = self.saved
+        encoded = named(self.parts["encode"])(rows, self.tokenizer, shape, "INPUT", True)
+        if gather:
+            encoded = named(gather)([encoded.table], shape, "INPUT")
+        view = named(self.parts["view"])(encoded.table, saved.processor, saved.seed, saved.options)
+        judge = named(self.parts["judge"])(
+            head=saved.head, processor=saved.processor, tokenizer=lambda: self.tokenizer, generation=saved.arguments
+        )
+        plan = {"arguments": saved.arguments, "device": device()}
+        ask(self.model, view, named(self.parts["collate"])(saved.processor), judge, plan, out, on_rows)
+        return encoded.cut
+
+
+def _shape(saved: Saved, judged: bool) -> dict[str, Any]:
+    """As in training; but every row is to be answered, so none is left out for its length."""
+    overlong = saved.shape["overlong"]
+    if not judged and (overlong in ("drop", "error") or saved.task == "token-classification"):
+        overlong = "window" if saved.task != "sequence-sequence" else "truncate"
+    return {**saved.shape, "overlong": overlong}
+
+
+def _as_trained(saved: Saved, data: DataConfig, names: list[str]) -> DataConfig:
+    """Columns bear the names they had in training, where the user says nothing else and they are there."""
+    said = {role: column for role, column in saved.columns.items() if column in names}
+    given = {role: column for role, column in data.columns.model_dump().items() if column is not None}
+    return data.model_copy(update={"columns": data.columns.model_copy(update=said | given)})
+
+
+def _open(path: Path) -> pa.Table:
+    from tasks.data.arrow_file import open_table
+
+    return open_table(path)
+
+
+def _hand_on(write: Callable[[pa.Table], None], predictions: pa.Table, rows: pa.Table, gather: str | None) -> None:
+    from tasks.data.unseen import beside
+
+    kept = [name for name in predictions.column_names if not name.startswith("__")]
+    write(predictions.select(kept) if gather else beside(predictions, rows))
+
+
+def config_for(source: str, task: str | None, overrides: list[str]) -> RunConfig:
+    """The config that says how INPUT is read: `data.…` and generation's limits.
+
+    Raises:
+        ConfigError: an override that has no say in predictions.
+    """
+    from tasks.config import load
+
+    strange = next((each for each in overrides if not each.startswith(SAID)), None)
+    if strange:
+        raise ConfigError(f"{strange.partition('=')[0]}: has no say in predictions; valid are {', '.join(SAID)}")
+    draft: dict[str, Any] = {"model": "saved", "data": {"train": source}, **({"task": task} if task else {})}
+    return load(draft, overrides).config
+
+
+SAID = ("data.columns.", "data.format", "data.encoding", "train.per_device_eval_batch_size",
+        "train.generation_max_length", "train.generation_num_beams")  # fmt: skip
+
+
+def with_arguments(saved: Saved, config: RunConfig) -> Saved:
+    """`saved`, asked as `config` says (batch size, generation)."""
+    given = {name: value for name, value in config.train.model_dump(exclude_unset=True).items() if value is not None}
+    return replace(saved, arguments={**saved.arguments, **given})
