@@ -109,11 +109,15 @@ def _ask(options: argparse.Namespace) -> int:
 
     done = verb(options.model, options.source, options.output, task=options.task, overrides=options.overrides, say=say)
     if options.judged and options.json:
-        print(json.dumps({"rows": done.rows, "metrics": done.metrics, "output": options.output}))
+        print(
+            json.dumps(
+                {"rows": done.rows, "metrics": done.metrics, "intervals": done.intervals, "output": options.output}
+            )
+        )
     elif options.judged:
         from flows.show import show_metrics
 
-        show_metrics(done.metrics)
+        show_metrics(done.metrics, done.intervals)
     if options.output:
         print(f"{done.rows} rows written to {options.output}", file=sys.stderr)
     return 0

@@ -62,6 +62,8 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     evaluated = s10_evaluate.evaluate(
         task=task, plan=plan, tokens=tokens.select("*.arrow"), base=base, head=head, model=model,
         trained=trained.select("*.safetensors*", "*config.json"), metrics=run.eval.metrics,
+        custom=s10_evaluate.own_metrics(run.eval), bootstrap=run.eval.bootstrap, slices=run.eval.slices,
+        rows=rows.select("validation.arrow", "test.arrow") if run.eval.slices else None,
     )  # fmt: skip
     saved = s11_save.save(
         name=run.name, tag=objective_of(task).pipeline_tag, model_name=s03_base.public_name(run.model),
@@ -70,5 +72,5 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
         evaluated=evaluated.select("metrics.json"), shape=s05_tokenize.shape(task, run.data),
         output_dir=Unkeyed(value=run.output_dir), resolved=Unkeyed(value=resolved),
     )  # fmt: skip
-    report = s12_handoff.handoff(task=task, saved=saved, plan=plan, evaluated=evaluated.select("metrics.json"))
+    report = s12_handoff.handoff(task=task, saved=saved, plan=plan, evaluated=evaluated.select("*s.json"))
     return FineTuned.of(report)

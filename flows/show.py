@@ -22,7 +22,9 @@ def show_run(done: FineTuned) -> None:
     """Print the twelve stages, the metrics, where the model is and how to use it."""
     console = Console()
     console.print(_stages(done.stages))
-    show_metrics(done.metrics)
+    show_metrics(done.metrics, done.intervals)
+    for name, values in done.slices.items():
+        console.print(_slices(name, values))
     if done.path is None:
         console.print("model: in the store; set output_dir to have it as a folder, or use `finetune(config).model`")
         return
@@ -35,12 +37,21 @@ def show_run(done: FineTuned) -> None:
     print(indent(usage(str(done.path), objective.auto_model, objective.pipeline_tag, base), "    "))
 
 
-def show_metrics(metrics: Mapping[str, float]) -> None:
-    """Print a table of metrics."""
-    table = Table("metric", "value", title="metrics")
+def show_metrics(metrics: Mapping[str, float], intervals: Mapping[str, Sequence[float]]) -> None:
+    """Print a table of metrics and their intervals."""
+    table = Table("metric", "value", "95 % interval", title="metrics")
     for name, value in metrics.items():
-        table.add_row(name, f"{value:.4f}")
+        sure = f"{intervals[name][0]:.4f} to {intervals[name][1]:.4f}" if name in intervals else ""
+        table.add_row(name, f"{value:.4f}", sure)
     Console().print(table)
+
+
+def _slices(name: str, values: Mapping[str, Mapping[str, float]]) -> Table:
+    metrics = list(dict.fromkeys(metric for found in values.values() for metric in found if metric != "rows"))[:5]
+    table = Table(name, "rows", *metrics, title=f"by {name}")
+    for value, found in values.items():
+        table.add_row(value, f"{found['rows']:.0f}", *(f"{found[m]:.4f}" if m in found else "" for m in metrics))
+    return table
 
 
 def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) -> None:

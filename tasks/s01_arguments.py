@@ -39,7 +39,7 @@ def _best(task: str, section: EvalConfig) -> dict[str, Any]:
     objective = objective_of(task)
     for field, names in (
         ("eval.best", [section.best] if section.best else []),
-        ("eval.metrics", section.metrics or []),
+        ("eval.metrics", [name for name in section.metrics or [] if ":" not in name]),
     ):
         for name in names:
             if name not in objective.metric_names:

@@ -14,6 +14,7 @@ from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.config import CheckpointConfig
 from tasks.objectives import objective_of
+from tasks.runtime.attempt import attempt
 from tasks.runtime.build import Build
 from tasks.runtime.progress import Progress
 from tasks.runtime.stage import stage
@@ -44,6 +45,7 @@ def train(
     Raises:
         Interrupted: a signal came; a checkpoint is saved. TrainingError: the training diverged.
     """
+    from tasks.evaluation.score import point
     from tasks.models.assemble import starting_model
     from tasks.models.tokenizer import read_tokenizer
     from tasks.training.run import Watching, save_weights, settle
@@ -65,7 +67,11 @@ def train(
     judge = objective.part("judge")(
         head=ends, processor=processor, tokenizer=lambda: read_tokenizer(base.view()), generation=planned["arguments"]
     )
-    score = objective.part("score")
+    scorer = objective.part("score")(ends)
+
+    def score(table: Any) -> Mapping[str, float]:
+        return attempt("scoring", lambda: point(scorer, table), {}, build.warn)
+
     with Progress(planned["steps"]["total"], build.say) as progress:
         history = run(
             live,
@@ -73,10 +79,18 @@ def train(
             rows("train"),
             rows("validation") if evaluating else None,
             objective.part("collate")(processor),
-            Examination(judge, lambda table: score(table, ends)),
+            Examination(judge, score),
             build.work,
             Watching(
-                watching, checkpoint.every_minutes, progress.step, progress.log, build.keep, build.forget, build.say
+                watching,
+                checkpoint.every_minutes,
+                progress.step,
+                progress.log,
+                build.keep,
+                build.forget,
+                build.say,
+                build.warn,
+                [name for name, upward in objective.greater_is_better.items() if not upward],
             ),
         )
     save_weights(live, build.out)

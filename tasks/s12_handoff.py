@@ -20,6 +20,7 @@ def handoff(build: Build, *, task: str, saved: Artifact, plan: Artifact, evaluat
     """Write `report.json`: the metrics, and the digest of every file of the model."""
     digests = {name: member.sha256 for name, member in saved.ref.members.items()}
     metrics = evaluated.json("metrics.json")
-    report = {"task": task, "metrics": metrics, "model": digests, "steps": plan.json("plan.json")["steps"]}
+    sure = {name: evaluated.json(f"{name}.json") for name in ("intervals", "slices")}
+    report = {"task": task, "metrics": metrics, **sure, "model": digests, "steps": plan.json("plan.json")["steps"]}
     json.write(report, build.out / "report.json")
     return metrics

@@ -23,7 +23,7 @@ class Objective:
         auto_model: the `transformers` auto class that has its head, or a class of ours (`module:attr`).
         peft_task_type: peft's `TaskType`.
         judge: batch -> one predictions row a data row (`tasks.evaluation`).
-        score: (predictions table, head) -> {name: value}.
+        score: head -> the scorer of its predictions (`tasks.evaluation.score.Scorer`).
         metric_names: what `score` gives, best known first; `greater_is_better` says which way is up.
         pipeline_tag: the hub's word for what the model does.
         loss_ignores_num_items: the model's loss is a mean over the micro-batch. The Trainer must then divide it by

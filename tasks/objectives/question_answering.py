@@ -15,7 +15,7 @@ QUESTION_ANSWERING = Objective(
     auto_model="AutoModelForQuestionAnswering",
     peft_task_type="QUESTION_ANS",
     judge="tasks.evaluation.by_span:SpanJudge",
-    score="tasks.evaluation.scores_answers:metrics",
+    score="tasks.evaluation.scores_answers:scorer",
     metric_names=(
         "f1", "exact_match", "loss", "has_answer_f1", "has_answer_exact_match", "no_answer_f1",
         "no_answer_exact_match",

@@ -15,7 +15,7 @@ SEQUENCE_SEQUENCE = Objective(
     auto_model="AutoModelForSeq2SeqLM",
     peft_task_type="SEQ_2_SEQ_LM",
     judge="tasks.evaluation.by_text:TextJudge",
-    score="tasks.evaluation.scores_texts:metrics",
+    score="tasks.evaluation.scores_texts:scorer",
     metric_names=(
         "rougeL", "rouge1", "rouge2", "rougeLsum", "bleu", "chrf", "exact_match", "token_accuracy", "perplexity",
         "loss",

@@ -18,7 +18,7 @@ TEXT_CLASSIFICATION = Objective(
     auto_model="AutoModelForSequenceClassification",
     peft_task_type="SEQ_CLS",
     judge="tasks.evaluation.by_class:ClassJudge",
-    score="tasks.evaluation.scores_classes:metrics",
+    score="tasks.evaluation.scores_classes:scorer",
     metric_names=(
         "accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro", "matthews", "roc_auc", "loss",
         "f1_micro", "f1_samples", "precision_micro", "recall_micro", "pearson", "spearman", "mse", "rmse", "mae", "r2",

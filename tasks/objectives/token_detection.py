@@ -17,7 +17,7 @@ TOKEN_DETECTION = Objective(
     auto_model="tasks.models.detection:ReplacedTokenDetection",
     peft_task_type="FEATURE_EXTRACTION",
     judge="tasks.evaluation.by_detection:DetectionJudge",
-    score="tasks.evaluation.scores_detection:metrics",
+    score="tasks.evaluation.scores_detection:scorer",
     metric_names=(
         "f1", "precision", "recall", "accuracy", "generator_loss", "discriminator_loss", "token_accuracy", "loss",
     ),

@@ -18,6 +18,8 @@ class FineTuned:
     Attributes:
         path: the model folder, or None when no `output_dir` was set.
         metrics: `eval_…` of the validation rows, `test_…` of the test rows.
+        intervals: the 95 % interval of those that are functions of sums over rows.
+        slices: by column of `eval.slices` and its values, the metrics and the number of rows.
         stages: what became of each stage in this run.
         artifacts: each stage's artifact by name.
         report: the run in markdown.
@@ -30,7 +32,12 @@ class FineTuned:
         self.artifacts: dict[str, ArtifactRef] = dict(context.refs)
         output_dir = context.summary.get("model_path")
         self.path = Path(output_dir) if output_dir else None
-        self.metrics: dict[str, float] = self._open("s12_handoff").json("report.json")["metrics"]
+        handed = self._open("s12_handoff").json("report.json")
+        self.metrics: dict[str, float] = handed["metrics"]
+        self.intervals: dict[str, tuple[float, float]] = {
+            name: tuple(each) for name, each in handed["intervals"].items()
+        }
+        self.slices: dict[str, dict[str, dict[str, float]]] = handed["slices"]
 
     @classmethod
     def of(cls, report: ArtifactRef) -> "FineTuned":

@@ -16,6 +16,7 @@ from tasks.models.device import device, matmul_precision, threads
 from tasks.objectives import objective_of
 from tasks.objectives.base import named
 from tasks.runtime.saved import Saved
+from tasks.runtime.scoring import Scores, score_table
 
 CHUNK = 65_536  # rows asked about at once: memory stays bounded, and padding is short within them
 
@@ -27,6 +28,7 @@ class Asked:
     rows: int
     cut: int
     metrics: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
 
 
 def ask_saved(
@@ -80,11 +82,12 @@ def ask_saved(
             predictions = _open(out)
             _hand_on(write, predictions, found.table.slice(at, step), gather)
             tables.append(predictions)
-        metrics = objective.part("score")(tables[0], dict(saved.head)) if judged else {}
+        scored = score_table(objective.part("score")(saved.head), tables[0], float("nan"), None, 1000, {}, say) \
+            if judged else Scores()  # fmt: skip
     if cut:
         say(f"INPUT: {cut} of {rows.num_rows} rows are longer than the model's {saved.shape['max_length']} tokens "
             f"({saved.shape['overlong']})")  # fmt: skip
-    return Asked(rows.num_rows, cut, json.finite(metrics))
+    return Asked(rows.num_rows, cut, json.finite(scored.metrics), scored.intervals)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ from tasks.config.errors import ConfigError, Interrupted, MachineError, Training
 from tasks.data.rows import TokenRows
 from tasks.training.callbacks import Cadence, StopOnSignal, Watch
 from tasks.training.checkpoints import STATE, localise, newest_whole
-from tasks.training.trainer import Examination, FinetuneTrainer
+from tasks.training.signs import WarnOfSigns
+from tasks.training.trainer import Examination, FinetuneTrainer, NotFinite
+
+NOT_FINITE = "not_finite.json"
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Watching:
     on_commit: Callable[[Path], None]
     on_remove: Callable[[str], None]
     say: Callable[[str], None]
+    warn: Callable[[str], None]
+    falling: Sequence[str] = ("loss",)
 
 
 def settle(plan: Mapping[str, Any]) -> None:
@@ -78,7 +83,8 @@ def train(
         watching.say(f"going on from {resumed.name}")
     cadence = Cadence(watching.every_minutes, *_cadence(plan, watching.arguments), resumed)
     stop = StopOnSignal()
-    callbacks: list[TrainerCallback] = [stop, cadence, Watch(watching.on_step, watching.on_log)]
+    callbacks: list[TrainerCallback] = [stop, cadence, Watch(watching.on_step, watching.on_log),
+                                        WarnOfSigns(watching.warn, watching.falling)]  # fmt: skip
     if plan["patience"]:
         callbacks.append(_patience(plan["patience"], resumed))
     learning = {"train_dataset": rows, "eval_dataset": evaluation, "data_collator": collate}
@@ -87,6 +93,13 @@ def train(
     try:
         with stop.listening():
             trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    except NotFinite as error:
+        (folder / NOT_FINITE).write_text(json.dumps({"step": error.step, "loss": str(error.loss), "rows": error.rows}))
+        raise TrainingError(
+            f"the training diverged: the loss is {error.loss} at step {error.step}, of the rows "
+            f"{', '.join(error.rows[:3]) or 'of that batch'} (all in {folder / NOT_FINITE}); look at them, lower "
+            "train.learning_rate, or raise train.warmup_steps"
+        ) from error
     except torch.OutOfMemoryError as error:
         raise TrainingError(
             "the device ran out of memory; halve train.per_device_train_batch_size and double "

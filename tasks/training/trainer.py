@@ -42,6 +42,14 @@ class Examination:
     score: Callable[[Any], Mapping[str, float]]
 
 
+class NotFinite(Exception):
+    """A batch whose loss is no number."""
+
+    def __init__(self, step: int, loss: float, rows: list[str]) -> None:
+        super().__init__(step, loss, rows)
+        self.step, self.loss, self.rows = step, loss, rows
+
+
 class LongestFirst(Sampler[int]):
     """Rows in the order of falling length: the least padding, and what does not fit in memory shows at once."""
 
@@ -125,6 +133,27 @@ class FinetuneTrainer(Trainer):
             # the label smoother takes the labels away, from which the model would make the decoder's input itself
             inputs = {**inputs, "decoder_input_ids": getattr(model, SHIFT)(labels=inputs["labels"])}
         return super().compute_loss(model, inputs, *arguments, **named)
+
+    def training_step(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> torch.Tensor:
+        loss = super().training_step(model, inputs, *arguments, **named)
+        if not torch.isfinite(loss):  # the library would write the mean of the losses before it in the log instead
+            raise NotFinite(self.state.global_step + 1, float(loss), self._rows_of(inputs))
+        return loss
+
+    def _rows_of(self, inputs: Mapping[str, torch.Tensor]) -> list[str]:
+        """`file:line` of the rows of a batch, by their tokens."""
+        rows = self.train_dataset
+        if not isinstance(rows, TokenRows) or "input_ids" not in inputs:
+            return []
+        mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()
+        wanted = [ids[seen].cpu().numpy() for ids, seen in zip(inputs["input_ids"], mask, strict=True)]
+        lengths, found = np.asarray(rows.lengths()), []
+        for ids in wanted:
+            near = np.flatnonzero(lengths == len(ids))
+            at = next((int(at) for at in near if np.array_equal(rows[int(at)]["input_ids"], ids)), None)
+            if at is not None:
+                found.append(f"{rows.table['__file'][at].as_py()}:{rows.table['__row'][at].as_py()}")
+        return found
 
     def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, model: Any, trial: Any, *rest: Any, **named: Any):
         wanted = self.control.should_save

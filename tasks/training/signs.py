@@ -1,0 +1,88 @@
+"""What a training's logs warn of: overfitting, a metric that falls, a loss that does not."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from transformers import TrainerCallback
+
+DROP = 0.05
+ENOUGH = 20  # logged losses before "does not fall" is said
+
+
+class Signs:
+    """Reads logs as they come; each call of `read` returns what is newly worth a warning.
+
+    Args:
+        falling: metrics (without `eval_`) of which less is better.
+    """
+
+    def __init__(self, falling: Sequence[str] = ("loss",)) -> None:
+        self.falling = set(falling)
+        self.losses: list[float] = []
+        self.evaluations: list[Mapping[str, float]] = []
+        self._train_at: list[float] = []
+        self._told_flat = False
+
+    def read(self, logs: Mapping[str, Any]) -> list[str]:
+        """Take what was logged at one step."""
+        found: list[str] = []
+        if isinstance(loss := logs.get("loss"), int | float):
+            self.losses.append(float(loss))
+            found += self._flat()
+        evaluation = {name.removeprefix("eval_"): float(value) for name, value in logs.items()
+                      if name.startswith("eval_") and isinstance(value, int | float)}  # fmt: skip
+        if "loss" in evaluation:
+            found += [*self._dropped(evaluation), *self._overfitting(evaluation)]
+        return found
+
+    def _flat(self) -> list[str]:
+        count = len(self.losses)
+        if self._told_flat or count < ENOUGH:
+            return []
+        quarter = count // 4
+        first, last = np.mean(self.losses[:quarter]), np.mean(self.losses[-quarter:])
+        if not last >= first:
+            return []
+        self._told_flat = True
+        return [f"the loss does not fall: {first:.4g} over the first {quarter} logs, {last:.4g} over the last; "
+                "try another train.learning_rate, and look at the labels"]  # fmt: skip
+
+    def _dropped(self, evaluation: Mapping[str, float]) -> list[str]:
+        before = self.evaluations[-1] if self.evaluations else {}
+        return [
+            f"{name} dropped from {before[name]:.4f} to {value:.4f} between two evaluations"
+            for name, value in evaluation.items()
+            if name in before and name not in self.falling and 0 <= before[name] <= 1 and before[name] - value >= DROP
+        ]
+
+    def _overfitting(self, evaluation: Mapping[str, float]) -> list[str]:
+        self.evaluations.append(evaluation)
+        self._train_at.append(float(np.mean(self.losses[-10:])) if self.losses else float("nan"))
+        if len(self.evaluations) < 3:
+            return []
+        validation, train = [each["loss"] for each in self.evaluations[-3:]], self._train_at[-3:]
+        if not (validation[0] < validation[1] < validation[2] and train[2] < train[0]):
+            return []
+        rose = ", ".join(f"{loss:.4g}" for loss in validation)
+        return [f"overfitting: the validation loss rose twice ({rose}) while the training loss fell; keep the best "
+                "with eval.best, or train less"]  # fmt: skip
+
+
+class WarnOfSigns(TrainerCallback):
+    """Tells a listener of the signs; a resumed training reads its history first, so nothing is said twice.
+
+    Args:
+        warn: told each warning. falling: see `Signs`.
+    """
+
+    def __init__(self, warn: Callable[[str], None], falling: Sequence[str]) -> None:
+        self.warn, self.signs = warn, Signs(falling)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for logs in state.log_history:
+            self.signs.read(logs)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+        for sign in self.signs.read(logs or {}):
+            self.warn(f"step {state.global_step}: {sign}")
