@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config import Loaded, RunConfig, load
+from tasks.data.locate import own_cache
 from tasks.runtime import launch
 from tasks.runtime.carry import Doorstep, entering, rehearse
 from tasks.runtime.context import RunContext, StageEntry
@@ -75,7 +76,9 @@ def finetune(
 
     Args:
         config: a YAML file, a mapping, or a `RunConfig`; or its sections as keywords
-            (`finetune(model="…", data={"train": "…"})`).
+            (`finetune(model="…", data={"train": "…"})`). `data`, and its `train`, `validation` and `test`, may also
+            be rows: a list of dicts or tuples, a dict of columns, a DataFrame, a `Dataset` or `DatasetDict`, a
+            generator.
         overrides: `["train.learning_rate=1e-4", …]`.
         stages: functions to use in place of stages, by name (`{"s05_tokenize": mine}`), with the stage's own
             signature: `mine(build, *, …) -> facts`. Their source stands in the key.
@@ -88,7 +91,12 @@ def finetune(
     """
     if config is not None and sections:
         raise TypeError("finetune: give a config or sections as keywords, not both")
-    return run(load(config if config is not None else sections, overrides), stages)
+    given = config if config is not None else sections
+    if isinstance(given, Mapping) and "data" in given:
+        from tasks.data.objects import hold
+
+        given = {**given, "data": hold(given["data"], own_cache())}
+    return run(load(given, overrides), stages)
 
 
 def _prepare(loaded: Loaded, doorstep: Doorstep) -> bool:

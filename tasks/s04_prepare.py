@@ -14,7 +14,7 @@ from typing import Any
 from tasks.artifacts.formats import json
 from tasks.config import DataConfig
 from tasks.data.arrow_file import write
-from tasks.data.locate import Source, locate
+from tasks.data.locate import Source, locate, saved_split
 from tasks.data.read import read
 from tasks.objectives import objective_of
 from tasks.runtime.build import Build
@@ -43,8 +43,9 @@ def _name(source: Source, data: DataConfig) -> str:
 
 
 def _specs(data: DataConfig) -> Iterator[tuple[str, str | list[str]]]:
+    """What each split is read from; the folder of a saved `DatasetDict`, given as train, has the others beside it."""
     for split in SPLITS:
-        spec = getattr(data, split)
+        spec = getattr(data, split) or (data.train if saved_split(data.train, split) else None)
         if spec is not None:
             yield split, spec
 

@@ -70,7 +70,7 @@ class DataConfig(Section):
     test: Sources | None = Field(
         default=None, description="Rows for the final test. Omit: a share of train, see data.split.test."
     )
-    format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "folder"] = Field(
+    format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "folder", "text", "conll"] = Field(
         default="auto", description="Format of the files. auto: by their names."
     )
     encoding: str = Field(

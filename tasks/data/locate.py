@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import importlib.metadata
+import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from uuid import uuid4
 import fsspec
 
 from tasks.config.errors import ConfigError, DataError
+from tasks.data.fetch import from_database, from_hub
 from tasks.data.say import nearest
 
 
@@ -47,9 +49,17 @@ def locate(
 def _find(item: str, field: str, base: Path, cache: Path | None) -> list[Source]:
     if item.startswith("package:"):
         return _packaged(item, field)
+    if item.startswith("hf:"):
+        return _kept(from_hub(item, field, cache or own_cache()))
+    if item.startswith("sql:"):
+        return _kept(from_database(item, field, cache or own_cache()))
     if "://" in item and not item.startswith("file://"):
         return _remote(item, field, cache)
     return _local(item, base.absolute(), field)
+
+
+def _kept(path: Path) -> list[Source]:
+    return [Source(path, path.name)]
 
 
 def _local(item: str, base: Path, field: str) -> list[Source]:
@@ -57,6 +67,10 @@ def _local(item: str, base: Path, field: str) -> list[Source]:
     path = base / given
     if path.is_file():
         return [Source(path, path.name)]
+    if path.is_dir() and (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
+        return _saved_dataset(path, field)
+    if path.is_dir() and (path / "dataset_dict.json").is_file():
+        return _saved_split(path, field)
     if path.is_dir():
         root, paths = path, [child for child in path.rglob("*") if child.is_file()]
     elif glob.has_magic(str(given)):
@@ -67,6 +81,30 @@ def _local(item: str, base: Path, field: str) -> list[Source]:
         gone = "" if path.parent.is_dir() else " (its folder does not exist either)"
         raise DataError(f"{field}: no file or folder {item!r}{gone}{nearest(path.name, siblings)}")
     return _data_files(((found, found.relative_to(root).as_posix()) for found in paths), item, field)
+
+
+def _saved_dataset(folder: Path, field: str) -> list[Source]:
+    """What `Dataset.save_to_disk` wrote: its Arrow shards, in their order."""
+    state = json.loads((folder / "state.json").read_text())
+    if state.get("_indices_files") or state.get("_indices_data_files"):
+        raise DataError(f"{field}: {str(folder)!r} was saved with an index of rows; save `flatten_indices()` of it")
+    return [Source(folder / each["filename"], each["filename"]) for each in state["_data_files"]]
+
+
+def saved_split(spec: str | list[str], split: str) -> bool:
+    """Whether `spec` is the folder of a saved `DatasetDict` that has this split."""
+    folder = Path(spec).expanduser() / "dataset_dict.json" if isinstance(spec, str) else Path("none")
+    return folder.is_file() and split in json.loads(folder.read_text())["splits"]
+
+
+def _saved_split(folder: Path, field: str) -> list[Source]:
+    """What `DatasetDict.save_to_disk` wrote: the split that bears the field's name."""
+    splits = json.loads((folder / "dataset_dict.json").read_text())["splits"]
+    wanted = field.rpartition(".")[2]
+    split = wanted if wanted in splits else splits[0] if len(splits) == 1 else None
+    if split is None:
+        raise DataError(f"{field}: {str(folder)!r} has the splits {', '.join(splits)}; give the folder of one of them")
+    return _saved_dataset(folder / split, field)
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -111,7 +149,7 @@ def _remote(url: str, field: str, cache: Path | None) -> list[Source]:
         files = [(path, os.path.relpath(path, start)) for path in sorted(paths)]
         # the folder is named by content marks: a remote file that changes is fetched again
         marks = "\n".join([url, *(f"{path} {_mark(fs, protocol, path)}" for path, _ in files)])
-        folder = (cache or _own_cache()) / hashlib.sha256(marks.encode()).hexdigest()[:16]
+        folder = (cache or own_cache()) / hashlib.sha256(marks.encode()).hexdigest()[:16]
         local = ((_fetched(fs.get_file, path, folder / name), name) for path, name in files)
         return _data_files(local, url, field)
     except (ImportError, ValueError) as error:
@@ -129,7 +167,8 @@ def _mark(fs: fsspec.AbstractFileSystem, protocol: str, path: str) -> str:
     return str(sorted(known.items())) if known else uuid4().hex  # a server that says nothing is asked every time
 
 
-def _own_cache() -> Path:
+def own_cache() -> Path:
+    """The folder fetched data is kept in."""
     return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "finetune-flow" / "data"
 
 

@@ -13,9 +13,10 @@ import pyarrow as pa
 from tasks.config.errors import ConfigError, DataError
 from tasks.data import parse
 from tasks.data.locate import Source
+from tasks.data.parse_text import conll, document, text_lines
 from tasks.data.say import FILE, ROW, count, first, nearest
 
-FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow", "folder")
+FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow", "folder", "text", "conll")
 SUFFIXES = {
     ".csv": "csv",
     ".tsv": "tsv",
@@ -26,6 +27,10 @@ SUFFIXES = {
     ".pq": "parquet",
     ".arrow": "arrow",
     ".feather": "arrow",
+    ".conll": "conll",
+    ".bio": "conll",
+    ".iob": "conll",
+    ".iob2": "conll",
 }
 
 
@@ -93,6 +98,8 @@ def _format(source: Source, format: str, field: str) -> str:
     name = PurePosixPath(source.name)
     if name.suffix == ".txt" and len(name.parts) > 1:
         return "folder"
+    if name.suffix == ".txt":
+        return "text"
     kind = SUFFIXES.get(name.suffix.lower())
     if kind is None:
         raise DataError(
@@ -133,8 +140,13 @@ def _parse(source: Source, kind: str, encoding: str, log: _Log) -> parse.Parsed 
             if quoted:
                 log.quoted.append(source.name)
             parsed = parse.delimited(source.name, text, "\t", quoted, log.problems)
+        elif kind in ("text", "conll"):
+            parsed = (text_lines if kind == "text" else conll)(source.name, text, log.problems)
         else:
-            parsed = parse.json_objects(source.name, text, log.problems)
+            whole = document(source.name, text, log.problems) if text.lstrip()[:1] == "{" else None
+            if whole is None and len(log.problems) == before:
+                whole = parse.json_objects(source.name, text, log.problems)
+            parsed = whole
     if len(log.problems) == before and (parsed is None or not parsed[0].num_rows):
         header = " but a header" if kind in ("csv", "tsv") else ""
         log.problems.append(f"{source.name} holds no rows{header}")

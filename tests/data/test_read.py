@@ -191,8 +191,8 @@ def test_a_folder_does_not_mix_with_rows(put) -> None:
 
 
 def test_an_unknown_extension_asks_for_the_format(put) -> None:
-    source = put("a.txt", "text,label\na,b\n")
-    with pytest.raises(DataError, match=r"data.train: the format of a.txt cannot be told .* set data.format"):
+    source = put("a.dat", "text,label\na,b\n")
+    with pytest.raises(DataError, match=r"data.train: the format of a.dat cannot be told .* set data.format"):
         read([source])
     assert plain(read([source], format="csv").table) == {"text": ["a"], "label": ["b"]}
     with pytest.raises(ConfigError, match=r"data.format: 'jsnl' is none of .*; did you mean 'jsonl'\?"):

@@ -1,0 +1,182 @@
+"""Rows a Python caller holds -> Arrow files of their own content, some rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.config.errors import DataError
+from tasks.data.fetch import BATCH, keep
+
+SPLITS = ("train", "validation", "test")
+BY_POSITION = {1: ("text",), 2: ("text", "label"), 3: ("text", "text_pair", "label")}
+
+
+def hold(data: Any, cache: Path) -> Any:
+    """A `data` section (or its short form) in which rows are replaced by the files they were written to.
+
+    Rows may stand for the section itself (then they are `train`; a `DatasetDict` gives its splits), or for its
+    `train`, `validation` and `test`.
+    """
+    if _is_section(data):
+        given = dict(data)
+    elif is_rows(data):
+        given = splits_of(data)
+        unknown = sorted(given.keys() - set(SPLITS))
+        if unknown:
+            raise DataError(f"data: there is a split {unknown[0]!r}; known are {', '.join(SPLITS)}")
+    else:
+        return data
+    return {name: str(rows_to_file(each, f"data.{name}", cache)) if name in SPLITS and is_rows(each) else each
+            for name, each in given.items()}  # fmt: skip
+
+
+def _is_section(data: Any) -> bool:
+    """A section names `train`; a mapping of tables alone is a `DatasetDict`, one of lists a dict of columns."""
+    return isinstance(data, Mapping) and "train" in data and not all(_is_table(each) for each in data.values())
+
+
+def is_rows(value: Any) -> bool:
+    """Whether a value holds rows itself, rather than naming files (a string, a path, a list of those)."""
+    if value is None or isinstance(value, str | Path):
+        return False
+    if isinstance(value, list | tuple):
+        return not value or not all(isinstance(item, str | Path) for item in value)
+    return True
+
+
+def rows_to_file(value: Any, field: str, cache: Path, names: Sequence[str] | None = None) -> Path:
+    """Write rows as an Arrow file below `cache`, named by its content.
+
+    Args:
+        value: a list (or any iterable, a generator too) of dicts or tuples; a dict of columns; a pandas or
+            Polars DataFrame; a `datasets.Dataset` or `IterableDataset`; a `pyarrow.Table`; a torch-style dataset.
+        names: the columns of tuples; by position `text, label` or `text, text_pair, label` if None.
+
+    Raises:
+        DataError: no rows; a row that lacks a key another has, or is of another kind; named by its number.
+    """
+    return keep((_settled(table) for table in _tables(value, field, names)), cache, field.rpartition(".")[2])
+
+
+def splits_of(value: Any) -> dict[str, Any]:
+    """`{split: rows}` of a `DatasetDict` (or a mapping of datasets or DataFrames); else `{"train": value}`."""
+    if isinstance(value, Mapping) and value and all(_is_table(each) for each in value.values()):
+        known = {"val": "validation", "dev": "validation", "valid": "validation"}
+        return {known.get(str(name), str(name)): each for name, each in value.items()}
+    return {"train": value}
+
+
+def _is_table(value: Any) -> bool:
+    return not isinstance(value, list | tuple | str) and (hasattr(value, "column_names") or hasattr(value, "columns"))
+
+
+def _tables(value: Any, field: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
+    if isinstance(value, pa.Table):
+        yield value
+    elif hasattr(value, "with_format") and hasattr(value, "iter") and hasattr(value, "num_rows"):  # datasets.Dataset
+        yield from value.with_format("arrow").iter(BATCH)
+    elif hasattr(value, "to_arrow"):  # Polars
+        yield value.to_arrow()
+    elif hasattr(value, "columns") and hasattr(value, "iloc"):  # pandas
+        yield pa.Table.from_pandas(value, preserve_index=False)
+    elif isinstance(value, Mapping):
+        yield _from_columns(value, field)
+    else:
+        yield from _from_rows(value, field, names)
+
+
+def _from_columns(columns: Mapping[str, Any], field: str) -> pa.Table:
+    sizes = {name: len(values) for name, values in columns.items()}
+    if len(set(sizes.values())) > 1:
+        said = ", ".join(f"{name!r} {size}" for name, size in sizes.items())
+        raise DataError(f"{field}: its columns are not of one length: {said}")
+    return _table({name: list(values) for name, values in columns.items()}, field, 1)
+
+
+def _from_rows(rows: Any, field: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
+    if not isinstance(rows, Iterable) and hasattr(rows, "__getitem__") and hasattr(rows, "__len__"):
+        rows = map(rows.__getitem__, range(len(rows)))
+    stream = iter(rows)
+    head = next(stream, None)
+    if head is None:
+        raise DataError(f"{field}: there are no rows")
+    if isinstance(head, Mapping):
+        keys = list(head)
+    elif isinstance(head, str):
+        keys = list(names or ("text",))[:1]
+    elif isinstance(head, tuple | list):
+        keys = list(names or BY_POSITION.get(len(head), ()))
+        if len(keys) != len(head):
+            raise DataError(f"{field}: row 1 has {len(head)} values; give rows as dicts, or the columns' names")
+    else:
+        raise DataError(f"{field}: row 1 is a {type(head).__name__}; rows are dicts, tuples or strings")
+    stream, at, schema = chain([head], stream), 1, None
+    while some := list(islice(stream, BATCH)):
+        columns = _columns(some, keys, type(head), field, at)
+        table = _table(columns, field, at)
+        if schema is not None:
+            table = _like(table, schema, field, at)
+        schema = table.schema
+        yield table
+        at += len(some)
+
+
+def _columns(rows: list[Any], keys: list[str], kind: type, field: str, start: int) -> dict[str, list[Any]]:
+    for at, row in enumerate(rows, start):
+        if isinstance(row, Mapping) != issubclass(kind, Mapping) or isinstance(row, str) != issubclass(kind, str):
+            raise DataError(f"{field}: row {at} is a {type(row).__name__}, row 1 a {kind.__name__}")
+        if isinstance(row, Mapping) and row.keys() != set(keys):
+            missing, more = sorted(set(keys) - row.keys()), sorted(row.keys() - set(keys))
+            what = f"lacks {missing[0]!r}" if missing else f"has {more[0]!r}"
+            raise DataError(f"{field}: row {at} {what}, unlike row 1, which has {', '.join(map(repr, keys))}")
+        if isinstance(row, tuple | list) and len(row) != len(keys):
+            raise DataError(f"{field}: row {at} has {len(row)} values, row 1 has {len(keys)}")
+    if issubclass(kind, str):
+        return {keys[0]: rows}
+    if issubclass(kind, Mapping):
+        return {key: [_plain(row[key]) for row in rows] for key in keys}
+    return {key: [_plain(row[at]) for row in rows] for at, key in enumerate(keys)}
+
+
+def _plain(value: Any) -> Any:
+    """A tensor or an array as Python's own lists and numbers."""
+    return value.tolist() if hasattr(value, "tolist") and not isinstance(value, str) else value
+
+
+def _table(columns: Mapping[str, list[Any]], field: str, start: int) -> pa.Table:
+    arrays = {}
+    for name, values in columns.items():
+        try:
+            arrays[str(name)] = pa.array(values, from_pandas=True)  # NaN among texts means that there is none
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            kinds = [type(value).__name__ for value in values]
+            known = next((kind for kind in kinds if kind != "NoneType"), "None")
+            odd = next((at for at, kind in enumerate(kinds) if kind not in (known, "NoneType")), None)
+            where = "" if odd is None else f": row {start + odd} holds {kinds[odd]}, others {known}"
+            raise DataError(f"{field}: column {name!r} holds more than one kind{where} ({error})") from error
+    return pa.table(arrays)
+
+
+def _like(table: pa.Table, schema: pa.Schema, field: str, start: int) -> pa.Table:
+    try:
+        return table.select(schema.names).cast(schema)
+    except (pa.ArrowException, KeyError, ValueError) as error:
+        raise DataError(f"{field}: from row {start} on a column is of another kind than before: {error}") from error
+
+
+def _settled(table: pa.Table) -> pa.Table:
+    """Dictionaries and wide strings as plain ones, so that equal rows are equal bytes however they came."""
+    columns = {}
+    for name in table.column_names:
+        column = table[name]
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+            column = column.cast(pa.string())
+        columns[name] = column
+    return pa.table(columns)

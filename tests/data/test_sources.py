@@ -1,0 +1,225 @@
+"""Rows from everywhere else: texts, CoNLL, nested JSON, saved datasets, repositories, databases, Python objects."""
+
+import json
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from tasks.config.errors import ConfigError, DataError
+from tasks.data.locate import locate
+from tasks.data.objects import hold, rows_to_file
+from tasks.data.read import read
+
+ROWS = [{"text": f"text {at}", "label": "ab"[at % 2]} for at in range(12)]
+SQUAD = {"version": "v2.0", "data": [{"title": "T", "paragraphs": [{"context": "The fox ran.", "qas": [
+    {"id": "1", "question": "Who?", "answers": [{"text": "The fox", "answer_start": 0}]},
+    {"id": "2", "question": "When?", "answers": [], "is_impossible": True},
+]}]}]}  # fmt: skip
+
+
+def rows_of(spec: str, field: str = "data.train", cache: Path | None = None) -> list[dict[str, Any]]:
+    found = read(locate(spec, field, cache=cache), field=field).table
+    return found.to_pylist()
+
+
+def test_a_text_file_is_a_row_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("one\n\ntwo \n")
+    assert [(row["text"], row["__row"]) for row in rows_of(str(path))] == [("one", 1), ("two ", 3)]
+
+
+CONLL = "-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\n# a comment\nPeter\tB-PER\n"
+
+
+def test_conll_is_a_row_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "words.conll"
+    path.write_text(CONLL)
+    first, second = rows_of(str(path))
+    assert (first["tokens"], first["ner_tags"], first["__row"]) == (["EU", "rejects"], ["B-ORG", "O"], 3)
+    assert (second["tokens"], second["ner_tags"], second["__row"]) == (["Peter"], ["B-PER"], 7)
+
+
+def test_a_word_without_a_tag_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "words.iob2"
+    path.write_text("EU B-ORG\nrejects\n")
+    with pytest.raises(DataError, match=r"words\.iob2:2: a word without a tag"):
+        rows_of(str(path))
+
+
+def test_nested_squad_is_a_row_a_question(tmp_path: Path) -> None:
+    path = tmp_path / "dev.json"
+    path.write_text(json.dumps(SQUAD, indent=1))
+    first, second = rows_of(str(path))
+    assert (first["question"], first["answers"]) == ("Who?", {"text": ["The fox"], "answer_start": [0]})
+    assert (second["context"], second["answers"]["text"], second["title"]) == ("The fox ran.", [], "T")
+
+
+def test_a_json_object_may_hold_columns_or_rows(tmp_path: Path) -> None:
+    columns, rows = tmp_path / "columns.json", tmp_path / "rows.json"
+    columns.write_text(json.dumps({"text": ["x", "y"], "label": [0, 1]}, indent=1))
+    rows.write_text(json.dumps({"data": [{"text": "x", "label": 0}, {"text": "y", "label": 1}]}))
+    for path in (columns, rows):
+        assert [(row["text"], row["label"]) for row in rows_of(str(path))] == [("x", 0), ("y", 1)]
+    columns.write_text(json.dumps({"text": ["x", "y"], "label": [0]}))
+    with pytest.raises(DataError, match=r"columns\.json:1: its columns are not of one length: 'text' 2, 'label' 1"):
+        rows_of(str(columns))
+
+
+def test_one_object_a_line_is_still_that(tmp_path: Path) -> None:
+    path = tmp_path / "one.json"
+    path.write_text('{"text": "x", "label": 0}\n')
+    assert rows_of(str(path))[0]["text"] == "x"
+
+
+def test_saved_datasets(tmp_path: Path) -> None:
+    whole = datasets.Dataset.from_list(ROWS)
+    whole.save_to_disk(str(tmp_path / "whole"), num_shards=3)
+    assert [row["text"] for row in rows_of(str(tmp_path / "whole"))] == [row["text"] for row in ROWS]
+    both = datasets.DatasetDict({"train": whole.select(range(8)), "test": whole.select(range(8, 12))})
+    both.save_to_disk(str(tmp_path / "both"))
+    assert len(rows_of(str(tmp_path / "both"))) == 8
+    assert len(rows_of(str(tmp_path / "both"), "data.test")) == 4
+    with pytest.raises(DataError, match="has the splits train, test"):
+        rows_of(str(tmp_path / "both"), "data.validation")
+
+
+def test_a_repository_by_name_and_split(tmp_path: Path) -> None:
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    for split in ("train", "test"):
+        pd.DataFrame(ROWS[: 4 if split == "test" else 8]).to_csv(folder / f"{split}.csv", index=False)
+    spec = f"hf:{folder}"
+    assert len(rows_of(spec, cache=tmp_path / "cache")) == 8
+    assert len(rows_of(f"{spec}#test", cache=tmp_path / "cache")) == 4
+    assert len(rows_of(spec, "data.test", cache=tmp_path / "cache")) == 4
+    with pytest.raises(DataError, match=r"no split 'tset'; it has train, test; did you mean 'test'"):
+        rows_of(f"{spec}#tset", cache=tmp_path / "cache")
+
+
+def test_a_repository_that_cannot_be_fetched_is_an_error_of_one_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.train: 'hf:nobody/nothing' cannot be fetched") as no:
+        rows_of("hf:nobody/nothing", cache=tmp_path)
+    assert "\n" not in str(no.value)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table rows (text, label)")
+        connection.executemany("insert into rows values (:text, :label)", ROWS)
+    return path
+
+
+def test_a_query(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = f"sql:sqlite:///{database}::select text, label from rows where label = 'a' order by text"
+    assert {row["label"] for row in rows_of(spec, cache=tmp_path)} == {"a"}
+    monkeypatch.setenv("ROWS_URL", f"sqlite:///{database}")
+    assert len(rows_of("sql:$ROWS_URL::select * from rows", cache=tmp_path)) == 12
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "says"),
+    [
+        ("sql:sqlite:///{}", ConfigError, "not sql:<database URL>::<SELECT"),
+        ("sql:sqlite:///{}::select nosuch from rows", DataError, "no such column"),
+        ("sql:sqlite:///{}.gone::select 1", DataError, "there is no database"),
+        ("sql:postgresql://me:secret@host/db::select 1", ConfigError, "holds a password"),
+        ("sql:nosuch://x::select 1", ConfigError, "cannot be used"),
+        ("sql:sqlite:///{}::select text from rows where 0", DataError, "there are no rows"),
+    ],
+)
+def test_a_query_that_cannot_be(spec: str, error: type, says: str, database: Path, tmp_path: Path) -> None:
+    with pytest.raises(error, match=says) as no:
+        rows_of(spec.format(database), cache=tmp_path)
+    assert "secret@" not in str(no.value)
+
+
+class Torchlike:
+    """A dataset as PyTorch has it."""
+
+    def __len__(self) -> int:
+        return len(ROWS)
+
+    def __getitem__(self, at: int) -> dict[str, str]:
+        return ROWS[at]
+
+
+HELD: dict[str, Callable[[], Any]] = {
+    "dicts": lambda: ROWS,
+    "tuples": lambda: [(row["text"], row["label"]) for row in ROWS],
+    "columns": lambda: {name: [row[name] for row in ROWS] for name in ("text", "label")},
+    "pandas": lambda: pd.DataFrame(ROWS),
+    "categories": lambda: pd.DataFrame(ROWS).astype({"label": "category"}),
+    "dataset": lambda: datasets.Dataset.from_list(ROWS),
+    "stream": lambda: datasets.Dataset.from_list(ROWS).to_iterable_dataset(),
+    "shuffled": lambda: datasets.Dataset.from_list(ROWS[::-1]).select(range(11, -1, -1)),
+    "arrow": lambda: pa.Table.from_pylist(ROWS),
+    "generator": lambda: (row for row in ROWS),
+    "torch": Torchlike,
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_what_python_holds(name: str, tmp_path: Path) -> None:
+    path = rows_to_file(HELD[name](), "data.train", tmp_path)
+    assert [{key: row[key] for key in ("text", "label")} for row in rows_of(str(path))] == ROWS
+    # the same rows are the same file, however they were held
+    assert path == rows_to_file(ROWS, "data.train", tmp_path)
+
+
+def test_strings_are_texts(tmp_path: Path) -> None:
+    assert [row["text"] for row in rows_of(str(rows_to_file(iter(["x", "y"]), "data.train", tmp_path)))] == ["x", "y"]
+
+
+def test_a_missing_value_in_pandas_is_no_text(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"text": ["x", None, float("nan")], "label": [1, 2, 3]}).astype({"text": object})
+    assert [row["text"] for row in rows_of(str(rows_to_file(frame, "data.train", tmp_path)))] == ["x", None, None]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ([], "there are no rows"),
+        ([{"text": "x", "label": 1}, {"text": "y"}], "row 2 lacks 'label'"),
+        ([{"text": "x"}, {"text": "y", "label": 1}], "row 2 has 'label'"),
+        ([{"text": "x"}, ("y",)], "row 2 is a tuple, row 1 a dict"),
+        ([("a", "b"), ("c",)], "row 2 has 1 values, row 1 has 2"),
+        ([(1, 2, 3, 4)], "row 1 has 4 values; give rows as dicts"),
+        ([{"text": "x"}, {"text": ["y"]}], "row 2 holds list, others str"),
+        ({"text": ["x", "y"], "label": [1]}, "not of one length: 'text' 2, 'label' 1"),
+        ([1, 2], "row 1 is a int; rows are dicts, tuples or strings"),
+    ],
+)
+def test_rows_that_are_none(value: Any, says: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"data.train: .*{says}"):
+        rows_to_file(value, "data.train", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_section_keeps_what_is_no_rows(tmp_path: Path) -> None:
+    both = datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS), "test": datasets.Dataset.from_list(ROWS)})
+    assert set(hold(both, tmp_path)) == {"train", "test"}
+    section = hold({"train": ROWS, "validation": "some.csv", "max_length": 9}, tmp_path)
+    assert (section["validation"], section["max_length"]) == ("some.csv", 9)
+    assert Path(section["train"]).is_file()
+    assert hold("rows.csv", tmp_path) == "rows.csv"
+    assert set(hold({"text": ["x"], "label": [1]}, tmp_path)) == {"train"}
+
+
+def test_a_run_on_rows_in_memory(bert: Path, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows import finetune
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    train = {"num_train_epochs": 1, "per_device_train_batch_size": 4, "torch_num_threads": 1}
+    store = {"root": str(tmp_path / "store")}
+    done = finetune(model=str(bert), data={"train": ROWS * 3, "dedupe": "off"}, train=train, store=store)
+    assert done.metrics["eval_accuracy"] >= 0
+    again = finetune(model=str(bert), data={"train": pd.DataFrame(ROWS * 3), "dedupe": "off"}, train=train, store=store)
+    assert [entry.state for entry in again.stages] == ["cached"] * 12
