@@ -137,8 +137,8 @@ def test_everything_wrong_is_said_at_once_in_order(tmp_path: Path) -> None:
     assert len(lines) == 15
     expected = [
         "- quickstart.yaml:4: data.max_lenght: unknown name; did you mean data.max_length?",
-        "- quickstart.yaml:5: data.format: 'csvv' given; valid: auto, csv, tsv, json, jsonl, parquet, arrow, folder; "
-        "did you mean csv?",
+        "- quickstart.yaml:5: data.format: 'csvv' given; valid: auto, csv, tsv, json, jsonl, parquet, arrow, folder, "
+        "text, conll; did you mean csv?",
         "- quickstart.yaml:6: micro_batch_size: unknown name; here it is called train.per_device_train_batch_size",
         "- quickstart.yaml:7: learning_rate: unknown name; it belongs at train.learning_rate",
         "- quickstart.yaml:8: quant.load_in_4bit: 'maybe' given; valid: true or false",
