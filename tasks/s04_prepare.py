@@ -85,7 +85,7 @@ def prepare(build: Build, *, task: str, reading: Mapping[str, Any], data: DataCo
         "columns": prepared.columns,
         "dropped": prepared.dropped,
     }
-    json.write({**facts, "warnings": told}, build.out / "data.json")
+    json.write({**facts, "warnings": told, "looks": prepared.looks}, build.out / "data.json")
     for line in told:
         build.warn(line)
     return facts

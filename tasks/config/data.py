@@ -46,6 +46,27 @@ class SplitConfig(Section):
     )
     stratify: bool = Field(default=True, description="Keep the classes' shares equal in all parts.")
     seed: Seed = Field(default=0, description="Seed of the split. Apart from the run's, so runs share one split.")
+    method: Literal["random", "hash"] = Field(
+        default="random",
+        description="random draws rows; hash sends each row by its own text, so it keeps its side when rows are added.",
+    )
+    group_by: str | None = Field(
+        default=None, description="Column whose equal values stay on one side, e.g. the author. Omit: equal texts do."
+    )
+    hash_by: str | None = Field(default=None, description="Column that method hash reads. Omit: the text.")
+    time: str | None = Field(
+        default=None, description="Column with a time: the newest rows are the test, those before them the validation."
+    )
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> SplitConfig:
+        rules = {"group_by": self.group_by, "time": self.time, "method: hash": self.method == "hash"}
+        said = [name for name, value in rules.items() if value]
+        if len(said) > 1:
+            raise ValueError(f"{' and '.join(said)} are two rules; valid: one of them")
+        if self.hash_by and self.method != "hash":
+            raise ValueError(f"hash_by {self.hash_by} is read by method hash only; valid: method: hash")
+        return self
 
     @model_validator(mode="after")
     def _leaves_rows_to_train_on(self) -> SplitConfig:
@@ -84,6 +105,14 @@ class DataConfig(Section):
     dedupe: Literal["off", "exact"] = Field(
         default="off",
         description="exact: drop rows whose text repeats an earlier one (contradicting labels are reported first).",
+    )
+    leakage: Literal["error", "warn", "remove", "off"] | None = Field(
+        default=None,
+        description="Rows of validation or test whose text is in train too, exactly: error stops, warn says so, remove "
+        "leaves them out of train, off does not look. Omit: error, and warn for language models.",
+    )
+    near_duplicates: Literal["warn", "off"] = Field(
+        default="warn", description="Say which rows of validation and test nearly repeat one of train."
     )
     max_length: Count | None = Field(
         default=None, description="Longest row in tokens. Omit: what the model and the task allow."

@@ -15,6 +15,7 @@ from tasks.config.errors import DataError
 from tasks.data.check import Findings
 from tasks.data.columns import Role, choose
 from tasks.data.labels import encode_labels, is_real, label_names
+from tasks.data.look import label_warnings
 from tasks.data.multi_label import MultiLabel, gathered
 from tasks.data.prepare import Column, Head, Prepared
 from tasks.data.prepare import prepare as prepare_rows
@@ -67,7 +68,8 @@ class OneClass:
         present = set(train["label"].unique().to_pylist())
         if missing := [name for i, name in enumerate(head["labels"]) if i not in present]:
             raise DataError(f"data.labels: {missing[0]!r} has no row in train; leave it out, or give rows with it")
-        return []
+        return label_warnings(pa.chunked_array([pa.array(head["labels"]).take(train["label"].combine_chunks())]),
+                              "data.train")  # fmt: skip
 
 
 @dataclass(frozen=True)

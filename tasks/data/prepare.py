@@ -9,7 +9,9 @@ import pyarrow as pa
 from tasks.config import DataConfig
 from tasks.data.check import Findings, check_rows, duplicates, leakage
 from tasks.data.columns import Role, choose
-from tasks.data.split import dedupe, sample, split
+from tasks.data.divide import divide
+from tasks.data.look import lengths, near_warnings, rendered, text_warnings
+from tasks.data.split import dedupe, sample, without
 
 LINEAGE = ("__file", "__row")
 
@@ -30,6 +32,7 @@ class Prepared:
         columns: which column served as which role.
         warnings: what a user should know of the data; nothing was changed because of them.
         dropped: repeats left out (`data.dedupe`).
+        looks: `sample` (the first row as it is read), `words` (a row, median to most).
     """
 
     splits: dict[str, pa.Table]
@@ -37,6 +40,7 @@ class Prepared:
     columns: dict[str, str]
     warnings: list[str]
     dropped: int
+    looks: dict[str, Any]
 
 
 class Kind(Protocol):
@@ -93,23 +97,54 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
     same = _of(kind.identity, columns)
     learnt = {"label": columns[kind.target]} if kind.target in columns else {}
     warnings = list(duplicates(tables["train"], same | learnt).warnings)
+    warnings += text_warnings(tables["train"], same, "data.train")
     dropped, given = 0, dict(tables)
     if data.dedupe == "exact":
         for name in given:
             given[name], gone = dedupe(given[name], list(same.values()))
             dropped += gone
     head = kind.head(given["train"], columns, data)
-    splits = _shares(given["train"], kind.stratum(given["train"], columns), data, given)
+    splits = _shares(given["train"], kind.stratum(given["train"], columns), data, given, list(same.values()))
+    splits, told = _apart(splits, same, data, data.leakage or ("error" if kind.target else "warn"))
+    warnings += told
     if data.max_train_samples:
         splits["train"] = sample(splits["train"], data.max_train_samples, data.split.seed)
-    for name, table in splits.items():
-        if name != "train":
-            warnings += leakage(splits["train"], table, same, name).warnings
     coded = {
         name: renamed(table, columns, kind.code(table, columns, head, f"data.{name}")) for name, table in splits.items()
     }
     warnings += kind.settle(coded["train"], head)
-    return Prepared(coded, head, columns, warnings, dropped)
+    looks = {
+        "sample": rendered(splits["train"], columns),
+        "words": lengths(splits["train"], [*_of(kind.texts, columns).values()] or [*same.values()]),
+    }
+    return Prepared(coded, head, columns, warnings, dropped, looks)
+
+
+def _apart(
+    splits: dict[str, pa.Table], same: Mapping[str, str], data: DataConfig, policy: str
+) -> tuple[dict[str, pa.Table], list[str]]:
+    """What of validation and test stands in train too, handled as `policy` says; and warnings.
+
+    Raises:
+        DataError: there is some, and the policy is `error`.
+    """
+    splits, warnings = dict(splits), []
+    for name, table in splits.items():
+        if name == "train":
+            continue
+        leaked = leakage(splits["train"], table, same, name).warnings if policy != "off" else ()
+        if leaked and policy == "error":
+            raise DataError(f"{leaked[0]}; set data.leakage: remove to leave them out of train, or warn to keep them")
+        if leaked and policy == "remove":
+            before = splits["train"].num_rows
+            splits["train"] = without(splits["train"], table, list(same.values()))
+            leaked = (f"data.train: {before - splits['train'].num_rows} rows that stand in {name} are left out",)
+        warnings += leaked
+        if data.near_duplicates == "warn":
+            warnings += near_warnings(splits["train"], table, same, name)
+    if not splits["train"].num_rows:
+        raise DataError("data.leakage: remove leaves no row to train on: all of them stand in validation or test")
+    return splits, warnings
 
 
 def _of(roles: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
@@ -121,14 +156,14 @@ def _names(table: pa.Table) -> list[str]:
 
 
 def _shares(
-    train: pa.Table, stratum: pa.Array | None, data: DataConfig, given: Mapping[str, pa.Table]
+    train: pa.Table, stratum: pa.Array | None, data: DataConfig, given: Mapping[str, pa.Table], same: Sequence[str]
 ) -> dict[str, pa.Table]:
     """Files the user gave are splits as they are, in their order; the others are shares of train."""
     validation = 0.0 if "validation" in given else data.split.validation
     test = 0.0 if "test" in given else data.split.test
     if not validation and not test:
         return dict(given)
-    parts = split(train, stratum, validation, test, data.split.stratify, data.split.seed)
+    parts = divide(train, stratum, data.split, validation, test, same)
     return parts | {name: table for name, table in given.items() if name != "train"}
 
 

@@ -23,6 +23,14 @@ def split(
     in every split if its rows allow. Rows are shuffled. Raises DataError for a split without rows or a class with
     fewer rows than there are splits.
     """
+    parts = split_rows(table, label, validation, test, stratify, seed)
+    return {name: table.take(pa.array(rows)).combine_chunks() for name, rows in parts.items()}
+
+
+def split_rows(
+    table: pa.Table, label: pa.Array | None, validation: float, test: float, stratify: bool, seed: int
+) -> dict[str, np.ndarray]:
+    """The rows (positions in `table`) of each part; see `split`."""
     totals = _totals(table.num_rows, validation, test)
     # raw 64-bit draws, not Generator.permutation: numpy promises these bits, not that method's, across versions
     bits = np.random.PCG64(seed)
@@ -37,10 +45,7 @@ def split(
     split_of = np.repeat(np.tile(np.arange(len(SPLITS)), len(sizes)), dealt.ravel())
     again = bits.random_raw(table.num_rows)
     parts = {name: by_class[split_of == at] for at, name in enumerate(SPLITS) if totals[at]}
-    return {
-        name: table.take(pa.array(rows[np.argsort(again[rows], kind="stable")])).combine_chunks()
-        for name, rows in parts.items()
-    }
+    return {name: rows[np.argsort(again[rows], kind="stable")] for name, rows in parts.items()}
 
 
 def sample(table: pa.Table, rows: int, seed: int) -> pa.Table:
@@ -54,6 +59,12 @@ def dedupe(table: pa.Table, columns: list[str]) -> tuple[pa.Table, int]:
     keys = row_keys([table], columns)[0]
     kept = np.sort(np.unique(keys, return_index=True)[1])
     return table.take(pa.array(kept)), table.num_rows - len(kept)
+
+
+def without(table: pa.Table, other: pa.Table, columns: list[str]) -> pa.Table:
+    """The rows of `table` that are equal to none of `other` in `columns`, in the order they had."""
+    keys, gone = row_keys([table, other], columns)
+    return table.take(pa.array(np.flatnonzero(~np.isin(keys, gone)))).combine_chunks()
 
 
 def _totals(rows: int, validation: float, test: float) -> np.ndarray:
