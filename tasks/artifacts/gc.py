@@ -14,6 +14,7 @@ from tasks.artifacts.store import Miss, Store
 
 GRACE_HOURS = 24.0
 KEEP_RUNS = 20
+PIECES = ".pieces"  # parts of an artifact that are artifacts, see Build.piece; a build may need any of its stage's
 TORN_HOURS = 1.0  # a `*.tmp` is written within moments and under no lock: an old one has lost its writer
 
 
@@ -38,17 +39,24 @@ def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE
         alive = [run for run in runs if _is_alive(store, *run, locked)]
         kept = [*runs[:keep_runs], *alive]
         roots = locked | {entry for _, run in kept for entry in _needs(run)}
+        building = {run["building"][1] for _, run in kept if run.get("building")}
         garbage = [name for name, run in runs[keep_runs:] if (name, run) not in alive]
+        busy = {f"{stage}{PIECES}" for stage, key in roots if (stage, key) in locked or key in building}
         blobs: set[str] = set()
         dead: list[str] = []
+        pieces: list[tuple[str, Record | Miss]] = []
         for name in list(store.backend.names("records")):
             _, stage, file = name.split("/")
             record = store.record(stage, file.removesuffix(".json"))
             key = file.removesuffix(".json")
-            if (stage, key) in roots or _young(store, name, grace_hours):
+            if (stage, key) in roots or stage in busy or _young(store, name, grace_hours):
                 blobs |= _blobs(record)
+            elif stage.endswith(PIECES):
+                pieces.append((name, record))
             else:
                 dead.append(name)
+        # A piece is worth its record for as long as its bytes are there anyway.
+        dead += [name for name, record in pieces if not _blobs(record) or not _blobs(record) <= blobs]
         loose = [
             name
             for name in store.backend.names("blobs")

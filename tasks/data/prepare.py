@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeAlias
 import pyarrow as pa
 
 from tasks.config import DataConfig
+from tasks.config.errors import DataError
 from tasks.data.check import Findings, check_rows, duplicates, leakage
 from tasks.data.columns import Role, choose
 from tasks.data.divide import divide

@@ -75,7 +75,8 @@ def noted(store: Path) -> list[str]:
 
 
 def published(store: Path) -> set[str]:
-    return {path.parent.name for path in store.glob("records/*/*.json")}
+    names = {path.parent.name for path in store.glob("records/*/*.json")}
+    return {name for name in names if not name.endswith(".pieces")}
 
 
 def same_end(result: dict[str, Any], whole: dict[str, Any]) -> None:
