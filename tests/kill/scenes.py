@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,9 +15,11 @@ import torch
 from transformers import Trainer
 
 from flows.finetune import pipeline
+from tasks import s05_tokenize
 from tasks.artifacts.store import Store
 from tasks.config import load
 from tasks.config.errors import FinetuneError
+from tasks.data import shards
 from tasks.runtime.carry import carry_out
 from tasks.runtime.finetuned import FineTuned
 from tasks.training import state, trainer
@@ -170,22 +173,35 @@ def in_manifest(checkpoint: str) -> None:
 
 def in_evaluation(number: int) -> None:
     """In the middle of the `number`-th evaluation within training."""
-    evaluate, predict, seen = Trainer.evaluate, Trainer.prediction_step, [0]
+    original, seen = trainer.examine, [0]
 
-    def counted(self: Any, *inputs: Any, **named: Any) -> Any:
+    def examine(model: Any, batches: Any, *rest: Any) -> Any:
         seen[0] += 1
-        return evaluate(self, *inputs, **named)
+        if seen[0] == number:
+            judged = next(iter(batches))
+            assert judged is not None
+            die()
+        return original(model, batches, *rest)
 
-    def prediction_step(self: Any, *inputs: Any, **named: Any) -> Any:
-        found = predict(self, *inputs, **named)
-        return die() if seen[0] == number else found
+    trainer.examine = examine
 
-    Trainer.evaluate, Trainer.prediction_step = counted, prediction_step  # type: ignore[method-assign]
+
+def small_shards(dies_at: int) -> None:
+    """Token rows lie in shards of eight; the process dies when that many are published (0: it does not)."""
+    original, seen = Store.publish, [0]
+
+    def publish(self: Store, name: str, *rest: Any, **named: Any) -> Any:
+        seen[0] += name.endswith(".pieces")
+        return die() if dies_at and seen[0] > dies_at else original(self, name, *rest, **named)
+
+    Store.publish = publish  # type: ignore[method-assign]
+    s05_tokenize.shards = partial(shards.shards, size=8)
 
 
 DEATHS: Mapping[str, Callable[[Any], None]] = {
     function.__name__: function
     for function in (
         inside, after, in_step, signalled_in_step, before_optimizer, before_manifest, in_manifest, in_evaluation,
+        small_shards,
     )
 }  # fmt: skip
