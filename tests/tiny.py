@@ -80,7 +80,7 @@ def _tokenizer(folder: Path, kind: str, **special: Any) -> Any:
     return tokenizer
 
 
-def make_decoder(folder: Path) -> Path:
+def make_decoder(folder: Path, dropout: float = 0.1) -> Path:
     """A random Llama (2 layers, width 32) whose end token also pads, as SmolLM2's does."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -91,7 +91,7 @@ def make_decoder(folder: Path) -> Path:
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
         intermediate_size=64, max_position_embeddings=64, tie_word_embeddings=True, eos_token_id=0, pad_token_id=0,
-        bos_token_id=None, attention_dropout=0.1,
+        bos_token_id=None, attention_dropout=dropout,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
@@ -113,7 +113,7 @@ def make_t5(folder: Path, dropout: float = 0.1) -> Path:
     return folder
 
 
-def make_electra(folder: Path) -> Path:
+def make_electra(folder: Path, dropout: float = 0.1) -> Path:
     """A random ELECTRA (2 layers, width 32), as a discriminator is published."""
     import torch
     from transformers import BertTokenizerFast, ElectraConfig, ElectraForPreTraining
@@ -125,7 +125,8 @@ def make_electra(folder: Path) -> Path:
     torch.manual_seed(1)
     config = ElectraConfig(
         vocab_size=len(words), embedding_size=32, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=64,
+        intermediate_size=64, max_position_embeddings=64, hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )  # fmt: skip
     ElectraForPreTraining(config).save_pretrained(folder)
     return folder
@@ -147,6 +148,8 @@ def make_task_rows(path: Path, task: str, rows: int = 60, seed: int = 0) -> Path
 
 def _task_row(task: str, words: list[str], at: int, i: int, draw: random.Random) -> dict[str, Any]:
     text = " ".join(words)
+    if task == "single":
+        return {"text": text, "label": words[at]}
     if task == "multi-label":
         also = [topic for topic in TOPICS if topic != words[at] and draw.random() < 0.3]
         return {"text": " ".join([text, *also]), "labels": [words[at], *also]}
@@ -165,3 +168,31 @@ def _task_row(task: str, words: list[str], at: int, i: int, draw: random.Random)
     if task == "sequence-sequence":
         return {"source": text, "target": f"{words[at]} {words[0]}"}
     return {"text": text}
+
+
+MAKERS = {"bert": make_bert, "llama": make_decoder, "t5": make_t5, "electra": make_electra}
+# Every task (and each problem type): its name, the rows it learns, its base.
+TASKS = {
+    "text-classification": ("text-classification", "single", "bert"),
+    "multi-label": ("text-classification", "multi-label", "bert"),
+    "regression": ("regression", "regression", "bert"),
+    "token-classification": ("token-classification", "token-classification", "bert"),
+    "question-answering": ("question-answering", "question-answering", "bert"),
+    "sequence-sequence": ("sequence-sequence", "sequence-sequence", "t5"),
+    "language-generation": ("language-generation", "text", "llama"),
+    "language-modeling": ("language-modeling", "text", "bert"),
+    "token-detection": ("token-detection", "text", "electra"),
+}
+
+
+def make_task(name: str, folder: Path, rows: int = 60, dropout: float = 0.1) -> dict[str, Any]:
+    """A run of one of `TASKS` in `folder`, with its base and rows; see `make_config`."""
+    task, kind, base = TASKS[name]
+    model = folder / base
+    if not model.exists():
+        MAKERS[base](model, dropout)
+    data = make_task_rows(folder / f"{kind}.jsonl", kind, rows)
+    config = make_config(model, data, folder / "store", data__max_length=32)
+    if task == "language-generation":
+        config["data"]["merge"] = "none"
+    return config | {"task": task}

@@ -88,6 +88,8 @@ class FinetuneTrainer(Trainer):
             # transformers 5.23 takes any **kwargs in forward as "scales its own loss" and then leaves out the
             # division by the accumulation steps (its issue #47688).
             self.model_accepts_loss_kwargs = False
+        self.loss_ignores_num_items = loss_ignores_num_items
+        self._share: float | None = None
         self.examination = examination
         self.keep, self.on_commit, self.on_remove = keep, on_commit, on_remove
         self.epoch_rng = state.capture_rng()
@@ -128,7 +130,23 @@ class FinetuneTrainer(Trainer):
         metrics = {f"{prefix}_{name}": value for name, value in found.items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(rows))  # type: ignore[arg-type]
 
+    def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
+        found = super().get_batch_samples(*arguments, **named)
+        counts = [_scored(batch) for batch in found[0]]
+        self._share = None
+        if self.loss_ignores_num_items and len(counts) > 1 and all(count is not None for count in counts):
+            self._share = len(counts) / max(sum(counts), 1)  # type: ignore[arg-type]
+        return found
+
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> Any:
+        count = _scored(inputs) if self._share is not None and torch.is_grad_enabled() else None
+        found = self._loss(model, inputs, *arguments, **named)
+        # A mean over a micro-batch's tokens weighs by them in the mean over the window's: 4 x 4 is then 1 x 16.
+        return (
+            found if count is None or self._share is None or isinstance(found, tuple) else found * (count * self._share)
+        )
+
+    def _loss(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> Any:
         if self.label_smoother is not None and "labels" in inputs and hasattr(model, SHIFT):
             # the label smoother takes the labels away, from which the model would make the decoder's input itself
             inputs = {**inputs, "decoder_input_ids": getattr(model, SHIFT)(labels=inputs["labels"])}
@@ -217,3 +235,11 @@ class FinetuneTrainer(Trainer):
         path = Path(checkpoint or "") / "scaler.json"
         if checkpoint is not None and path.exists() and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state.read_json(path))
+
+
+def _scored(batch: Any) -> int | None:
+    """How many tokens of a batch have a label; None where labels are not one a token."""
+    labels = batch.get("labels") if hasattr(batch, "get") else None
+    if labels is None or labels.ndim != 2 or labels.is_floating_point():
+        return None
+    return int((labels != -100).sum())
