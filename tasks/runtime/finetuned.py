@@ -76,6 +76,11 @@ class FineTuned:
         """What the Trainer logged: losses by step, evaluations."""
         return self._open("s09_train").json("history.json")
 
+    @cached_property
+    def labels(self) -> list[str] | None:
+        """The class names in the order of their ids; None where there are no classes."""
+        return self._open("s04_prepare").json("head.json")["labels"]
+
     @property
     def report(self) -> str:
         """The run in markdown: stages, metrics, where the model is."""
