@@ -9,7 +9,7 @@ from tests.tiny import TASKS, make_task
 
 pytestmark = pytest.mark.slow
 RUN = "tests.kill.scenes:run"
-SAVING = {"save_strategy": "steps", "save_steps": 2, "max_steps": 8}
+SAVING = {"gradient_accumulation_steps": 1, "save_strategy": "steps", "save_steps": 2, "max_steps": 8}
 
 
 @pytest.fixture(scope="module")
