@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def _lint(options: argparse.Namespace) -> int:
     loaded = _load(options)
     from flows.door import lint
 
-    found = lint(loaded)
+    logging.getLogger("finetune").setLevel(logging.ERROR)  # warnings are shown together at the end
+    found = lint(loaded, options.rejected)
     if options.json:
         print(json.dumps(found))
     else:
@@ -241,6 +243,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("overrides", nargs="*", metavar="key=value", help="such as train.learning_rate=1e-4")
         sub.add_argument("--store", help="where artifacts live: a folder, an fsspec URL, or `memory`")
         sub.add_argument("--json", action="store_true", help="end stdout with one JSON object")
+        if verb is _lint:
+            sub.add_argument("--rejected", type=Path, help="where bad rows go: JSON lines of file, line, why, row")
         sub.set_defaults(verb=verb)
     for name, judged, what in (
         ("predict", False, "ask a finished model about rows; JSON lines to stdout, or a file"),

@@ -49,20 +49,26 @@ def plan(loaded: Loaded) -> tuple[RunConfig, RunContext]:
     return rehearse(loaded.config, pipeline, Doorstep(loaded.origin), light=True)
 
 
-def lint(loaded: Loaded) -> dict[str, Any]:
-    """Check a config's data as stage 4 would; return its counts and warnings. Nothing is written.
+def lint(loaded: Loaded, rejected: Path | None = None) -> dict[str, Any]:
+    """Check a config's data as stage 4 would; return its counts, warnings, a row as it is read, lengths.
+
+    Args:
+        rejected: where bad rows go as JSON lines (file, line, why, row), if there are any.
 
     Raises:
         DataError: naming the file and line of what is wrong.
     """
+    from tasks.runtime.lint import overlong, putting_aside
     from tasks.runtime.stage import Unkeyed
     from tasks.s04_prepare import prepare, reading
 
     def check(config: RunConfig, _: str) -> None:
         prepare(task=config.task, reading=reading(config.data), data=Unkeyed(value=config.data))
 
-    _, context = rehearse(loaded.config, check, Doorstep(loaded.origin), light=True)
-    return context.read("s04_prepare", "data.json")
+    resolved, context = putting_aside(
+        lambda: rehearse(loaded.config, check, Doorstep(loaded.origin), light=True), rejected
+    )
+    return {**context.read("s04_prepare", "data.json"), "tokens": overlong(resolved, context.rows("s04_prepare"))}
 
 
 def finetune(

@@ -84,6 +84,19 @@ def show_lint(found: Mapping[str, Any]) -> None:
     console = Console()
     rows = ", ".join(f"{split} {count}" for split, count in found["rows"].items())
     console.print(f"rows: {rows}; classes: {found['classes']}; columns: {found['columns']}", highlight=False)
+    sample = dict(found["looks"]["sample"])
+    console.print(f"a row as it is read ({sample.pop('row')}):", highlight=False, markup=False)
+    for name, value in sample.items():
+        console.print(f"  {name}: {value}", highlight=False, markup=False)
+    if words := found["looks"]["words"]:
+        said = ", ".join(f"{name} {count}" for name, count in words.items())
+        console.print(f"words a row: {said}", highlight=False)
+    if tokens := found.get("tokens"):
+        console.print(
+            f"tokens: {tokens['share']:.1%} of {tokens['rows']} rows looked at are over data.max_length = "
+            f"{tokens['max_length']} (the longest has {tokens['longest']}); data.overlong: {tokens['overlong']}",
+            highlight=False,
+        )
     for line in found["warnings"]:
         console.print(f"warning: {line}", highlight=False, markup=False)
     console.print("no errors", highlight=False)

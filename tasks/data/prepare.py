@@ -133,7 +133,7 @@ def _apart(
     for name, table in splits.items():
         if name == "train":
             continue
-        leaked = leakage(splits["train"], table, same, name).warnings if policy != "off" else ()
+        leaked = leakage(splits["train"], table, same, f"data.{name}").warnings if policy != "off" else ()
         if leaked and policy == "error":
             raise DataError(f"{leaked[0]}; set data.leakage: remove to leave them out of train, or warn to keep them")
         if leaked and policy == "remove":
@@ -142,7 +142,7 @@ def _apart(
             leaked = (f"data.train: {before - splits['train'].num_rows} rows that stand in {name} are left out",)
         warnings += leaked
         if data.near_duplicates == "warn":
-            warnings += near_warnings(splits["train"], table, same, name)
+            warnings += near_warnings(splits["train"], table, same, f"data.{name}")
     if not splits["train"].num_rows:
         raise DataError("data.leakage: remove leaves no row to train on: all of them stand in validation or test")
     return splits, warnings

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -28,7 +31,33 @@ def rows_at(table: pa.Table | None, rows: Sequence[int] | Any, shown: int = SHOW
     else:
         places = [f"row {row + 1}" for row in head]
     more = f" and {len(rows) - shown:,} more" if len(rows) > shown else ""
-    return ", ".join(places) + more
+    said = ", ".join(places) + more
+    if (listeners := _LISTENERS.get()) is not None and table is not None:
+        listeners.append(Told(said, table, [int(row) for row in rows]))
+    return said
+
+
+@dataclass(frozen=True)
+class Told:
+    """Rows that a message named: the words it named them with, their table, their positions in it."""
+
+    said: str
+    table: pa.Table
+    rows: list[int]
+
+
+_LISTENERS: ContextVar[list[Told] | None] = ContextVar("told_rows", default=None)
+
+
+@contextmanager
+def listening() -> Iterator[list[Told]]:
+    """Hear of all rows that messages name within; a message names the first few, its listener gets all."""
+    told: list[Told] = []
+    token = _LISTENERS.set(told)
+    try:
+        yield told
+    finally:
+        _LISTENERS.reset(token)
 
 
 def nearest(given: str, known: Iterable[str]) -> str:

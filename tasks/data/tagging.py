@@ -73,7 +73,9 @@ class Tagged:
             errors.append(f"{field}: {count(len(uneven), 'row')} with not as many tags as words (the first has "
                           f"{lengths[0][at]} words and {lengths[1][at]} tags): {rows_at(table, uneven)}")  # fmt: skip
         elif tokens.combine_chunks().flatten().null_count:
-            rows = np.repeat(np.arange(len(tokens)), lengths[0])[tokens.combine_chunks().flatten().is_null().to_numpy()]
+            rows = np.repeat(np.arange(len(tokens)), lengths[0])[
+                tokens.combine_chunks().flatten().is_null().to_numpy(zero_copy_only=False)
+            ]
             errors.append(f"{field}: {count(len(np.unique(rows)), 'row')} with a null among its words: "
                           f"{rows_at(table, np.unique(rows))}")  # fmt: skip
         return Findings(tuple(errors))
@@ -99,7 +101,25 @@ class Tagged:
         return {"tokens": words, "tags": pa.ListArray.from_arrays(pa.array(offsets), pc.cast(ids, pa.int32()))}
 
     def settle(self, train: pa.Table, head: Head) -> list[str]:
+        return _broken(train, head["labels"]) if all(SCHEME.match(label) for label in head["labels"]) else []
+
+
+def _broken(table: pa.Table, labels: Sequence[str]) -> list[str]:
+    """Warning: an `I-` that goes on with nothing, or with another kind."""
+    tags = table["tags"].combine_chunks()
+    ids, lengths = tags.flatten().to_numpy(), tags.value_lengths().to_numpy()
+    kinds = {name: at for at, name in enumerate(sorted({label[2:] for label in labels}))}
+    kind = np.asarray([kinds[label[2:]] for label in labels])[ids]
+    inside = np.asarray([label.startswith(("I-", "E-", "L-")) for label in labels])[ids]
+    first = np.zeros(len(ids), dtype=bool)
+    first[np.cumsum(lengths)[:-1]] = first[:1] = True
+    before = np.concatenate([[-1], np.where(np.asarray([label == "O" for label in labels])[ids], -1, kind)[:-1]])
+    bad = inside & (first | (before != kind))
+    rows = np.unique(np.repeat(np.arange(len(tags)), lengths)[bad])
+    if not len(rows):
         return []
+    return [f"data.train: {count(len(rows), 'row')} with an I- tag that goes on with no entity of its kind (it counts "
+            f"as a new one): {rows_at(table, rows)}"]  # fmt: skip
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:

@@ -76,6 +76,12 @@ class RunContext:
         """A JSON member of a finished stage."""
         return self.open(self.refs[stage]).json(name)
 
+    def rows(self, stage: str, split: str = "train") -> Any:
+        """A split's rows of a finished stage, as a table."""
+        from tasks.data.arrow_file import open_table
+
+        return open_table(self.open(self.refs[stage]).path(f"{split}.arrow"))
+
     def write(self, state: str = "running") -> None:
         """Write `runs/<run>.json`: what `gc` must not touch, and what later comparisons read."""
         stages = [asdict(entry) for entry in self.entries]
