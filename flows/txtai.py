@@ -95,21 +95,13 @@ class HFTrainer:
             raise ConfigError("teacher: distillation is not built yet; leave it out")
         from flows.door import finetune
 
-        objective = objective_of(task)
+        task = objective_of(task).name
         pair = None if isinstance(base, str | Path) else _pair(base)
-        data: dict[str, Any] = {
-            "train": train, "columns": _columns(objective.name, columns), "stride": stride, "leakage": "warn",
-            **({"validation": validation} if validation is not None else {}),
-            **({"max_length": maxlength} if maxlength else {}), **({"prefix": prefix} if prefix else {}),
-        }  # fmt: skip
-        if objective.name in ("language-generation", "language-modeling", "token-detection"):
-            data["merge"] = "none" if merge is None else merge
-        names = [name for name in columns if name] if columns else None
-        config = {
-            "task": objective.name, "preset": "txtai", "model": str(_saved(*pair) if pair else base),
-            "data": _held(data, names), "peft": _adapter(lora), "quant": _quantized(quantize, lora), **_arguments(args),
-        }  # fmt: skip
-        self.result = finetune(config)
+        data = _data(task, train, validation, columns, maxlength, stride, prefix, merge)
+        self.result = finetune({
+            "task": task, "preset": "txtai", "model": str(_saved(*pair) if pair else base), "data": data,
+            "peft": _adapter(lora), "quant": _quantized(quantize, lora), **_arguments(args),
+        })  # fmt: skip
         self._more = {}
         if metrics is not None:
             self._more = attempt("metrics", lambda: dict(metrics(self._predictions())), {}, warn)
@@ -191,14 +183,25 @@ def _saved(model: Any, tokenizer: Any) -> Path:
     return target
 
 
-def _held(data: dict[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
+def _data(
+    task: str, train: Any, validation: Any, columns: Sequence[str | None] | None, maxlength: int | None, stride: int,
+    prefix: str | None, merge: str | None,
+) -> dict[str, Any]:  # fmt: skip
+    """The `data` section; rows become files. What txtai never looked at is said, and stops nothing."""
     from tasks.data.objects import is_rows, rows_to_file
 
-    return {
-        name: str(rows_to_file(value, f"data.{name}", own_cache(), names))
-        if name in ("train", "validation") and is_rows(value) else value
-        for name, value in data.items()
+    names = [name for name in columns if name] if columns else None
+    given = {"train": train, "validation": validation}
+    files = {
+        split: str(rows_to_file(rows, f"data.{split}", own_cache(), names)) if is_rows(rows) else rows
+        for split, rows in given.items() if rows is not None
     }  # fmt: skip
+    data: dict[str, Any] = {**files, "columns": _columns(task, columns), "stride": stride, "leakage": "warn"}
+    data |= {"max_length": maxlength} if maxlength else {}
+    data |= {"prefix": prefix} if prefix else {}
+    if task in ("language-generation", "language-modeling", "token-detection"):
+        data["merge"] = "none" if merge is None else merge
+    return data
 
 
 def _columns(task: str, columns: Sequence[str | None] | None) -> dict[str, str]:

@@ -7,13 +7,14 @@ built again and goes on from the newest whole one, to the same bits.
 A stage of its own because it is what everything else exists to spend once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.config import CheckpointConfig
 from tasks.objectives import objective_of
+from tasks.objectives.base import Objective
 from tasks.runtime.attempt import attempt
 from tasks.runtime.build import Build
 from tasks.runtime.progress import Progress
@@ -45,10 +46,9 @@ def train(
     Raises:
         Interrupted: a signal came; a checkpoint is saved. TrainingError: the training diverged.
     """
-    from tasks.evaluation.score import point
     from tasks.models.assemble import starting_model
     from tasks.models.tokenizer import read_tokenizer
-    from tasks.training.run import Watching, save_weights, settle
+    from tasks.training.run import save_weights, settle
     from tasks.training.run import train as run
     from tasks.training.trainer import Examination
 
@@ -67,11 +67,6 @@ def train(
     judge = objective.part("judge")(
         head=ends, processor=processor, tokenizer=lambda: read_tokenizer(base.view()), generation=planned["arguments"]
     )
-    scorer = objective.part("score")(ends)
-
-    def score(table: Any) -> Mapping[str, float]:
-        return attempt("scoring", lambda: point(scorer, table), {}, build.warn)
-
     with Progress(planned["steps"]["total"], build.say) as progress:
         history = run(
             live,
@@ -79,20 +74,29 @@ def train(
             rows("train"),
             rows("validation") if evaluating else None,
             objective.part("collate")(processor),
-            Examination(judge, score),
+            Examination(judge, _scoring(objective.part("score")(ends), build)),
             build.work,
-            Watching(
-                watching,
-                checkpoint.every_minutes,
-                progress.step,
-                progress.log,
-                build.keep,
-                build.forget,
-                build.say,
-                build.warn,
-                [name for name, upward in objective.greater_is_better.items() if not upward],
-            ),
+            _watching(build, progress, watching, checkpoint, objective),
         )
     save_weights(live, build.out)
     json.write(json.finite(history), build.out / "history.json")
     return {"steps": planned["steps"]["total"]}
+
+
+def _watching(
+    build: Build, progress: Progress, arguments: Mapping[str, Any], checkpoint: CheckpointConfig, objective: Objective
+) -> Any:
+    from tasks.training.run import Watching
+
+    falling = [name for name, upward in objective.greater_is_better.items() if not upward]
+    return Watching(
+        arguments, checkpoint.every_minutes, progress.step, progress.log, build.keep, build.forget, build.say,
+        build.warn, falling,
+    )  # fmt: skip
+
+
+def _scoring(scorer: Any, build: Build) -> Callable[[Any], Mapping[str, float]]:
+    """Scores that cannot end a training."""
+    from tasks.evaluation.score import point
+
+    return lambda table: attempt("scoring", lambda: point(scorer, table), {}, build.warn)

@@ -72,7 +72,27 @@ def save(
     json.write(metrics, build.out / "metrics.json")
     planned = plan.json("plan.json")
     json.write(planned, build.out / "training_plan.json")
-    asking = {
+    known = _asking(planned, head, shape, data, base, model)
+    json.write(known, build.out / "inference.json")
+    if export.card:
+        text = card(
+            name or "fine-tuned model", model_name, planned, data.json("data.json"),
+            head.json("head.json"), metrics, adapted, model.json("load.json")["auto_model"], tag,
+        )  # fmt: skip
+        (build.out / "README.md").write_text(text)
+    return {"adapter": adapted}
+
+
+def _asking(
+    planned: Mapping[str, Any],
+    head: Artifact,
+    shape: Mapping[str, Any],
+    data: Artifact,
+    base: Artifact,
+    model: Artifact,
+) -> dict[str, Any]:
+    """What is to be known to ask the model about rows."""
+    return {
         "task": planned["task"],
         "head": head.json("head.json"),
         "shape": {**shape, "max_length": planned["max_length"]},
@@ -83,14 +103,6 @@ def save(
         "options": planned["options"],
         "seed": planned["seed"],
     }
-    json.write(asking, build.out / "inference.json")
-    if export.card:
-        text = card(
-            name or "fine-tuned model", model_name, planned, data.json("data.json"),
-            head.json("head.json"), metrics, adapted, model.json("load.json")["auto_model"], tag,
-        )  # fmt: skip
-        (build.out / "README.md").write_text(text)
-    return {"adapter": adapted}
 
 
 def _members(artifact: Artifact, but: tuple[str, ...] = ()) -> dict[str, Any]:

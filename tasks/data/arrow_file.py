@@ -1,11 +1,15 @@
 """Tables on disk: Arrow IPC files, equal bytes for equal rows, opened by mapping them into memory."""
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 BATCH_ROWS = 16_384
 
@@ -15,12 +19,13 @@ def write(table: pa.Table, path: Path) -> None:
 
     Equal content gives equal bytes, however it was chunked, sliced or dictionary-encoded before; metadata is left out.
     """
-    plain = pa.table(
-        [_canonical(column) for column in table.columns],
-        schema=pa.schema([pa.field(f.name, _index32(f.type), f.nullable) for f in table.schema]),
-    )
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, plain.schema) as writer:
-        writer.write_table(plain, max_chunksize=BATCH_ROWS)
+    dictionaries = {f.name: _values(table[f.name]) for f in table.schema if pa.types.is_dictionary(f.type)}
+    schema = pa.schema([pa.field(f.name, _index32(f.type), f.nullable) for f in table.schema])
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
+        for start in range(0, table.num_rows, BATCH_ROWS):
+            some = table.slice(start, BATCH_ROWS)
+            arrays = [_canonical(some[name], dictionaries.get(name)) for name in some.column_names]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
 
 
 def open_table(path: Path) -> pa.Table:
@@ -28,20 +33,26 @@ def open_table(path: Path) -> pa.Table:
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
-def _canonical(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_dictionary(column.type):
-        # a slice keeps the whole dictionary of its parent: only the values in use, in order of first use
-        return _whole(column.cast(column.type.value_type)).dictionary_encode()
+def _values(column: pa.ChunkedArray) -> pa.Array:
+    """A dictionary column's values in use, in order of first use: a slice keeps the whole dictionary of its parent."""
+    seen: dict[str | None, None] = {}
+    for chunk in column.chunks:
+        seen |= dict.fromkeys(chunk.unique().to_pylist())
+    return pa.array([value for value in seen if value is not None], column.type.value_type)
+
+
+def _canonical(column: pa.ChunkedArray, values: pa.Array | None) -> pa.Array:
+    """One array whose bytes depend on its values alone."""
+    if values is not None:
+        codes = pc.index_in(column.cast(column.type.value_type), value_set=values)
+        return pa.DictionaryArray.from_arrays(_whole(codes), values)
     return _whole(column)
 
 
-def _whole(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """One chunk whose bytes depend on its values alone."""
-    whole = pa.chunked_array([column.combine_chunks()], column.type)
-    if column.null_count or pa.types.is_boolean(column.type):
-        # what lies under a null and past the last bit is whatever was there before: taking rows writes it anew
-        return whole.take(pa.array(np.arange(len(whole))))
-    return whole
+def _whole(column: pa.ChunkedArray) -> pa.Array:
+    # A slice drags its parent's buffers along, and what lies under a null or past the last bit is whatever was there
+    # before: taking rows writes it anew.
+    return column.combine_chunks().take(pa.array(np.arange(len(column))))
 
 
 def _index32(kind: pa.DataType) -> pa.DataType:

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from tasks.config.data import SplitConfig
 from tasks.config.errors import DataError
 from tasks.data.keys import row_keys
-from tasks.data.say import count, nearest, rows_at
+from tasks.data.say import FILE, ROW, count, nearest, rows_at
+from tasks.data.spill import taken
 from tasks.data.split import split_rows
 
 
@@ -41,7 +42,7 @@ def divide(
     for name, rows in parts.items():
         if not len(rows):
             raise DataError(f"data.split: {name} is left without rows; change the shares, or give more data")
-    return {name: table.take(pa.array(rows)).combine_chunks() for name, rows in parts.items()}
+    return {name: taken(table, rows) for name, rows in parts.items()}
 
 
 def _by_group(
@@ -54,12 +55,11 @@ def _by_group(
     order = np.argsort(firsts, kind="stable")  # groups in the order of their first rows
     some, rank = firsts[order], np.argsort(order, kind="stable")
     label = stratum.take(pa.array(some)) if stratum is not None else None
-    parts = split_rows(table.take(pa.array(some)), label, validation, test, rule.stratify, rule.seed)
-    place = np.empty(len(some), dtype=np.int64)
+    places = [name for name in (FILE, ROW) if name in table.column_names] or table.column_names[:1]
+    units = table.select(places).take(pa.array(some))  # to count and to name; their other columns are not needed
+    parts = split_rows(units, label, validation, test, rule.stratify, rule.seed)
     members = np.argsort(rank[of], kind="stable")
     starts = np.concatenate([[0], np.cumsum(sizes[order])])
-    for rows in parts.values():
-        place[rows] = np.arange(len(rows))
     return {
         name: np.concatenate([members[starts[at] : starts[at + 1]] for at in rows]) if len(rows) else rows
         for name, rows in parts.items()

@@ -11,9 +11,9 @@ and exact complaints, and pyarrow's readers swallow an unclosed quote, read date
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -22,8 +22,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-BATCH = 8192
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
+from tasks.data.spill import BATCH, spilled
+from tasks.data.text_file import Text
+
+FIELD = 2**31 - 1  # characters a field may have
 WHOLE = r"^-?(0|[1-9][0-9]{0,17})?$"
 REAL = r"^(-?(0|[1-9][0-9]{0,14})(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?)?$"
 JSON_GAP = re.compile(r"[\s,]*")
@@ -31,45 +33,33 @@ JSON_GAP = re.compile(r"[\s,]*")
 Parsed = tuple[pa.Table, Sequence[int]]
 
 
-def decode(name: str, data: bytes, encoding: str, problems: list[str]) -> tuple[str, str]:
-    """The text of a file and the encoding it was read with; `auto` is UTF-8 (or UTF-16 by its mark), else cp1252."""
-    guesses = [encoding] if encoding != "auto" else ["utf-16"] if data[:2] in UTF16 else ["utf-8", "cp1252"]
-    start = 0
-    for guess in guesses:
-        try:
-            return data.decode(guess).removeprefix("\ufeff"), guess
-        except UnicodeDecodeError as error:
-            start = error.start
-    line = data.count(b"\n", 0, start) + 1
-    problems.append(f"{name}:{line}: byte 0x{data[start]:02x} is not {' or '.join(guesses)}; set data.encoding")
-    return "", guesses[-1]
-
-
-def tsv_is_quoted(text: str) -> bool:
+def tsv_is_quoted(text: Text) -> bool:
     """Whether a tab-separated file quotes as CSV does; most do not, and then a quote is a character like any other.
 
     It does if it shows a sign of it (a doubled quote, a quoted header) and reads as such without one misplaced quote.
     """
-    if not (text.startswith('"') or '""' in text):
-        return False
-    limit = csv.field_size_limit(len(text) + 1)
+    with text.open() as file:
+        if not (text.head().startswith('"') or any('""' in line for line in file)):
+            return False
+    limit = csv.field_size_limit(FIELD)
     try:
-        return len({len(v) for v in csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True) if v}) == 1
+        with text.open() as file:
+            return len({len(values) for values in csv.reader(file, delimiter="\t", strict=True) if values}) == 1
     except csv.Error:
         return False
     finally:
         csv.field_size_limit(limit)
 
 
-def delimited(name: str, text: str, delimiter: str, quoted: bool, problems: list[str]) -> Parsed | None:
+def delimited(name: str, text: Text, delimiter: str, quoted: bool, problems: list[str]) -> Parsed | None:
     """CSV or TSV; `quoted` is RFC 4180 (quotes, newlines within them). All columns are strings.
 
     A record stands on the line it begins on. Blank lines are skipped, as everywhere.
     """
-    if not text.strip():
+    if text.is_blank():
         problems.append(f"{name} is empty")
         return None
-    limit = csv.field_size_limit(len(text) + 1)  # the module's own, for all: put back below
+    limit = csv.field_size_limit(FIELD)  # the module's own, for all: put back below
     try:
         records = _records(name, text, delimiter, quoted, problems)
         header = next(records, (1, []))[1]
@@ -78,33 +68,42 @@ def delimited(name: str, text: str, delimiter: str, quoted: bool, problems: list
             problems.append(f"{name}:1: the header names {', '.join(map(repr, repeated))} twice")
             return None
         schema = pa.schema([(column, pa.string()) for column in header])
-        lines, batches = [], []
-        while some := list(islice(records, BATCH)):
-            good = [(line, values) for line, values in some if len(values) == len(header)]
-            bad = [(line, values) for line, values in some if len(values) != len(header)]
-            problems.extend(f"{name}:{line}: {len(v)} fields, the header has {len(header)}" for line, v in bad)
-            lines.extend(line for line, _ in good)
-            columns = list(zip(*(values for _, values in good), strict=True)) or [()] * len(header)
-            batches.append(pa.record_batch([pa.array(column, pa.string()) for column in columns], schema=schema))
-        return pa.Table.from_batches(batches, schema), lines
+        lines = array("q")
+
+        def tables() -> Iterator[pa.Table]:
+            while some := list(islice(records, BATCH)):
+                good = [(line, values) for line, values in some if len(values) == len(header)]
+                bad = [(line, values) for line, values in some if len(values) != len(header)]
+                problems.extend(f"{name}:{line}: {len(v)} fields, the header has {len(header)}" for line, v in bad)
+                lines.extend(line for line, _ in good)
+                columns = list(zip(*(values for _, values in good), strict=True)) or [()] * len(header)
+                yield pa.table([pa.array(column, pa.string()) for column in columns], schema=schema)
+
+        return pa.concat_tables([schema.empty_table(), *spilled(tables())]), lines
     finally:
         csv.field_size_limit(limit)
 
 
 def _records(
-    name: str, text: str, delimiter: str, quoted: bool, problems: list[str]
+    name: str, text: Text, delimiter: str, quoted: bool, problems: list[str]
 ) -> Iterator[tuple[int, list[str]]]:
     quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     line = 1
     try:
-        for values in reader:
-            if values:
-                yield line, values
-            line = reader.line_num + 1
+        with text.open() as file:
+            reader = csv.reader(_unmarked(file), delimiter=delimiter, quoting=quoting, strict=True)
+            for values in reader:
+                if values:
+                    yield line, values
+                line = reader.line_num + 1
     except csv.Error as error:  # after a stray quote nothing that follows can be trusted
         why = "its quote is never closed" if "end of data" in str(error) else str(error)
         problems.append(f"{name}:{line}: cannot be read on from here: {why}")
+
+
+def _unmarked(lines: Iterable[str]) -> Iterator[str]:
+    for at, line in enumerate(lines):
+        yield line if at else line.removeprefix("\ufeff")
 
 
 def numbers(tables: list[pa.Table]) -> list[pa.Table]:
@@ -134,13 +133,27 @@ def _cast(table: pa.Table, column: str, kind: pa.DataType) -> pa.Table:
     return table.set_column(at, column, pc.cast(bare, kind))
 
 
-def json_objects(name: str, text: str, problems: list[str]) -> Parsed | None:
-    """An array of objects (records counted by row) or one object a line (by line). Keys a record lacks are null."""
-    if not text.strip():
+def json_objects(name: str, text: Text, problems: list[str]) -> Parsed | None:
+    """An array of objects (records counted by row; held whole) or one object a line (by line; read piece by piece).
+    Keys a record lacks are null."""
+    if text.is_blank():
         problems.append(f"{name} is empty")
         return None
-    records = _elements(name, text, problems) if text.lstrip().startswith("[") else _lines(name, text, problems)
-    places, tables = [], []
+    whole = text.head().lstrip().startswith("[")
+    records = _elements(name, text.read(), problems) if whole else _lines(name, text, problems)
+    places = array("q")
+
+    def tables() -> Iterator[pa.Table]:
+        yield from _batches(name, records, places, problems)
+
+    found = spilled(tables())
+    table = merged(found, problems, [name] * len(found))
+    return None if table is None else (table, places)
+
+
+def _batches(
+    name: str, records: Iterator[tuple[int, Any]], places: array[int], problems: list[str]
+) -> Iterator[pa.Table]:
     while some := list(islice(records, BATCH)):
         good = [(place, record) for place, record in some if isinstance(record, dict) and record]
         bad = [(place, record) for place, record in some if not isinstance(record, dict) or not record]
@@ -148,19 +161,18 @@ def json_objects(name: str, text: str, problems: list[str]) -> Parsed | None:
             f"{name}:{place}: is {_kind(record)}, not an object with named columns" for place, record in bad
         )
         places.extend(place for place, _ in good)
-        tables.append(_columns(name, good, problems))
-    table = merged(tables, problems, [name] * len(tables))
-    return None if table is None else (table, places)
+        yield _columns(name, good, problems)
 
 
-def _lines(name: str, text: str, problems: list[str]) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(io.StringIO(text), 1):
-        if not line.strip():
-            continue
-        try:
-            yield number, json.loads(line.rstrip())
-        except json.JSONDecodeError as error:
-            problems.append(f"{name}:{number}: broken JSON: {error.msg} at column {error.colno}")
+def _lines(name: str, text: Text, problems: list[str]) -> Iterator[tuple[int, Any]]:
+    with text.open() as file:
+        for number, line in enumerate(_unmarked(file), 1):
+            if not line.strip():
+                continue
+            try:
+                yield number, json.loads(line.rstrip())
+            except json.JSONDecodeError as error:
+                problems.append(f"{name}:{number}: broken JSON: {error.msg} at column {error.colno}")
 
 
 def _elements(name: str, text: str, problems: list[str]) -> Iterator[tuple[int, Any]]:
@@ -225,7 +237,10 @@ def _open(path: Path, format: str) -> pa.Table:
     if format == "parquet":
         import pyarrow.parquet as pq  # late: only who reads Parquet pays for it
 
-        return pq.ParquetFile(path).read()  # not read_table: that would read columns out of folder names
+        file = pq.ParquetFile(path)  # not read_table: that would read columns out of folder names
+        if file.metadata.num_rows == 0:
+            return file.read()
+        return pa.concat_tables(spilled(pa.Table.from_batches([each]) for each in file.iter_batches(BATCH)))
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except pa.ArrowInvalid:

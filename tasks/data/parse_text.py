@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.data.parse import Parsed
+from tasks.data.text_file import Text
 
 WORDS = pa.list_(pa.string())
 ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int64()))])
@@ -51,8 +52,12 @@ def _numbered(text: str) -> Iterator[tuple[int, str]]:
     return enumerate(text.splitlines(), 1)
 
 
-def document(name: str, text: str, problems: list[str]) -> Parsed | None:
+def document(name: str, given: Text, problems: list[str]) -> Parsed | None:
     """A file that is one JSON object: nested SQuAD, a dict of columns, or `{"data": [rows]}`; None if it is none."""
+    with given.open() as file:
+        if _is_whole(next((line for line in file if line.strip()), "")) and any(line.strip() for line in file):
+            return None  # an object a line
+    text = given.read()
     start = len(text) - len(text.lstrip())
     try:
         value, end = json.JSONDecoder().raw_decode(text, start)
@@ -74,6 +79,13 @@ def document(name: str, text: str, problems: list[str]) -> Parsed | None:
         problems.append(f"{name}:1: its columns are not of one length: {said}")
         return None
     return _table(name, "columns", columns, problems)
+
+
+def _is_whole(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line.removeprefix("\ufeff")), dict)
+    except json.JSONDecodeError:
+        return False
 
 
 def _table(name: str, what: str, values: Any, problems: list[str]) -> Parsed | None:

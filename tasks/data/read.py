@@ -15,6 +15,7 @@ from tasks.data import parse
 from tasks.data.locate import Source
 from tasks.data.parse_text import conll, document, text_lines
 from tasks.data.say import FILE, ROW, count, first, nearest
+from tasks.data.text_file import Text, text_of
 
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow", "folder", "text", "conll")
 SUFFIXES = {
@@ -65,7 +66,7 @@ def read(sources: list[Source], format: str = "auto", encoding: str = "auto", fi
     kinds = [_format(source, format, field) for source in sources]
     log = _Log()
     if set(kinds) == {"folder"}:
-        texts = [_text(source, encoding, log) for source in sources]
+        texts = [_text(source, encoding, log).read() for source in sources]
         table, rows = parse.folder_rows([s.path for s in sources], [s.name for s in sources], texts)
         parsed = [(table, rows)]
         counts = [1] * len(sources)
@@ -109,15 +110,14 @@ def _format(source: Source, format: str, field: str) -> str:
     return kind
 
 
-def _text(source: Source, encoding: str, log: _Log) -> str:
+def _text(source: Source, encoding: str, log: _Log) -> Text:
     try:
-        data = source.path.read_bytes()
+        text = text_of(source.path, source.name, encoding, log.problems)
     except OSError as error:
         log.problems.append(f"{source.name} cannot be read: {error.strerror}")
-        return "\n"
-    text, used = parse.decode(source.name, data, encoding, log.problems)
-    if used not in ("utf-8", encoding):
-        log.encodings.setdefault(used, []).append(source.name)
+        return Text(source.path, "utf-8", "\n")
+    if text.encoding not in ("utf-8", "utf-8-sig", encoding):
+        log.encodings.setdefault(text.encoding, []).append(source.name)
     return text
 
 
@@ -141,9 +141,9 @@ def _parse(source: Source, kind: str, encoding: str, log: _Log) -> parse.Parsed 
                 log.quoted.append(source.name)
             parsed = parse.delimited(source.name, text, "\t", quoted, log.problems)
         elif kind in ("text", "conll"):
-            parsed = (text_lines if kind == "text" else conll)(source.name, text, log.problems)
+            parsed = (text_lines if kind == "text" else conll)(source.name, text.read(), log.problems)
         else:
-            whole = document(source.name, text, log.problems) if text.lstrip()[:1] == "{" else None
+            whole = document(source.name, text, log.problems) if text.head().lstrip()[:1] == "{" else None
             if whole is None and len(log.problems) == before:
                 whole = parse.json_objects(source.name, text, log.problems)
             parsed = whole

@@ -10,6 +10,7 @@ import pyarrow as pa
 from tasks.config.errors import DataError
 from tasks.data.keys import row_keys
 from tasks.data.say import count, rows_at
+from tasks.data.spill import taken
 
 SPLITS = ("train", "validation", "test")
 
@@ -24,7 +25,7 @@ def split(
     fewer rows than there are splits.
     """
     parts = split_rows(table, label, validation, test, stratify, seed)
-    return {name: table.take(pa.array(rows)).combine_chunks() for name, rows in parts.items()}
+    return {name: taken(table, rows) for name, rows in parts.items()}
 
 
 def split_rows(
@@ -51,20 +52,20 @@ def split_rows(
 def sample(table: pa.Table, rows: int, seed: int) -> pa.Table:
     """At most `rows` rows drawn at random (files are often ordered by label), in the order they had."""
     drawn = np.argsort(np.random.PCG64(seed).random_raw(table.num_rows), kind="stable")[:rows]
-    return table.take(pa.array(np.sort(drawn))).combine_chunks()
+    return taken(table, np.sort(drawn))
 
 
 def dedupe(table: pa.Table, columns: list[str]) -> tuple[pa.Table, int]:
     """The first of each group of rows that are equal in `columns` (whitespace around text aside), and how many went."""
     keys = row_keys([table], columns)[0]
     kept = np.sort(np.unique(keys, return_index=True)[1])
-    return table.take(pa.array(kept)), table.num_rows - len(kept)
+    return taken(table, kept), table.num_rows - len(kept)
 
 
 def without(table: pa.Table, other: pa.Table, columns: list[str]) -> pa.Table:
     """The rows of `table` that are equal to none of `other` in `columns`, in the order they had."""
     keys, gone = row_keys([table, other], columns)
-    return table.take(pa.array(np.flatnonzero(~np.isin(keys, gone)))).combine_chunks()
+    return taken(table, np.flatnonzero(~np.isin(keys, gone)))
 
 
 def _totals(rows: int, validation: float, test: float) -> np.ndarray:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from tasks.evaluation.score import Scorer, Sums, ratio
 
+BILOU = {"U": "S", "L": "E"}  # seqeval's words for the tags of a unit and of a last word
 SCHEME = re.compile(r"(?:[BIESLU]-.+|O)$")
 
 
@@ -26,14 +27,12 @@ class Entities:
         self.types = sorted({label[2:] for label in labels if label != "O"})
 
     def rows(self, batch: pa.Table) -> Any:
-        from seqeval.metrics.sequence_labeling import get_entities
-
         place = {name: at for at, name in enumerate(self.types)}
         counts = np.zeros((batch.num_rows, 3, len(place)))
         words = np.zeros((batch.num_rows, 2))
         pairs = zip(batch["label"].to_pylist(), batch["prediction"].to_pylist(), strict=True)
         for row, (gold, seen) in enumerate(pairs):
-            right, found = set(get_entities(gold)), set(get_entities(seen))
+            right, found = _entities(gold), _entities(seen)
             for kind, entities in enumerate((right & found, found, right)):
                 for entity in entities:
                     counts[row, kind, place[entity[0]]] += 1
@@ -53,6 +52,12 @@ class Entities:
 
     def ranks(self, table: pa.Table) -> dict[str, float]:
         return {}
+
+
+def _entities(tags: list[str]) -> set[Any]:
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    return set(get_entities([BILOU.get(tag[0], tag[0]) + tag[1:] for tag in tags]))
 
 
 class Words:

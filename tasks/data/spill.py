@@ -1,0 +1,93 @@
+"""Tables too large for memory lie in scratch files, mapped: their pages are the system's to take back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+LARGE = 48 * 2**20  # bytes: what is smaller stays in memory
+BATCH = 8192
+
+
+def spilled(tables: Iterable[pa.Table]) -> list[pa.Table]:
+    """The tables, neighbours of one schema as one: in memory while they are small, from then on in scratch files."""
+    small: list[pa.Table] = []
+    size = 0
+    stream = iter(tables)
+    for table in stream:
+        small.append(table)
+        size += table.nbytes
+        if size > LARGE:
+            break
+    else:
+        return small
+    with _Scratch() as scratch:
+        for table in _chain(small, stream):
+            scratch.add(table)
+        return scratch.tables()
+
+
+def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
+    """Rows of a table, in the order given: in memory where they are few, else in a scratch file."""
+    if not table.num_rows or table.nbytes / table.num_rows * len(rows) <= LARGE:
+        return table.take(pa.array(rows)).combine_chunks()
+    with _Scratch() as scratch:
+        for start in range(0, len(rows), BATCH):
+            scratch.add(table.take(pa.array(rows[start : start + BATCH])))
+        (found,) = scratch.tables()
+    return found
+
+
+def _chain(small: list[pa.Table], rest: Iterable[pa.Table]) -> Iterable[pa.Table]:
+    while small:
+        yield small.pop(0)
+    yield from rest
+
+
+class _Scratch:
+    """A folder of Arrow files, gone once they are mapped."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix=f"finetune-{os.getpid()}-"))
+        self._paths: list[Path] = []
+        self._writer: pa.ipc.RecordBatchFileWriter | None = None
+        self._schema: pa.Schema | None = None
+
+    def __enter__(self) -> _Scratch:
+        return self
+
+    def add(self, table: pa.Table) -> None:
+        table = plain_files(table)
+        if self._writer is None or table.schema != self._schema:
+            self._close()
+            self._paths.append(self._folder / f"{len(self._paths)}.arrow")
+            self._schema = table.schema
+            self._writer = pa.ipc.new_file(str(self._paths[-1]), table.schema)
+        self._writer.write_table(table)
+
+    def tables(self) -> list[pa.Table]:
+        self._close()
+        return [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in self._paths]
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+        shutil.rmtree(self._folder, ignore_errors=True)  # what is mapped stays readable
+
+
+def plain_files(table: pa.Table) -> pa.Table:
+    """Dictionaries as plain strings: a file holds one dictionary a column, and batches bring their own."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            table = table.set_column(at, field.name, table[field.name].cast(field.type.value_type))
+    return table
