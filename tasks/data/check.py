@@ -45,12 +45,19 @@ def check_rows(table: pa.Table, columns: Mapping[str, str], field: str) -> Findi
         if len(missing):
             errors.append(f"{field}: {count(len(missing), 'row')} with no value in {said}: {rows_at(table, missing)}")
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            blank = np.flatnonzero(pc.fill_null(pc.equal(pc.utf8_trim_whitespace(column), ""), False).to_numpy())
+            blank = _blank(column)
             if len(blank):
                 errors.append(f"{field}: {count(len(blank), 'row')} with empty text in {said}: {rows_at(table, blank)}")
         elif not pa.types.is_null(column.type):
             errors.append(f"{field}: {said} holds {column.type}, not text: {rows_at(table, range(table.num_rows))}")
     return Findings(errors=tuple(errors))
+
+
+def _blank(column: pa.ChunkedArray) -> np.ndarray:
+    """Rows of nothing but spaces; chunk by chunk, for trimming copies the text."""
+    flags = [pc.fill_null(pc.equal(pc.utf8_trim_whitespace(chunk), ""), False) for chunk in column.chunks]
+    found = [flag.to_numpy(zero_copy_only=False) for flag in flags]
+    return np.flatnonzero(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
 
 
 def duplicates(table: pa.Table, columns: Mapping[str, str], field: str = "data.train") -> Findings:

@@ -13,8 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.data.spill import taken
+
 HASHES, BAND = 32, 4  # eight bands of four: pairs of similarity 0.8 meet in one with probability 0.98
 ALIKE = 0.8
+MOST = 8 * 2**20  # bytes of train that are looked at, and a quarter of that of the other: memory stays bounded
 FEWEST = 4  # words; shorter texts are alike by chance
 _ODD = np.random.Generator(np.random.PCG64(7)).integers(1, 2**63, HASHES, dtype=np.uint64) | np.uint64(1)
 _ADD = np.random.Generator(np.random.PCG64(8)).integers(0, 2**63, HASHES, dtype=np.uint64)
@@ -22,11 +25,14 @@ _ADD = np.random.Generator(np.random.PCG64(8)).integers(0, 2**63, HASHES, dtype=
 
 def near_rows(train: pa.Table, other: pa.Table, columns: Sequence[str]) -> np.ndarray:
     """The rows of `other` that are much like one of `train` (estimated Jaccard similarity of their pairs of words at
-    least 0.8, case and punctuation aside), but not the same text. Texts under four words are left out.
+    least 0.8, case and punctuation aside), but not the same text. Texts under four words are left out;
+    of more than 8 MiB of text some rows, evenly spaced, are looked at.
 
     Returns:
         Positions in `other`, rising.
     """
+    train, _ = _some(train.select(columns), MOST)
+    other, places = _some(other.select(columns), MOST // 4)
     rows = train.num_rows
     table = pa.concat_tables([train.select(columns), other.select(columns)], promote_options="permissive")
     text = pc.binary_join_element_wise(*(pc.fill_null(pc.cast(table[name], pa.string()), "") for name in columns), " ")
@@ -49,7 +55,14 @@ def near_rows(train: pa.Table, other: pa.Table, columns: Sequence[str]) -> np.nd
             same = keys[candidate] == keys[split:]
             alike = (signatures[candidate] == signatures[split:]).mean(axis=1) >= ALIKE
             found |= same & alike & (exact[long[candidate]] != exact[long[split:]])
-    return long[split:][found] - rows
+    return places[long[split:][found] - rows]
+
+
+def _some(table: pa.Table, most: int) -> tuple[pa.Table, np.ndarray]:
+    """Rows of at most so many bytes, evenly spaced, and their positions."""
+    step = max(1, -(-table.nbytes // most))
+    rows = np.arange(0, table.num_rows, step)
+    return (table if step == 1 else taken(table, rows)), rows
 
 
 def _words(text: pa.ChunkedArray) -> pa.ListArray:

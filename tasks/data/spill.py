@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -35,13 +36,24 @@ def spilled(tables: Iterable[pa.Table]) -> list[pa.Table]:
 
 def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
     """Rows of a table, in the order given: in memory where they are few, else in a scratch file."""
-    if not table.num_rows or table.nbytes / table.num_rows * len(rows) <= LARGE:
+    if table.nbytes <= LARGE:
         return table.take(pa.array(rows)).combine_chunks()
-    with _Scratch() as scratch:
-        for start in range(0, len(rows), BATCH):
-            scratch.add(table.take(pa.array(rows[start : start + BATCH])))
-        (found,) = scratch.tables()
-    return found
+    batches = table.to_batches()
+    starts = np.concatenate([[0], np.cumsum([batch.num_rows for batch in batches])])
+    groups = (np.asarray(rows[start : start + BATCH]) for start in range(0, len(rows), BATCH))
+    found = spilled(_picked(batches, starts, some, table.schema) for some in groups)
+    return pa.concat_tables(found) if found else table.slice(0, 0)
+
+
+def _picked(batches: list[pa.RecordBatch], starts: np.ndarray, rows: np.ndarray, schema: pa.Schema) -> pa.Table:
+    """Rows from where they lie: Arrow's own `take` would first make one piece of all text there is."""
+    order = np.argsort(rows, kind="stable")
+    rising = rows[order]
+    at = np.searchsorted(starts, rising, side="right") - 1
+    edges = np.flatnonzero(np.concatenate([[True], at[1:] != at[:-1], [True]]))
+    parts = [batches[int(at[low])].take(pa.array(rising[low:high] - starts[at[low]])) for low, high in pairwise(edges)]
+    back = np.argsort(order, kind="stable")
+    return plain_files(pa.Table.from_batches(parts, schema)).combine_chunks().take(pa.array(back))
 
 
 def _chain(small: list[pa.Table], rest: Iterable[pa.Table]) -> Iterable[pa.Table]:

@@ -1,5 +1,7 @@
 """From a config to a carried-out run: defaults resolved, store opened, the twelve calls made, the run noted."""
 
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -116,7 +118,10 @@ def rehearse(
         light: whether light stages that are not there run into a store of their own, so that later ones can be named.
     """
     resolved, origin = resolve(config, doorstep.origin)
-    context = RunContext(open_store(resolved.store), "plan", replaced=doorstep.replaced, overlay=Store("memory"))
+    aside = tempfile.TemporaryDirectory(prefix=f"finetune-{os.getpid()}-")  # not memory: rows may be many
+    context = RunContext(
+        open_store(resolved.store), "plan", replaced=doorstep.replaced, overlay=Store(aside.name), keeps=aside
+    )
     context.summary = _summary(resolved, origin)
     context.light, context.origin = light, origin
     check_places(resolved, context.store, probe=False)

@@ -41,6 +41,7 @@ class RunContext:
     replaced: Mapping[str, Callable[..., Mapping[str, Any]]] = field(default_factory=dict)
     listener: Callable[[StageEntry], None] | None = None
     overlay: Store | None = None
+    keeps: object = None  # what must live as long as the overlay
     light: bool = True
     entries: list[StageEntry] = field(default_factory=list)
     refs: dict[str, ArtifactRef] = field(default_factory=dict)
