@@ -6,7 +6,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 export PYTHONHASHSEED ?= $(shell $(PYTHON) -c "import random; print(random.randrange(1000))")
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check prove bench clean
+.PHONY: help quickstart test check prove bench real clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,6 +28,10 @@ prove: $(VENV)/dev  ## the slow proofs: kill, race, same bits, README
 
 bench: $(VENV)/dev  ## measure: overhead against plain Hugging Face code
 	$(BIN)/python tests/benchmarks/overhead.py
+	$(BIN)/python tests/benchmarks/data.py
+
+real: $(VENV)/dev  ## a real run of each task, as a table (FINETUNE_TEST_DATA says where the sets are)
+	$(BIN)/python tests/real/table.py
 
 clean:  ## remove the environment and what runs left here
 	rm -rf $(VENV) runs build *.egg-info

@@ -76,7 +76,7 @@ def test_python_runs_as_it_stands(desk: Path) -> None:
             (desk / first.removeprefix("# ")).write_text(block)
         else:
             script.append(block)
-    assert len(script) == 2
+    assert len(script) == 3
     checks = 'assert not model.training and done.metrics and done.path.name == "reviews"\n'
     (desk / "page.py").write_text("\n".join([*script, checks]))
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
