@@ -46,26 +46,26 @@ class SplitConfig(Section):
     )
     stratify: bool = Field(default=True, description="Keep the classes' shares equal in all parts.")
     seed: Seed = Field(default=0, description="Seed of the split. Apart from the run's, so runs share one split.")
-    method: Literal["random", "hash"] = Field(
+    strategy: Literal["random", "hash"] = Field(
         default="random",
         description="random draws rows; hash sends each row by its own text, so it keeps its side when rows are added.",
     )
     group_by: str | None = Field(
         default=None, description="Column whose equal values stay on one side, e.g. the author. Omit: equal texts do."
     )
-    hash_by: str | None = Field(default=None, description="Column that method hash reads. Omit: the text.")
+    hash_by: str | None = Field(default=None, description="Column that strategy hash reads. Omit: the text.")
     time: str | None = Field(
         default=None, description="Column with a time: the newest rows are the test, those before them the validation."
     )
 
     @model_validator(mode="after")
     def _one_rule(self) -> SplitConfig:
-        rules = {"group_by": self.group_by, "time": self.time, "method: hash": self.method == "hash"}
+        rules = {"group_by": self.group_by, "time": self.time, "strategy: hash": self.strategy == "hash"}
         said = [name for name, value in rules.items() if value]
         if len(said) > 1:
             raise ValueError(f"{' and '.join(said)} are two rules; valid: one of them")
-        if self.hash_by and self.method != "hash":
-            raise ValueError(f"hash_by {self.hash_by} is read by method hash only; valid: method: hash")
+        if self.hash_by and self.strategy != "hash":
+            raise ValueError(f"hash_by {self.hash_by} is read by strategy hash only; valid: strategy: hash")
         return self
 
     @model_validator(mode="after")

@@ -33,7 +33,7 @@ def divide(
     """
     if rule.time:
         parts = _by_time(table, _column(table, rule.time, "time"), rule.time, validation, test)
-    elif rule.method == "hash":
+    elif rule.strategy == "hash":
         columns = [_known(table, rule.hash_by, "hash_by")] if rule.hash_by else list(same)
         parts = _by_hash(table, columns, validation, test)
     else:

@@ -1,5 +1,6 @@
 """Metrics of produced texts: ROUGE (rouge-score), BLEU and chrF (sacrebleu), and how expected the right ones were."""
 
+import sys
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -27,8 +28,12 @@ class Texts:
 
     @cached_property
     def _rouge(self) -> Any:
+        from absl import logging as absl_logging
         from rouge_score.rouge_scorer import RougeScorer
 
+        # Its logging keeps the stream that was stderr when it was imported, and closes it when logging is set up anew:
+        # in a notebook, or under whoever else catches output, that would be theirs.
+        absl_logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
         return RougeScorer(list(ROUGE), use_stemmer=True)
 
     @cached_property

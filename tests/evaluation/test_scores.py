@@ -1,5 +1,6 @@
 """Every metric against the library whose name it bears, on made-up predictions."""
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -185,6 +186,9 @@ def test_texts_are_sacrebleus_and_rouge_scores() -> None:
     found = point(scores_texts.scorer({}), table)
     assert found["bleu"] == pytest.approx(sacrebleu.corpus_bleu(guess, [gold]).score)
     assert found["chrf"] == pytest.approx(sacrebleu.corpus_chrf(guess, [gold]).score)
+    from absl.logging import get_absl_handler
+
+    assert get_absl_handler().python_handler.stream is sys.__stderr__, "it would close what catches our output"
     rouge = RougeScorer(["rouge2", "rougeL"], use_stemmer=True)
     for name in ("rouge2", "rougeL"):
         each = [rouge.score(a, b)[name].fmeasure for a, b in zip(gold, guess, strict=True)]
