@@ -89,7 +89,7 @@ def show_lint(found: Mapping[str, Any]) -> None:
     for name, value in sample.items():
         console.print(f"  {name}: {value}", highlight=False, markup=False)
     if words := found["looks"]["words"]:
-        said = ", ".join(f"{name} {count}" for name, count in words.items())
+        said = ", ".join(f"{name} {words[name]}" for name in ("median", "95 %", "most"))
         console.print(f"words a row: {said}", highlight=False)
     if tokens := found.get("tokens"):
         console.print(

@@ -17,6 +17,7 @@ from tasks.data.arrow_file import write
 from tasks.data.locate import Source, locate, saved_split
 from tasks.data.read import read
 from tasks.objectives import objective_of
+from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
 from tasks.runtime.stage import Unkeyed, stage
 
@@ -50,6 +51,13 @@ def _specs(data: DataConfig) -> Iterator[tuple[str, str | list[str]]]:
             yield split, spec
 
 
+def _format(data: DataConfig, sources: list[Source], objective: Objective) -> str:
+    """Text files are a text a file, of the class that is their folder, where classes are learnt; else a row a line."""
+    texts = all(source.path.suffix == ".txt" for source in sources)
+    learns_classes = any(role.name == "label" for role in objective.roles)
+    return "text" if texts and data.format == "auto" and not learns_classes else data.format
+
+
 def reading(data: DataConfig) -> dict[str, Any]:
     """What of the data section shapes rows: all but where files lie and what tokenizing does with them."""
     return data.model_dump(mode="json", exclude={*SPLITS, *SHAPES})
@@ -70,7 +78,7 @@ def prepare(build: Build, *, task: str, reading: Mapping[str, Any], data: DataCo
     for split, _ in _specs(data):
         prefix = f"{split}/"
         sources = [Source(path, name.split("/", 2)[2]) for name, path in build.files.items() if name.startswith(prefix)]
-        found = read(sources, data.format, data.encoding, f"data.{split}")
+        found = read(sources, _format(data, sources, objective), data.encoding, f"data.{split}")
         tables[split] = found.table
         notices += found.notices
     prepared = objective.part("prepare")(tables, data, objective.roles)

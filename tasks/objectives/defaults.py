@@ -30,3 +30,16 @@ COMMON: Mapping[str, Any] = {
 # LoRA wants about ten times the learning rate of full fine-tuning (arXiv:2106.09685, table 9; Thinking Machines 2025,
 # "LoRA Without Regret").
 LORA: Mapping[str, Any] = {"train.learning_rate": 3e-4}
+
+# Masked language models: Hugging Face's run_mlm, a line a row, grouped by length.
+MASKED: Mapping[str, Any] = {
+    **COMMON,
+    "train.learning_rate": 5e-5,
+    "data.overlong": "window",
+    "data.merge": "none",
+    "data.append_eos": False,
+    "data.mlm_probability": 0.15,
+    "peft.r": 16,
+    "peft.lora_alpha": 32,
+}
+MASKED_LORA: Mapping[str, Any] = {"train.learning_rate": 2e-4}

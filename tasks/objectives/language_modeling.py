@@ -2,7 +2,7 @@
 
 from tasks.data.columns import PLAIN, TEXT_PAIR
 from tasks.objectives.base import Objective
-from tasks.objectives.defaults import COMMON
+from tasks.objectives.defaults import MASKED, MASKED_LORA
 
 LANGUAGE_MODELING = Objective(
     name="language-modeling",
@@ -30,16 +30,6 @@ LANGUAGE_MODELING = Objective(
         "judge": "tasks.evaluation.by_mask:MaskJudge",
     },
     needs=("mask_token",),
-    # Hugging Face's run_mlm, a line a row, grouped by length.
-    defaults={
-        **COMMON,
-        "train.learning_rate": 5e-5,
-        "data.overlong": "window",
-        "data.merge": "none",
-        "data.append_eos": False,
-        "data.mlm_probability": 0.15,
-        "peft.r": 16,
-        "peft.lora_alpha": 32,
-    },
-    lora_defaults={"train.learning_rate": 2e-4},
+    defaults=MASKED,
+    lora_defaults=MASKED_LORA,
 )

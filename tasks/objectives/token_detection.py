@@ -2,7 +2,7 @@
 
 from tasks.data.columns import PLAIN, TEXT_PAIR
 from tasks.objectives.base import Objective
-from tasks.objectives.defaults import COMMON
+from tasks.objectives.defaults import MASKED, MASKED_LORA
 
 TOKEN_DETECTION = Objective(
     name="token-detection",
@@ -32,15 +32,6 @@ TOKEN_DETECTION = Objective(
         "judge": "tasks.evaluation.by_detection:SuspicionJudge",
     },
     needs=("mask_token",),
-    defaults={
-        **COMMON,
-        "train.learning_rate": 5e-5,
-        "data.overlong": "window",
-        "data.merge": "none",
-        "data.append_eos": False,
-        "data.mlm_probability": 0.15,
-        "peft.r": 16,
-        "peft.lora_alpha": 32,
-    },
-    lora_defaults={"train.learning_rate": 2e-4},
+    defaults=MASKED,
+    lora_defaults=MASKED_LORA,
 )  # fmt: skip

@@ -223,3 +223,23 @@ def test_a_run_on_rows_in_memory(bert: Path, tmp_path: Path, prefect_api: str, m
     assert done.metrics["eval_accuracy"] >= 0
     again = finetune(model=str(bert), data={"train": pd.DataFrame(ROWS * 3), "dedupe": "off"}, train=train, store=store)
     assert [entry.state for entry in again.stages] == ["cached"] * 12
+
+
+@pytest.mark.parametrize(("task", "columns"), [("language-generation", {"text"}), ("text-classification", {"label"})])
+def test_text_files_are_lines_for_language_models_and_texts_of_a_class_for_classes(
+    task: str, columns: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from flows.cli import main
+
+    for topic in ("fruit", "metal"):
+        (tmp_path / "texts" / topic).mkdir(parents=True)
+        for at in range(10):
+            (tmp_path / "texts" / topic / f"{at}.txt").write_text(
+                f"{topic} title {at}\nand a line of its own {at * 7}\n"
+            )
+    config = tmp_path / "config.yaml"
+    data = {"train": str(tmp_path / "texts"), "columns": {"text": "body"} if "label" in columns else {}}
+    config.write_text(json.dumps({"task": task, "model": "nobody/none", "data": data}))
+    assert main(["lint", str(config), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert columns <= set(found["columns"]) and sum(found["rows"].values()) == (20 if "label" in columns else 40)
