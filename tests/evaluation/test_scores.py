@@ -276,3 +276,11 @@ def test_a_task_names_the_metrics_it_gives(name: str) -> None:
     for head, table in zip(*made(name), strict=True):
         given |= set(point(objective.part("score")(head), table))
     assert given == set(objective.metric_names)
+
+
+def test_tags_of_units_are_entities_of_their_own() -> None:
+    labels = ["B-PER", "I-PER", "L-PER", "O", "U-PER"]
+    gold = [["U-PER", "U-PER", "O", "B-PER", "L-PER"]]
+    table = pa.table({"label": gold, "prediction": [["U-PER", "O", "O", "B-PER", "L-PER"]]})
+    found = point(scores_tags.scorer({"labels": labels}), table)
+    assert (found["precision"], found["recall"]) == (1.0, pytest.approx(2 / 3))
