@@ -2,11 +2,18 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# In random order, by two processes; `make test PYTEST_ADDOPTS=--randomly-seed=N` repeats the order it printed.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadgroup
+# Not compiled: of all these modules few are ever imported, and those are compiled then. It halves the time.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
+# … unless the environment, as in many containers, forbids it: then every process would compile them anew.
+export PYTHONDONTWRITEBYTECODE :=
+# Threads that wait give their core away: where several processes share the cores, spinning costs tenfold.
+export OMP_WAIT_POLICY ?= PASSIVE
 export PYTHONHASHSEED ?= $(shell $(PYTHON) -c "import random; print(random.randrange(1000))")
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check prove bench real clean
+.PHONY: help quickstart test lint check prove environment browser bench real clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -14,21 +21,35 @@ help:  ## list the targets
 quickstart: $(VENV)/demo  ## fine-tune a real model on real text, in about a minute
 	$(BIN)/finetune run deployments/presets/quickstart.yaml
 
-test: $(VENV)/dev check prove  ## everything: lint, types, contracts, tests and proofs
+test: environment lint  ## what CI runs: lint, types, import contracts, the quick tests, one proof of each kind
+	$(PYTEST) -m "not slow or selected"
 
-check: $(VENV)/dev  ## lint, types, import contracts and the quick tests
+lint: $(VENV)/dev  ## lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -m "not slow" -n 2
 
-prove: $(VENV)/dev  ## the slow proofs: kill, race, same bits, README
-	$(BIN)/pytest -m slow -n 2
+check: lint  ## lint and the quick tests, no proofs
+	$(PYTEST) -m "not slow"
 
-bench: $(VENV)/dev  ## measure: overhead against plain Hugging Face code
+prove: environment  ## every test and every proof; ends with a line for each promise of README.md
+	$(PYTEST) --promises
+
+environment:  # the packages and the browser of the tests, side by side
+	@$(MAKE) --no-print-directory --jobs 2 $(VENV)/dev browser
+
+browser:  ## a browser for the tests of the run form (where there is none, and apt may install one)
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+	  { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium; } >/dev/null 2>&1 || \
+	  echo "no chromium: the tests of the run form are skipped"
+
+bench: $(VENV)/dev  ## every figure in seconds or bytes, as ratios where they can be
 	$(BIN)/python tests/benchmarks/overhead.py
+	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/data.py
+	$(BIN)/python -m tests.benchmarks.serving
+	$(BIN)/python -m tests.benchmarks.load --runs 50
 
 real: $(VENV)/dev  ## a real run of each task, as a table (FINETUNE_TEST_DATA says where the sets are)
 	$(BIN)/python tests/real/table.py

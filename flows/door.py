@@ -7,7 +7,7 @@ from typing import Any
 from tasks.config import Loaded, RunConfig, load
 from tasks.data.locate import own_cache
 from tasks.runtime import launch
-from tasks.runtime.carry import Doorstep, entering, rehearse
+from tasks.runtime.carry import Doorstep, alone, entering, rehearse
 from tasks.runtime.context import RunContext, StageEntry
 from tasks.runtime.finetuned import FineTuned
 from tasks.runtime.server import Server
@@ -29,7 +29,7 @@ def run(
     """
     doorstep = Doorstep(loaded.origin, stages or {}, listener)
     parameters = {name: getattr(loaded.config, name) for name in SECTIONS}
-    with entering(doorstep):
+    with alone(), entering(doorstep):
         if launch.in_flow():
             from flows.finetune import finetune as flow
 
@@ -46,7 +46,8 @@ def plan(loaded: Loaded) -> tuple[RunConfig, RunContext]:
     """Say what `run` would do. Light stages run into memory so that their successors' keys are known."""
     from flows.finetune import pipeline
 
-    return rehearse(loaded.config, pipeline, Doorstep(loaded.origin), light=True)
+    with launch.blocks_at_hand(loaded.config.secrets):
+        return rehearse(loaded.config, pipeline, Doorstep(loaded.origin), light=True)
 
 
 def lint(loaded: Loaded, rejected: Path | None = None) -> dict[str, Any]:
@@ -58,17 +59,21 @@ def lint(loaded: Loaded, rejected: Path | None = None) -> dict[str, Any]:
     Raises:
         DataError: naming the file and line of what is wrong.
     """
-    from tasks.runtime.lint import overlong, putting_aside
+    from tasks.runtime.lint import putting_aside, tokens
     from tasks.runtime.stage import Unkeyed
     from tasks.s04_prepare import prepare, reading
 
     def check(config: RunConfig, _: str) -> None:
         prepare(task=config.task, reading=reading(config.data), data=Unkeyed(value=config.data))
 
-    resolved, context = putting_aside(
-        lambda: rehearse(loaded.config, check, Doorstep(loaded.origin), light=True), rejected
-    )
-    return {**context.read("s04_prepare", "data.json"), "tokens": overlong(resolved, context.rows("s04_prepare"))}
+    def whole() -> dict[str, Any]:
+        resolved, context = rehearse(loaded.config, check, Doorstep(loaded.origin), light=True)
+        found = context.read("s04_prepare", "data.json")
+        splits = {split: context.rows("s04_prepare", split) for split in found["rows"]}
+        return {**found, "tokens": tokens(resolved, splits)}
+
+    with launch.blocks_at_hand(loaded.config.secrets):
+        return putting_aside(whole, rejected)
 
 
 def finetune(
@@ -110,6 +115,9 @@ def _prepare(loaded: Loaded, doorstep: Doorstep) -> bool:
     there is anything to build."""
     from flows.finetune import pipeline
 
+    if loaded.config.secrets:  # what they open cannot be looked into before the API answers
+        launch.import_heavy()
+        return True
     _, context = rehearse(loaded.config, pipeline, doorstep, light=False)
     missing = any(entry.state == "miss" for entry in context.entries)
     if missing:

@@ -12,7 +12,7 @@ from tasks.config import RunConfig
 from tasks.config.leaves import leaves
 from tasks.objectives import objective_of
 from tasks.runtime.context import RunContext, StageEntry
-from tasks.runtime.estimate import GIB, Estimate
+from tasks.runtime.estimate import GIB, Estimate, lasting
 from tasks.runtime.finetuned import FineTuned
 
 COLOURS = {"built": "green", "miss": "yellow", "cached": "blue", "hit": "blue"}
@@ -77,6 +77,8 @@ def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) 
         f"about {costs.memory / GIB:.1f} GiB of memory and {costs.disk / GIB:.2f} GiB of disk",
         highlight=False,
     )
+    if costs.seconds is not None:
+        console.print(f"time of training, as before: about {lasting(costs.seconds)}", highlight=False)
 
 
 def show_lint(found: Mapping[str, Any]) -> None:
@@ -92,11 +94,13 @@ def show_lint(found: Mapping[str, Any]) -> None:
         said = ", ".join(f"{name} {words[name]}" for name in ("median", "95 %", "most"))
         console.print(f"words a row: {said}", highlight=False)
     if tokens := found.get("tokens"):
-        console.print(
-            f"tokens: {tokens['share']:.1%} of {tokens['rows']} rows looked at are over data.max_length = "
-            f"{tokens['max_length']} (the longest has {tokens['longest']}); data.overlong: {tokens['overlong']}",
-            highlight=False,
-        )
+        for what, each in (("tokens", tokens), ("tokens of targets", tokens.get("targets"))):
+            if each:
+                console.print(
+                    f"{what}: {each['share']:.1%} of {each['rows']} rows looked at are over {each['max_length']} "
+                    f"(the longest has {each['longest']}); data.overlong: {each['overlong']}",
+                    highlight=False,
+                )
     for line in found["warnings"]:
         console.print(f"warning: {line}", highlight=False, markup=False)
     console.print("no errors", highlight=False)

@@ -6,42 +6,29 @@ loaded, and evaluation can be had (`trainer.metrics`). A run that was stopped go
 `checkpoint` needs no path.
 """
 
+import copy
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from flows.txtai_arguments import adapter_of, arguments_of, data_of, quant_of
 from tasks.config.errors import ConfigError
 from tasks.data.locate import own_cache
 from tasks.objectives import objective_of
 from tasks.runtime.attempt import attempt
 from tasks.runtime.log import warn
 
-ROLES = {
-    "sequence-sequence": ("source", "target"),
-    "question-answering": ("question", "context", "answers"),
-    "language-generation": ("text", "text_pair"),
-    "language-modeling": ("text", "text_pair"),
-    "token-detection": ("text", "text_pair"),
-}
-ELSEWHERE = {"output_dir": "output_dir", "seed": "seed", "metric_for_best_model": "eval.best"}
-DROPPED = ("load_best_model_at_end", "resume_from_checkpoint", "report_to", "log_level", "greater_is_better")
-
-
-class Predictions(NamedTuple):
-    """What a `metrics` function gets: for classes probabilities of shape (rows, classes), whose order is that of the
-    logits, and class ids; for regression numbers of shape (rows, 1)."""
-
-    predictions: Any
-    label_ids: Any
-
 
 class HFTrainer:
     """Trains a model: `model, tokenizer = HFTrainer()(base, train, …)`.
 
     Attributes:
-        result: the last finished run (`FineTuned`): metrics, tokenized rows, collator, arguments, history, artifacts.
+        result: the last finished run (`FineTuned`): metrics, tokenized rows, collator, arguments, history, trainer
+            state, artifacts.
     """
 
     def __init__(self) -> None:
@@ -72,67 +59,64 @@ class HFTrainer:
         """Build a model.
 
         Args:
-            base: a path or hub name, or a live (model, tokenizer) pair: the same model comes back, trained.
+            base: a path or hub name, an adapter's folder, or a live (model, tokenizer) pair, of classes of the caller's
+                too: the same model comes back, trained.
             train, validation: a list of dicts, a DataFrame, a `Dataset`, a torch dataset, an iterator; here also files.
             columns: (text, label), (text, text2 or None, label); (text, text2 or None); (source, target); (question,
                 context, answers): as the task has it. None: by their names.
             maxlength: tokens. stride: tokens that windows share. prefix: before every source.
-            metrics: called with `Predictions` of the validation rows; its results join `trainer.metrics`.
-            tokenizers, tokenizebatch: accepted; tokenization takes the cores there are.
-            checkpoint: accepted; a stopped run goes on by itself.
+            metrics: called with transformers' `EvalPrediction` of the validation rows when the training is over; joins
+                `trainer.metrics`. With `metric_for_best_model` it is called at every evaluation, and its source keyed.
+            tokenizers, tokenizebatch: accepted; tokenization takes the cores there are. checkpoint: accepted; a
+                stopped run goes on by itself.
             quantize: True for 4 bits, or fields of BitsAndBytesConfig; without a GPU said and left out.
             lora: True (r 16, alpha 8, dropout 0.05), or a LoraConfig or its fields.
             merge: concat, pack or None, for language models.
-            args: any of transformers' TrainingArguments.
+            args: any of transformers' TrainingArguments; of `callbacks` EarlyStoppingCallback only.
 
         Returns:
-            The model, in eval mode, and its tokenizer.
-
-        Raises:
-            ConfigError, DataError, TrainingError: before anything is spent, where possible.
+            The model, in eval mode, and its tokenizer. Raises ConfigError, DataError, TrainingError.
         """
         if teacher is not None:
             raise ConfigError("teacher: distillation is not built yet; leave it out")
         from flows.door import finetune
+        from tasks.evaluation.custom import bringing
 
         task = objective_of(task).name
         pair = None if isinstance(base, str | Path) else _pair(base)
-        data = _data(task, train, validation, columns, maxlength, stride, prefix, merge)
-        self.result = finetune({
-            "task": task, "preset": "txtai", "model": str(_saved(*pair) if pair else base), "data": data,
-            "peft": _adapter(lora), "quant": _quantized(quantize, lora), **_arguments(args),
-        })  # fmt: skip
-        self._more = {}
-        if metrics is not None:
-            self._more = attempt("metrics", lambda: dict(metrics(self._predictions())), {}, warn)
-        return self._returned(pair)
+        live = _live(pair[0], lora) if pair else None
+        data = data_of(task, train, validation, columns, maxlength, stride, prefix, merge)
+        given = {
+            "task": task, "preset": "txtai", "model": str(_saved(*pair, live) if pair else base), "data": data,
+            "peft": adapter_of(lora), "quant": quant_of(quantize, lora), **arguments_of(args, metrics is not None),
+        }  # fmt: skip
+        with _held(live), bringing(metrics):
+            self.result = finetune(given)
+            asked = metrics and attempt("metrics", lambda: metrics(self._predictions()), {}, warn)
+            self._more = dict(asked or {})
+            return self._returned(pair)
 
     @property
     def metrics(self) -> dict[str, float]:
         """`eval_…` of the validation rows, with what a `metrics` function added; empty without validation."""
         return {**self.result.metrics, **{f"eval_{name.removeprefix('eval_')}": v for name, v in self._more.items()}}
 
-    def _predictions(self) -> Predictions:
-        import numpy as np
+    def _predictions(self) -> Any:
+        """`EvalPrediction` of the validation rows, as transformers' own Trainer makes it: what a model gives (logits;
+        several things as a tuple) and the labels, of every task."""
+        from transformers import EvalPrediction, Trainer, TrainingArguments
 
-        from tasks.data.arrow_file import open_table
-
-        evaluated = self.result._open("s10_evaluate")
-        if "validation.predictions.arrow" not in evaluated:
+        plan, rows = self.result.arguments, self.result.rows("validation")
+        if rows is None:
             raise ValueError("there are no validation rows")
-        table = open_table(evaluated.path("validation.predictions.arrow"))
-        if "probabilities" in table.column_names:
-            rows = table["probabilities"].combine_chunks()
-            labels = self.result.labels
-            known = [[labels.index(name) for name in (each if isinstance(each, list) else [each])]
-                     for each in table["label"].to_pylist()]  # fmt: skip
-            if self.result._open("s04_prepare").json("head.json")["problem_type"] == "multi_label_classification":
-                return Predictions(_shaped(rows), np.asarray([[float(at in each) for at in range(len(labels))]
-                                                              for each in known]))  # fmt: skip
-            return Predictions(_shaped(rows), np.asarray([each[0] for each in known]))
-        if table.schema.field("prediction").type == "double":
-            return Predictions(table["prediction"].to_numpy()[:, None], table["label"].to_numpy())
-        raise ValueError(f"a metrics function is not called for {self.result.arguments['task']}; use eval.metrics")
+        processor = self.result._open("s03_base").json("padding.json")
+        view = objective_of(plan["task"]).part("view")(rows, processor, plan["seed"], plan["options"])
+        size = plan["arguments"].get("per_device_eval_batch_size") or 8
+        with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
+            arguments = TrainingArguments(scratch, per_device_eval_batch_size=size, use_cpu=plan["device"] == "cpu",
+                                          report_to="none", disable_tqdm=True, log_level="error")  # fmt: skip
+            found = Trainer(self.result.model, arguments, data_collator=self.result.collator).predict(view)
+        return EvalPrediction(found.predictions, found.label_ids)  # type: ignore[arg-type] — None without labels
 
     def _returned(self, pair: tuple[Any, Any] | None) -> tuple[Any, Any]:
         """The trained model; where a live one was given and can hold the weights, that one."""
@@ -142,121 +126,67 @@ class HFTrainer:
         live, tokenizer = pair
         state = model.state_dict()
         known = live.state_dict()
-        if known.keys() == state.keys() and all(known[name].shape == state[name].shape for name in known):
-            live.load_state_dict(state)
-            live.config.update(model.config.to_diff_dict())
-            return live.eval(), tokenizer
-        return model, tokenizer
-
-
-def _shaped(rows: Any) -> Any:
-    return rows.flatten().to_numpy().reshape(len(rows), -1)
+        if known.keys() != state.keys():
+            warn("base: the live model cannot hold the trained weights (no head of this task, or an adapter beside "
+                 "them); the trained model is another object, and the live one is as it was")  # fmt: skip
+            return model, tokenizer
+        for name in {name.rpartition(".")[0] for name in known if known[name].shape != state[name].shape}:
+            live.set_submodule(name, copy.deepcopy(model.get_submodule(name)))  # a head of as many labels as there are
+        live.load_state_dict(state)
+        live.config.update(model.config.to_diff_dict())
+        if hasattr(live, "num_labels"):
+            live.num_labels = model.config.num_labels
+        return live.eval(), tokenizer
 
 
 def _pair(base: Any) -> tuple[Any, Any]:
     if not isinstance(base, tuple | list) or len(base) != 2:
         raise ConfigError("base: give a path, a hub name, or a (model, tokenizer) pair")
     model, tokenizer = base
-    if not hasattr(model, "save_pretrained") or not hasattr(tokenizer, "save_pretrained"):
-        raise ConfigError("base: a live pair is a transformers model and its tokenizer; of other modules save the "
-                          "weights as a transformers model first")  # fmt: skip
+    if isinstance(model, str | Path) or isinstance(tokenizer, str | Path):
+        raise ConfigError("base: give one path, where model and tokenizer lie, or a pair of live ones, not of paths")
+    if not hasattr(tokenizer, "save_pretrained"):
+        raise ConfigError("base: a live pair's tokenizer is one of transformers (it is kept beside the model); wrap "
+                          "your own: PreTrainedTokenizerFast(tokenizer_object=…)")  # fmt: skip
     return model, tokenizer
 
 
-def _saved(model: Any, tokenizer: Any) -> Path:
+def _live(model: Any, lora: Any) -> Any:
+    """The model as an object that must stay in this process; None where its class and files say all."""
+    from transformers import PreTrainedModel
+
+    from tasks.models.live import is_of_a_library, live_of
+
+    if is_of_a_library(model):
+        return None
+    live = live_of(model)
+    if lora and not isinstance(model, PreTrainedModel):
+        raise ConfigError(f"lora: {type(model).__name__} is a plain torch module, of which peft cannot tell layers and "
+                          "head; derive it from transformers.PreTrainedModel, or train it whole")  # fmt: skip
+    return live
+
+
+def _held(live: Any) -> Any:
+    if live is None:
+        return nullcontext()
+    from tasks.models.live import holding  # takes torch along
+
+    return holding(live)
+
+
+def _saved(model: Any, tokenizer: Any, live: Any) -> Path:
     """The pair in a folder named by its content: the same weights are the same base."""
     root = own_cache() / "live"
     root.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=root, prefix="."))
-    model.save_pretrained(scratch)
+    live.save(scratch) if live else model.save_pretrained(scratch)
     tokenizer.save_pretrained(scratch)
     digest = hashlib.sha256()
     for path in sorted(path for path in scratch.rglob("*") if path.is_file()):
         digest.update(path.name.encode() + path.read_bytes())
     target = root / digest.hexdigest()[:16]
     if target.exists():
-        for path in scratch.iterdir():
-            path.unlink()
-        scratch.rmdir()
+        shutil.rmtree(scratch)
     else:
         scratch.rename(target)
     return target
-
-
-def _data(
-    task: str, train: Any, validation: Any, columns: Sequence[str | None] | None, maxlength: int | None, stride: int,
-    prefix: str | None, merge: str | None,
-) -> dict[str, Any]:  # fmt: skip
-    """The `data` section; rows become files. What txtai never looked at is said, and stops nothing."""
-    from tasks.data.objects import is_rows, rows_to_file
-
-    names = [name for name in columns if name] if columns else None
-    given = {"train": train, "validation": validation}
-    files = {
-        split: str(rows_to_file(rows, f"data.{split}", own_cache(), names)) if is_rows(rows) else rows
-        for split, rows in given.items() if rows is not None
-    }  # fmt: skip
-    data: dict[str, Any] = {**files, "columns": _columns(task, columns), "stride": stride, "leakage": "warn"}
-    data |= {"max_length": maxlength} if maxlength else {}
-    data |= {"prefix": prefix} if prefix else {}
-    if task in ("language-generation", "language-modeling", "token-detection"):
-        data["merge"] = "none" if merge is None else merge
-    return data
-
-
-def _columns(task: str, columns: Sequence[str | None] | None) -> dict[str, str]:
-    if not columns:
-        return {}
-    roles = ROLES.get(task) or (("text", "label") if len(columns) == 2 else ("text", "text_pair", "label"))
-    if len(columns) != len(roles):
-        raise ConfigError(f"columns: {task} takes {len(roles)} ({', '.join(roles)}), not {len(columns)}")
-    return {role: name for role, name in zip(roles, columns, strict=True) if name}
-
-
-def _adapter(lora: Any) -> Any:
-    if not lora or lora is True:
-        return "lora" if lora else "none"
-    from tasks.config.peft import Lora
-
-    fields = dict(lora if isinstance(lora, Mapping) else lora.to_dict())
-    known = {name: value for name, value in fields.items() if name in Lora.model_fields and value is not None}
-    if isinstance(known.get("target_modules"), set):
-        known["target_modules"] = sorted(known["target_modules"])
-    if isinstance(lora, Mapping) and (strange := fields.keys() - Lora.model_fields.keys() - {"task_type"}):
-        raise ConfigError(f"lora: {min(strange)} is not known here; valid are {', '.join(Lora.model_fields)}")
-    return {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0, **known, "method": "lora"}
-
-
-def _quantized(quantize: Any, lora: Any) -> dict[str, Any]:
-    if not quantize:
-        return {}
-    from tasks.models.device import device
-
-    if device() == "cpu":
-        warn("quantize: there is no GPU, so the base is not quantized")
-        return {}
-    if not lora:
-        raise ConfigError("quantize: quantized weights cannot be trained themselves; give lora=True too")
-    if quantize is True:
-        return {"load_in_4bit": True}
-    fields = dict(quantize if isinstance(quantize, Mapping) else quantize.to_dict())
-    from tasks.config.quant import QuantConfig
-
-    return {name: str(value).removeprefix("torch.") if "dtype" in name else value
-            for name, value in fields.items() if name in QuantConfig.model_fields}  # fmt: skip
-
-
-def _arguments(args: Mapping[str, Any]) -> dict[str, Any]:
-    """TrainingArguments where ours stand: a few at other places, a few that mean nothing here."""
-    found: dict[str, Any] = {"train": {}}
-    for name, value in args.items():
-        place = ELSEWHERE.get(name)
-        if name in DROPPED or value is None or (name == "output_dir" and not value):
-            continue
-        if place == "eval.best":
-            found["eval"] = {"best": str(value).removeprefix("eval_")}
-        elif place:
-            found[place] = value
-        else:
-            found["train"][name] = value
-    return found

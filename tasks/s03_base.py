@@ -2,7 +2,8 @@
 
 In: `model.name` and `model.revision`, as the files they stand for. Out: the tokenizer, `config.json`, `base.json`
 (which files, by digest; how long a text may be) and `padding.json` (what the collator needs). The weights are not
-copied: the artifact says their digests, and where they lie on this machine is found anew in every run.
+copied: the artifact says their digests, and where they lie on this machine is found anew in every run. The folder of an
+adapter is a base too: the weights of the one it names, and itself.
 
 A stage of its own because everything after it depends on these bytes and nothing else of the model's name.
 """
@@ -15,6 +16,7 @@ from tasks.artifacts.digests import digest_of
 from tasks.artifacts.formats import json, weights
 from tasks.config import ConfigError, ModelConfig
 from tasks.models.base import base_files, public_name
+from tasks.models.files import INSIDE
 from tasks.runtime.build import Build
 from tasks.runtime.stage import Unkeyed, stage
 
@@ -38,11 +40,12 @@ def base(build: Build, *, model: ModelConfig, trust_remote_code: bool) -> Mappin
     facts = read_base(folder, build.out, trust_remote_code)
     shards = {name: path for name, path in build.files.items() if name.endswith(".safetensors")}
     try:
-        tensors = [tensor for path in shards.values() for tensor in weights.header(path).values()]
+        headers = {name: weights.header(path).values() for name, path in shards.items()}
     except ValueError as error:
         raise ConfigError(f"model.name: {model.name!r}: {error}; fetch or copy it again") from error
-    parameters = sum(tensor.count for tensor in tensors)
-    digests = {name: digest_of(build.store, path) for name, path in shards.items()}
+    parameters = sum(tensor.count for name, tensors in headers.items() for tensor in tensors if INSIDE not in name)
+    counted = {name: path for name, path in build.files.items() if name in shards or name.startswith(INSIDE)}
+    digests = {name: digest_of(build.store, path) for name, path in counted.items()}
     json.write({**facts, "weights": digests, "parameters": parameters}, build.out / "base.json")
     pinned = next((path.parent.name for path in shards.values() if path.parent.parent.name == "snapshots"), None)
     return {"model": model.name, "commit": pinned, "model_type": facts["model_type"], "parameters": parameters}

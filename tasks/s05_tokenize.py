@@ -43,28 +43,27 @@ def tokenize(build: Build, *, task: str, rows: Artifact, base: Artifact, shape: 
         DataError: rows longer than `max_length` when `overlong` is `error`. ConfigError: a base whose tokenizer cannot
             do what the task needs.
     """
-    from tasks.models.tokenizer import check_tokenizer, read_tokenizer
+    from tasks.models.tokenizer import read_tokenizer
+    from tasks.models.words import check_room, check_tokenizer
 
     objective, processor = objective_of(task), base.json("padding.json")
     tokenizer = read_tokenizer(base.view())
     check_tokenizer(tokenizer, task, objective.needs)
     length = min(shape["max_length"], base.json("base.json")["max_length"])
-    if length <= processor["special_tokens"] + 1:
-        raise ConfigError(
-            f"data.max_length: {length} tokens leave no room beside {processor['special_tokens']} special"
-        )
-    shape = {**shape, "max_length": length}
+    check_room(length, processor["special_tokens"])
+    shape = {**shape, "max_length": length, "special_ids": processor["special_ids"]}
     encode = objective.part("encode")
     summary: dict[str, Any] = {"max_length": length}
     for split in (name for name in SPLITS if f"{name}.arrow" in rows):
         table = open_table(rows.path(f"{split}.arrow"))
-        paths, starts, cut, lost = [], [], 0, 0
+        paths, starts, cut, lost, told = [], [], 0, 0, []
         for at, shard in shards(table):
 
             def make(out: Path, shard: pa.Table = shard, split: str = split) -> Mapping[str, Any]:
                 encoded = encode(shard, tokenizer, shape, f"data.{split}", split != "train")
                 write(encoded.table, out / "tokens.arrow")
-                return {"cut": encoded.cut, "lost": encoded.lost, "rows": encoded.table.num_rows}
+                return {"cut": encoded.cut, "lost": encoded.lost, "rows": encoded.table.num_rows,
+                        "told": list(encoded.told)}  # fmt: skip
 
             read = [name for name in shard.column_names if name in ROLES or name.startswith("__")]
             named = {"rows": digest(shard.select(read)), "judged": split != "train"}
@@ -72,15 +71,17 @@ def tokenize(build: Build, *, task: str, rows: Artifact, base: Artifact, shape: 
             if piece.facts["rows"]:
                 paths.append(piece.members["tokens.arrow"])
                 starts.append(at)
-            cut, lost = cut + piece.facts["cut"], lost + piece.facts["lost"]
+            cut, lost, told = cut + piece.facts["cut"], lost + piece.facts["lost"], [*told, *piece.facts["told"]]
         if objective.gather:
             tables = [open_tokens([build.store.path(member)], [at]) for member, at in zip(paths, starts, strict=True)]
             gathered = objective.part("gather")(tables, shape, f"data.{split}")
             write(gathered.table, build.out / shard_name(split, 0))
-            found, cut, lost = gathered.table, gathered.cut, gathered.lost
+            found, cut, lost, told = gathered.table, gathered.cut, gathered.lost, gathered.told
         else:
             build.adopted.update({shard_name(split, at): each for at, each in zip(starts, paths, strict=True)})
             found = open_tokens([build.store.path(member) for member in paths], starts)
+        for line in told:
+            build.warn(line)
         summary[split] = _counts(found, cut, lost, split)
         if cut:
             what = {"truncate": "cut to", "drop": "left out, being over", "window": "made into windows of"}
@@ -92,8 +93,8 @@ def tokenize(build: Build, *, task: str, rows: Artifact, base: Artifact, shape: 
 
 def _counts(table: pa.Table, cut: int, lost: int, split: str) -> dict[str, Any]:
     if not table.num_rows:
-        raise ConfigError(f"data.max_length: no row of data.{split} fits in it; raise it, or set data.overlong: "
-                          "truncate or window")  # fmt: skip
+        raise ConfigError(f"data.{split}: no row is left of it: none fits in data.max_length (raise it, or set "
+                          "data.overlong: truncate or window), or none has a token to learn from")  # fmt: skip
     lengths = table["input_ids"].combine_chunks().value_lengths().to_numpy()
     return {"rows": table.num_rows, "tokens": int(lengths.sum()), "longest": int(lengths.max()), "cut": cut,
             "lost": lost}  # fmt: skip

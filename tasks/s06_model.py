@@ -2,7 +2,8 @@
 
 In: the base's weights (by digest), the class names, how to load, a seed. Out: `config.json` with the head,
 `new.safetensors` with only the parameters the base lacks, `load.json`, and the state of the generator after making
-them. A base of 7 billion parameters makes an artifact of some kilobytes.
+them; where the base carries an adapter, `merged.safetensors` with what that has changed. A base of 7 billion
+parameters makes an artifact of some kilobytes.
 
 A stage of its own because the head is drawn at random: it must be the same in every run that shares base, labels and
 seed, whatever else differs.
@@ -15,6 +16,7 @@ from typing import Any
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.config import ConfigError, ModelConfig, QuantConfig
+from tasks.models.base import live_class
 from tasks.models.device import device
 from tasks.objectives import objective_of
 from tasks.runtime.build import Build
@@ -40,6 +42,10 @@ def loading(task: str, model: ModelConfig, quant: QuantConfig) -> dict[str, Any]
     dtype = model.dtype if model.dtype != "auto" else quant.bnb_4bit_compute_dtype if wanted else "float32"
     fields = {"on_unavailable"} if quant.load_in_4bit else {
         "on_unavailable", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant"}  # fmt: skip
+    live = live_class(model)
+    if live and (wanted or ":" in objective_of(task).auto_model):
+        raise ConfigError(f"base: a live model of a class of your own cannot be quantized, and is no base of {task}; "
+                          "save it as a transformers model first")  # fmt: skip
     return {
         "auto_model": objective_of(task).auto_model,
         "dtype": dtype,
@@ -47,6 +53,7 @@ def loading(task: str, model: ModelConfig, quant: QuantConfig) -> dict[str, Any]
         "quantization": quant.model_dump(mode="json", exclude=fields) if wanted else None,
         "trust_remote_code": model.trust_remote_code,
         "quantizer": version("bitsandbytes") if wanted else None,
+        **live,
     }
 
 
@@ -65,7 +72,11 @@ def model(
     ends = head.json("head.json")
     pad = base.json("padding.json")["pad_token_id"]
     folder = base.view(external=True)
-    parameters = create(folder, build.out, Loading(**loading), ends, seeds.json("seeds.json")["model"], pad)
-    json.write(dict(loading), build.out / "load.json")
-    json.write({"parameters": parameters}, build.out / "size.json")
-    return {"parameters": parameters, "classes": len(ends["labels"] or [])}
+    made = create(folder, build.out, Loading(**loading), ends, seeds.json("seeds.json")["model"], pad)
+    if made.unused:
+        build.warn(f"model.name: the head of its adapter is of another task, or of other labels, and stays out: "
+                   f"{', '.join(made.unused)}")  # fmt: skip
+    spared = {"spared": made.new} if loading["quantization"] else {}
+    json.write({**loading, **spared}, build.out / "load.json")
+    json.write({"parameters": made.parameters}, build.out / "size.json")
+    return {"parameters": made.parameters, "classes": len(ends["labels"] or [])}

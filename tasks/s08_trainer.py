@@ -30,6 +30,13 @@ def _machine(**_: Any) -> Mapping[str, str]:
     return {"device": device(), "threads": str(threads()), "matmul": matmul_precision()}
 
 
+def deterministic(training: dict[str, Any], where: str) -> bool:
+    """Take `full_determinism` out of `training`: whether a GPU may only use kernels that give the same bits every time.
+    Those of a CPU always do.
+    """
+    return training.pop("full_determinism", None) is not False and where != "cpu"
+
+
 @stage(parts=("loss_ignores_num_items",), environment=_machine, light=True)
 def trainer(
     build: Build, *, task: str, arguments: Artifact, tokens: Artifact, seeds: Artifact, options: Mapping[str, Any]
@@ -54,12 +61,14 @@ def trainer(
         import torch
 
         training["bf16"] = torch.cuda.is_bf16_supported(including_emulation=False)
+    same_bits = deterministic(training, where)
     steps = count_steps(training, summary["train"]["rows"])
     plan = {
         "task": task,
         "arguments": training,
         "options": dict(options),
         "patience": asked["patience"],
+        "own_best": asked.get("own_best"),
         "seed": seeds.json("seeds.json")["train"],
         "steps": asdict(steps),
         "rows": {name: summary[name]["rows"] for name in ("train", "validation") if name in summary},
@@ -67,6 +76,7 @@ def trainer(
         "longest": summary["train"]["longest"],
         "max_length": summary["max_length"],
         "device": where,
+        "deterministic": same_bits,
         "threads": threads(asked["torch_num_threads"]),
         "float32_matmul_precision": matmul_precision(asked["float32_matmul_precision"] or "auto"),
         "loss_ignores_num_items": objective_of(task).loss_ignores_num_items,

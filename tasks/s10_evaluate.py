@@ -1,8 +1,9 @@
 """Stage 10: the trained weights are judged.
 
 In: the trained weights as they were saved (so what is judged is what is kept), the validation and test rows. Out:
-`metrics.json` (`eval_…` for validation, `test_…` for test), `intervals.json`, `slices.json`, and
-`<split>.predictions.arrow`: what the task says of every row, with its file and line.
+`metrics.json` (`eval_…` for validation, `test_…` for test), `intervals.json`, `slices.json`, `head.json` (the head
+with the threshold settled here), and `<split>.predictions.arrow`: what the task says of every row, with its file and
+line.
 
 A stage of its own because judging again, by other metrics, must not train again.
 """
@@ -31,7 +32,7 @@ def own_metrics(section: EvalConfig) -> dict[str, Any]:
     from tasks.evaluation.custom import find, is_own
 
     found = {}
-    for path in filter(is_own, section.metrics or []):
+    for path in filter(is_own, [*(section.metrics or []), *([section.best] if section.best else [])]):
         try:
             found[path] = function_version(find(path))
         except TypeError as error:
@@ -57,58 +58,48 @@ def evaluate(
     custom: Mapping[str, Any],
     bootstrap: int,
     slices: list[str],
+    threshold: float | str,
+    splits: list[str],
     rows: Artifact | None,
 ) -> Mapping[str, Any]:
     """Write metrics and predictions of every split but train.
 
     Args:
         metrics: names to keep and paths of a user's own functions. custom: the versions of the code of those.
-        bootstrap: samples of the intervals. slices: columns of `rows` to slice by (`rows` is None where there is none).
+        threshold: a probability, or `tuned` on validation. splits: which. bootstrap: samples of the intervals.
+        slices: columns of `rows` to slice by (`rows` is None where there is none).
 
     Raises:
         ConfigError: a metric or a column that is not there.
     """
     from tasks.data.arrow_file import open_table
     from tasks.evaluation.ask import ask
+    from tasks.evaluation.threshold import decided, tune
     from tasks.models.assemble import trained_model
     from tasks.models.tokenizer import read_tokenizer
-    from tasks.runtime.scoring import score_table
-    from tasks.training.run import settle
+    from tasks.runtime.scoring import columns_of, score_table
+    from tasks.training.run import settled
 
-    objective, planned, ends = objective_of(task), plan.json("plan.json"), head.json("head.json")
-    processor = base.json("padding.json")
-    settle(planned)
+    objective, planned, processor = objective_of(task), plan.json("plan.json"), base.json("padding.json")
+    ends = decided(head.json("head.json"), threshold)
+    asking = {"processor": processor, "tokenizer": lambda: read_tokenizer(base.view())}
     live = trained_model(trained.view(), model.view(), base.externals(), model.json("load.json"))
-    judge = objective.part("judge")(
-        head=ends, processor=processor, tokenizer=lambda: read_tokenizer(base.view()), generation=planned["arguments"]
-    )
     found: dict[str, dict[str, Any]] = {"metrics": {}, "intervals": {}, "slices": {}}
     for split, prefix in PREFIX.items():
-        table = tokens_of(tokens, split)
-        if table is None:
+        if split not in splits or (table := tokens_of(tokens, split)) is None:
             continue
         view = objective.part("view")(table, processor, planned["seed"], planned["options"])
         out = build.out / f"{split}.predictions.arrow"
-        loss = ask(live, view, objective.part("collate")(processor), judge, planned, out)
-        predictions = open_table(out)
-        columns = _columns(slices, rows, split, predictions)
-        scored = score_table(objective.part("score")(ends), predictions, loss, metrics, bootstrap, columns, build.warn)
+        judge = objective.part("judge")(head=ends, generation=planned["arguments"], **asking)
+        with settled(planned):
+            loss = ask(live, view, objective.part("collate")(processor), judge, planned, out)
+        if threshold == "tuned" and split == "validation":
+            ends = tune(ends, out)
+        said = open_table(out)
+        columns = columns_of(slices, rows.path(f"{split}.arrow"), said) if rows else {}
+        scored = score_table(objective.part("score")(ends), said, loss, metrics, bootstrap, columns, build.warn)
         for kind, values in vars(scored).items():
             found[kind] |= {f"{prefix}_{name}": value for name, value in values.items()}
-    for kind, values in found.items():
-        json.write(json.finite(values) if kind == "metrics" else values, build.out / f"{kind}.json")
+    for name, values in {**found, "metrics": json.finite(found["metrics"]), "head": ends}.items():
+        json.write(values, build.out / f"{name}.json")
     return json.finite(found["metrics"])
-
-
-def _columns(names: list[str], rows: Artifact | None, split: str, predictions: Any) -> dict[str, Any]:
-    """The columns to slice by, one value a prediction."""
-    if rows is None:
-        return {}
-    from tasks.data.arrow_file import open_table
-
-    table = open_table(rows.path(f"{split}.arrow"))
-    unknown = next((name for name in names if name not in table.column_names), None)
-    if unknown is not None:
-        known = ", ".join(name for name in table.column_names if not name.startswith("__"))
-        raise ConfigError(f"eval.slices: there is no column {unknown!r}; there are {known}")
-    return {name: table[name].take(predictions["__origin"].combine_chunks()) for name in names}

@@ -195,4 +195,6 @@ def make_task(name: str, folder: Path, rows: int = 60, dropout: float = 0.1) -> 
     config = make_config(model, data, folder / "store", data__max_length=32)
     if task == "language-generation":
         config["data"]["merge"] = "none"
+    if task == "sequence-sequence":
+        config["train"] = config["train"] | {"generation_max_length": 16}  # its targets are of two words
     return config | {"task": task}

@@ -9,12 +9,15 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+
+from tasks.config.errors import MACHINE_ERRORS, MISTAKES, FinetuneError, MachineError
 
 
 def sha256_file(path: Path) -> str:
@@ -111,46 +114,70 @@ class FsspecBackend:
     def _full(self, name: str) -> str:
         return f"{self.root}/{name}"
 
+    @contextmanager
+    def _asked(self, writing: bool = False) -> Iterator[None]:
+        """What the service refuses becomes a MachineError that names the store: each client has errors of its own,
+        which are no OSErrors, or say nothing by their number. That a file is not there is an answer, unless we write.
+        """
+        try:
+            yield
+        except (FinetuneError, *MISTAKES):
+            raise
+        except Exception as error:
+            absent = isinstance(error, FileNotFoundError) and not writing
+            if absent or (isinstance(error, OSError) and error.errno in MACHINE_ERRORS):
+                raise
+            root = self.fs.unstrip_protocol(self.root)
+            raise MachineError(f"the store at {root} cannot be used: {type(error).__name__}: {error}") from error
+
     def read(self, name: str) -> bytes:
-        return self.fs.cat_file(self._full(name))  # type: ignore[no-any-return]
+        with self._asked():
+            return self.fs.cat_file(self._full(name))  # type: ignore[no-any-return]
 
     def write(self, name: str, data: bytes) -> None:
-        self.fs.makedirs(self._full(name).rsplit("/", 1)[0], exist_ok=True)
-        self.fs.pipe_file(self._full(name), data)
+        with self._asked(writing=True):
+            self.fs.makedirs(self._full(name).rsplit("/", 1)[0], exist_ok=True)
+            self.fs.pipe_file(self._full(name), data)
 
     def put(self, source: Path, name: str) -> None:
-        self.fs.makedirs(self._full(name).rsplit("/", 1)[0], exist_ok=True)
-        self.fs.put_file(str(source), self._full(name))
+        with self._asked(writing=True):
+            self.fs.makedirs(self._full(name).rsplit("/", 1)[0], exist_ok=True)
+            self.fs.put_file(str(source), self._full(name))
         source.unlink()
 
     def get(self, name: str, target: Path) -> None:
         """Copy an object to a local file."""
-        self.fs.get_file(self._full(name), str(target))
+        with self._asked():
+            self.fs.get_file(self._full(name), str(target))
 
     def size(self, name: str) -> int | None:
         try:
-            self.fs.invalidate_cache()
-            return int(self.fs.info(self._full(name))["size"])
+            with self._asked():
+                self.fs.invalidate_cache()
+                return int(self.fs.info(self._full(name))["size"])
         except FileNotFoundError:
             return None
 
     def names(self, folder: str) -> Iterator[str]:
-        self.fs.invalidate_cache()
         prefix = f"{self.root}/"
         try:
-            found = self.fs.find(self._full(folder))
+            with self._asked():
+                self.fs.invalidate_cache()
+                found = self.fs.find(self._full(folder))
         except FileNotFoundError:
             return
         for path in sorted(found):
             yield path.removeprefix(prefix)
 
     def delete(self, name: str) -> None:
-        if self.fs.exists(self._full(name)):
-            self.fs.rm_file(self._full(name))
+        with self._asked():
+            if self.fs.exists(self._full(name)):
+                self.fs.rm_file(self._full(name))
 
     def age(self, name: str) -> float:
         """Seconds since the object was written, by this machine's clock."""
-        return (datetime.now(UTC) - self.fs.modified(self._full(name)).astimezone(UTC)).total_seconds()
+        with self._asked():
+            return (datetime.now(UTC) - self.fs.modified(self._full(name)).astimezone(UTC)).total_seconds()
 
 
 def open_backend(root: str) -> LocalBackend | FsspecBackend:

@@ -12,11 +12,13 @@ Sources are read once, when this module is imported: what is edited while a run 
 import ast
 import hashlib
 import inspect
+import sysconfig
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 PACKAGE = "tasks"
@@ -41,7 +43,9 @@ def code_version(modules: Iterable[str]) -> dict[str, str]:
 
 
 def function_version(function: Callable[..., Any]) -> dict[str, str]:
-    """Return the code version of a caller's own stage: the file it stands in, and what that imports of this project.
+    """Return the code version of a caller's own function or class: the file it stands in, and what that imports of
+    this project and of files of the caller's (libraries are known by their versions); of one written in a notebook,
+    its own lines and those of what it names there.
 
     Raises:
         TypeError: its source cannot be read (typed at a prompt): without it a key would be a guess.
@@ -50,15 +54,70 @@ def function_version(function: Callable[..., Any]) -> dict[str, str]:
         source = inspect.getsource(inspect.getmodule(function) or function)
     except (OSError, TypeError):
         try:
-            source = inspect.cleandoc(inspect.getsource(function))
+            source = "\n".join(_cells(function))
         except (OSError, TypeError) as error:
             raise TypeError(
                 f"the source of {function.__qualname__} cannot be read, so its result cannot be cached; "
                 "put it in a file and import it from there"
             ) from error
     name = f"{function.__module__}:{function.__qualname__}"
-    digest, imports = _digest(source, function.__module__)
-    return {name: digest} | code_version(imports)
+    try:
+        digest, imports = _digest(source, function.__module__)
+    except SyntaxError as error:  # a lambda within a call, say
+        raise TypeError(f"{function.__qualname__} cannot be read by itself; write it as a `def`") from error
+    own = function.__module__.split(".")[0]
+    return {name: digest} | code_version(each for each in imports if each.split(".")[0] == own or not _installed(each))
+
+
+@lru_cache(maxsize=512)
+def _installed(name: str) -> bool:
+    """Whether a module is a library's, or of the flows, which shape nothing."""
+    top = name.split(".")[0]
+    try:
+        spec = find_spec(top)
+    except (ModuleNotFoundError, ValueError):
+        return True
+    if top == "flows" or spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return True
+    return any(Path(spec.origin).is_relative_to(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib"))
+
+
+def _cells(thing: Callable[..., Any]) -> list[str]:
+    """The lines of a function or class that stands in no file, and of all of its own module that it leads to by name:
+    functions, classes, and constants by their values."""
+    waiting: list[Any] = [thing]
+    found: dict[str, str] = {}
+    while waiting:
+        each = waiting.pop()
+        if each.__qualname__ in found:
+            continue
+        inner = list(vars(each).items()) if inspect.isclass(each) else [("", each)]
+        functions = [value for _, value in map(_unwrapped, inner) if inspect.isfunction(value)]
+        found[each.__qualname__] = "\n".join(dedent(inspect.getsource(value)) for value in functions)
+        named = [pair for value in functions for pair in _globals_of(value)] + inner
+        if inspect.isclass(each):
+            named += [(base.__qualname__, base) for base in each.__mro__]
+        for name, value in named:
+            if isinstance(value, bool | int | float | str | None) and not name.startswith("__"):
+                found[f"{each.__qualname__}.{name}"] = f"{name!r}, {value!r}"
+            elif (inspect.isfunction(value) or inspect.isclass(value)) and value.__module__ == thing.__module__:
+                waiting.append(value)
+    return [found[name] for name in sorted(found)]
+
+
+def _unwrapped(pair: tuple[str, Any]) -> tuple[str, Any]:
+    name, value = pair
+    return name, getattr(value, "fget", None) or getattr(value, "__func__", value)
+
+
+def _globals_of(function: Any) -> Iterator[tuple[str, Any]]:
+    """What a function names outside itself, and holds on to of the function it was made in."""
+    codes = [function.__code__]
+    for code in codes:
+        codes += [each for each in code.co_consts if inspect.iscode(each)]
+        yield from ((name, function.__globals__[name]) for name in code.co_names if name in function.__globals__)
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    yield from ((name, cell.cell_contents) for name, cell in cells)
 
 
 def _is_outside(name: str) -> bool:
@@ -90,7 +149,7 @@ def _foreign(name: str) -> Source | None:
     """A module of a package that is not ours, as it lies on disk now."""
     try:
         spec = find_spec(name)
-    except ModuleNotFoundError:  # the last part of `from package.module import name` need not be a module
+    except (ModuleNotFoundError, ValueError):  # the last part of `from package.module import name` need be no module
         return None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None

@@ -44,4 +44,12 @@ class ArtifactRef(BaseModel):
             if not found and "*" not in pattern:
                 raise KeyError(f"{self.stage} has no member {pattern!r}; it has {sorted(self.members)}")
             chosen |= found
-        return self.model_copy(update={"members": dict(sorted(chosen.items()))})
+        return self._with(dict(sorted(chosen.items())))
+
+    def without(self, *names: str) -> "ArtifactRef":
+        """Return this artifact less some members: those of no account to the stage it is given to."""
+        return self._with({name: member for name, member in self.members.items() if name not in names})
+
+    def _with(self, members: dict[str, Member]) -> "ArtifactRef":
+        fields = {name: getattr(self, name) for name in type(self).model_fields}  # not the digest, as a copy would
+        return ArtifactRef.model_construct(**{**fields, "members": members})

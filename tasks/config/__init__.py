@@ -12,14 +12,17 @@ from tasks.config.errors import ConfigError, DataError, FinetuneError, Interrupt
 from tasks.config.eval import EvalConfig
 from tasks.config.export import ExportConfig
 from tasks.config.layers import Layer, fill
-from tasks.config.load import Loaded, load
+from tasks.config.load import Loaded, LoadedSweep, load, load_either, load_sweep
 from tasks.config.model import ModelConfig
 from tasks.config.peft import Lora, NoPeft, PeftConfig
 from tasks.config.quant import QuantConfig
 from tasks.config.resolved import to_yaml
-from tasks.config.run import RunConfig
+from tasks.config.run import Preset, RunConfig
 from tasks.config.schema import json_schema
+from tasks.config.secrets import Secrets
+from tasks.config.section import Seed
 from tasks.config.store import StoreConfig
+from tasks.config.sweep import SweepConfig
 from tasks.config.train import TrainConfig
 from tasks.config.watching import computing, watching
 
@@ -38,10 +41,17 @@ __all__ = [
     "CheckpointConfig",
     "ExportConfig",
     "StoreConfig",
+    "Secrets",
+    "Preset",
+    "Seed",
     "computing",
     "watching",
     "load",
+    "load_sweep",
+    "load_either",
     "Loaded",
+    "LoadedSweep",
+    "SweepConfig",
     "fill",
     "Layer",
     "to_yaml",

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
+from tasks.config.secrets import NO_CREDENTIALS
 from tasks.config.section import Count, Section, Seed, Share
 
-Sources = Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)]
+Source = Annotated[str, Field(json_schema_extra=NO_CREDENTIALS)]
+Sources = Annotated[Source, Field(min_length=1)] | Annotated[list[Source], Field(min_length=1)]
 # Classes are often 0, 1 or 1 … 5: a label is text, however it is written.
 Label = Annotated[str, Field(coerce_numbers_to_str=True)]
 
 
 class ColumnsConfig(Section):
     """Which column holds what. Omit one, and it is found by its name."""
+
+    model_config = ConfigDict(title="Columns")
 
     text: str | None = Field(default=None, description="Column with the text. Omit: found by its name.")
     text_pair: str | None = Field(default=None, description="Column with the second text of a pair, if there is one.")
@@ -37,6 +41,8 @@ class ColumnsConfig(Section):
 
 class SplitConfig(Section):
     """How rows are held out when no file is given for it."""
+
+    model_config = ConfigDict(title="Split")
 
     validation: Share = Field(
         default=0.1, description="Share of train held out for validation, in [0, 1), unless data.validation is given."
@@ -112,7 +118,8 @@ class DataConfig(Section):
         "leaves them out of train, off does not look. Omit: error, and warn for language models.",
     )
     near_duplicates: Literal["warn", "off"] = Field(
-        default="warn", description="Say which rows of validation and test nearly repeat one of train."
+        default="warn",
+        description="Say which rows of validation and test nearly repeat one of train, and which of train another.",
     )
     max_length: Count | None = Field(
         default=None, description="Longest row in tokens. Omit: what the model and the task allow."

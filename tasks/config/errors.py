@@ -3,6 +3,12 @@
 An error's text is the whole message: it names the field or the row, what was given, what is valid, and the mend.
 """
 
+import errno
+
+# What the operating system says when the machine, not the program, is at fault: no space, no right.
+MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+MISTAKES = (TypeError, AttributeError, NameError, LookupError, AssertionError)  # of a program: no service raises them
+
 
 class FinetuneError(Exception):
     """Base of every error a user can mend. `exit_code` is what `finetune …` ends with."""

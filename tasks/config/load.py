@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from tasks.config.leaves import assign, given, leaves
 from tasks.config.old_names import modernise
 from tasks.config.problems import Problem, problems
 from tasks.config.run import EXPAND, RunConfig
+from tasks.config.sweep import SweepConfig
 from tasks.config.yaml_file import parse_value, read
 
 _COMMAND_LINE = "command line"
@@ -28,14 +30,86 @@ class Loaded:
     notices: tuple[str, ...]
 
 
-def load(source: str | Path | Mapping[str, Any] | RunConfig, overrides: Sequence[str] = ()) -> Loaded:
+@dataclass(frozen=True)
+class LoadedSweep:
+    """A config and its sweep; `cell` gives the config of one cell."""
+
+    base: Loaded
+    sweep: SweepConfig
+
+    def cell(self, settings: Mapping[str, Any], place: str = "sweep") -> Loaded:
+        """The base with other values: `{dotted field: value}`.
+
+        Raises:
+            ConfigError: they cannot be.
+        """
+        # What holds others first: `peft: lora` would take a `peft.r` away that was set before it.
+        ordered = dict(sorted(settings.items(), key=lambda setting: setting[0].count(".")))
+        found = load(self.base.config, settings=deepcopy(ordered), place=place)
+        ours = {path: where for path, where in found.origin.items() if where == place}
+        return Loaded(found.config, {**self.base.origin, **ours}, ())
+
+
+def load(
+    source: str | Path | Mapping[str, Any] | RunConfig,
+    overrides: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    place: str = "sweep",
+) -> Loaded:
     """Read and check a run. All that is wrong is raised at once, as one ConfigError.
 
-    `source` is the path of a YAML file, a mapping or a RunConfig; an override is `dotted.name=value`, its value YAML.
+    `source` is the path of a YAML file, a mapping or a RunConfig; an override is `dotted.name=value`, its value YAML;
+    `settings` are the same as values, from `place`. A `sweep` in it is left to `load_sweep`.
     """
+    draft = _drafted(source, overrides)
+    for path, value in (settings or {}).items():
+        _set(draft, path, value, place)
+    if draft.values.pop("sweep", None) is not None:
+        draft.notices.append("sweep: is for `finetune grid`; this is the config around it")
+    return _checked(draft)
+
+
+def load_sweep(source: str | Path | Mapping[str, Any] | RunConfig, overrides: Sequence[str] = ()) -> LoadedSweep:
+    """Read and check a config with its `sweep`, as `load` does.
+
+    Raises:
+        ConfigError: there is no sweep, or something that cannot be.
+    """
+    return _swept(_drafted(source, overrides))
+
+
+def load_either(
+    source: str | Path | Mapping[str, Any] | RunConfig, overrides: Sequence[str] = ()
+) -> Loaded | LoadedSweep:
+    """Read and check a config, with its `sweep` if it has one."""
+    draft = _drafted(source, overrides)
+    return _checked(draft) if draft.values.get("sweep") is None else _swept(draft)
+
+
+def _swept(draft: _Draft) -> LoadedSweep:
+    values = draft.values.pop("sweep", None)
+    sweep: SweepConfig | None = None
+    if values is None:
+        text = "missing; a grid needs axes, such as sweep: {grid: {train.learning_rate: [1e-4, 2e-4]}}"
+        draft.problems.append((draft.name, Problem("sweep", text)))
+    else:
+        try:
+            sweep = SweepConfig.model_validate(values)
+        except ValidationError as error:
+            draft.problems += [(draft.place(found.path), found) for found in problems(error, SweepConfig, "sweep")]
+    base = _checked(draft)
+    assert sweep is not None
+    return LoadedSweep(base, sweep)
+
+
+def _drafted(source: str | Path | Mapping[str, Any] | RunConfig, overrides: Sequence[str]) -> _Draft:
     draft = _open(source)
     for override in overrides:
         _override(draft, override)
+    return draft
+
+
+def _checked(draft: _Draft) -> Loaded:
     try:
         config = RunConfig.model_validate(draft.values)
     except ValidationError as error:
@@ -127,15 +201,22 @@ def _override(draft: _Draft, override: str) -> None:
         draft.problems.append((_COMMAND_LINE, problem))
         return
     try:
-        for name, value in _settings(draft, path, parse_value(text)).items():
-            draft.put(name, value, _COMMAND_LINE)
+        value = parse_value(text)
     except ConfigError as error:
         draft.problems.append((_COMMAND_LINE, Problem(path, str(error).removeprefix(f"{_COMMAND_LINE}:1: "))))
+        return
+    _set(draft, path, value, _COMMAND_LINE)
+
+
+def _set(draft: _Draft, path: str, value: Any, place: str) -> None:
+    try:
+        for name, each in _settings(draft, path, value, place).items():
+            draft.put(name, each, place)
     except ValueError as error:
-        draft.problems.append((_COMMAND_LINE, Problem(path, str(error))))
+        draft.problems.append((place, Problem(path, str(error))))
 
 
-def _settings(draft: _Draft, path: str, value: Any) -> dict[str, Any]:
+def _settings(draft: _Draft, path: str, value: Any, place: str) -> dict[str, Any]:
     """An override as names and values: short forms written out, old names of training arguments translated."""
     section, _, name = path.partition(".")
     if not name and section in EXPAND:
@@ -143,5 +224,5 @@ def _settings(draft: _Draft, path: str, value: Any) -> dict[str, Any]:
     if section != "train" or "." in name or (not name and not isinstance(value, dict)):
         return {path: value}
     modern = modernise({name: value} if name else value)
-    draft.tell(modern.notices, _COMMAND_LINE)
+    draft.tell(modern.notices, place)
     return {f"train.{new}": item for new, item in modern.values.items()} if name else {"train": modern.values}

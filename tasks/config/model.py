@@ -17,8 +17,8 @@ class ModelConfig(Section):
 
     name: str = Field(
         min_length=1,
-        description="The base model: a local folder, a hub id, or package:<distribution>/<path> for weights that "
-        "an installed Python package carries.",
+        description="The base model: a local folder, a hub id, or package:DISTRIBUTION/PATH for weights that "
+        "an installed Python package carries. An adapter's folder goes too: it is merged into the base it names.",
     )
     revision: str | None = Field(
         default=None, description="Branch, tag or commit of a hub model. The commit it resolves to is recorded."

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic_core import CoreSchema
 
 from tasks.config.section import NO_TRUTH, Count, Section, Share
+
+NUMBER = WithJsonSchema({"type": "number", "exclusiveMinimum": 0})  # whole or not: a form need not ask
 
 
 class PeftSection(Section):
@@ -25,15 +28,19 @@ class PeftSection(Section):
 class NoPeft(PeftSection):
     """Full fine-tuning: every weight is trained."""
 
+    model_config = ConfigDict(title="none")
+
     method: Literal["none"] = Field(default="none", description="Train every weight.")
 
 
 class Lora(PeftSection):
     """Low-rank adapters, with peft's own names."""
 
+    model_config = ConfigDict(title="lora")
+
     method: Literal["lora"] = Field(default="lora", description="Train low-rank adapters; the base stays frozen.")
     r: Count | None = Field(default=None, description="Rank of the adapters. Omit: the preset's (field 8, txtai 16).")
-    lora_alpha: Annotated[int | float, Field(gt=0), NO_TRUTH] | None = Field(
+    lora_alpha: Annotated[int | float, Field(gt=0), NO_TRUTH, NUMBER] | None = Field(
         default=None,
         description="Scale: adapters count lora_alpha / r times. Omit: the preset's (field 2 r, txtai 8).",
     )
@@ -55,7 +62,17 @@ class Lora(PeftSection):
     )
 
 
+class _ShownAsChoices:
+    """Prefect's form shows `anyOf` as a choice of tabs, but `oneOf` with a discriminator as JSON to be typed."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = dict(handler(core))
+        schema.pop("discriminator")
+        return {"anyOf": schema.pop("oneOf"), **schema}
+
+
 PeftConfig = Annotated[
     Annotated[NoPeft | Lora, Field(discriminator="method")],
     BeforeValidator(PeftSection.expand),
+    _ShownAsChoices(),
 ]

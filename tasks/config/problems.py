@@ -26,11 +26,12 @@ class Problem:
     text: str
 
 
-def problems(error: ValidationError) -> list[Problem]:
-    """All problems of a failed validation, each field once."""
+def problems(error: ValidationError, root: type[Section] = RunConfig, prefix: str = "") -> list[Problem]:
+    """All problems of a failed validation of `root`, each field once; names are put behind `prefix`."""
     found: dict[str, Problem] = {}
     for detail in error.errors(include_url=False):
-        problem = _problem(detail)
+        problem = _problem(detail, root)
+        problem = Problem(".".join(filter(None, (prefix, problem.path))), problem.text)
         found.setdefault(problem.path, problem)
     return list(found.values())
 
@@ -42,13 +43,14 @@ def known_names() -> frozenset[str]:
     return frozenset({*_walk(RunConfig, ""), *theirs})
 
 
-def _problem(detail: Mapping[str, Any]) -> Problem:
-    section, path, rest = _locate(detail["loc"])
+def _problem(detail: Mapping[str, Any], root: type[Section]) -> Problem:
+    section, path, rest = _locate(detail["loc"], root)
     kind, value = detail["type"], detail["input"]
     if kind == "value_error":
         return Problem(path, str(detail["ctx"]["error"]))
     if kind == "extra_forbidden":
-        return Problem(path, _unknown(path))
+        elsewhere = f"unknown name{hint(path, frozenset(_walk(root, '')))}"
+        return Problem(path, _unknown(path) if root is RunConfig else elsewhere)
     if kind.startswith("union_tag"):
         path = f"{path}.method" if not path.endswith(".method") else path
         tags = {"enum": ["none", "lora"]}
@@ -76,13 +78,13 @@ def _unknown(path: str) -> str:
     return f"unknown name{hint(path, known_names())}"
 
 
-def _locate(loc: Sequence[int | str]) -> tuple[type[Section] | None, str, list[int | str]]:
+def _locate(loc: Sequence[int | str], root: type[Section]) -> tuple[type[Section] | None, str, list[int | str]]:
     """The section that holds the field, the field's dotted name, and what of the location lies inside the field.
 
     Between the two pydantic puts marks of its own, such as the chosen member of a union; they name nothing of ours.
     """
     holder: type[Section] | None = None
-    members: list[type[Section]] = [RunConfig]
+    members: list[type[Section]] = [root]
     names: list[str] = []
     rest = list(loc)
     while rest and members:

@@ -14,21 +14,28 @@ from tasks.config.export import ExportConfig
 from tasks.config.model import ModelConfig
 from tasks.config.peft import NoPeft, PeftConfig, PeftSection
 from tasks.config.quant import QuantConfig
+from tasks.config.secrets import Secrets
 from tasks.config.section import Section, Seed
 from tasks.config.store import StoreConfig
 from tasks.config.train import TrainConfig
+
+TASK = (
+    "What the model learns to do: text-classification, regression, token-classification, question-answering, "
+    "sequence-sequence, language-generation, language-modeling or token-detection."
+)
+Preset = Literal["field", "txtai"]
 
 
 class RunConfig(Section):
     """Everything a run may say: the YAML file, the command line, the Prefect form and the JSON Schema."""
 
-    task: str = Field(default="text-classification", min_length=1, description="What the model learns to do.")
+    task: str = Field(default="text-classification", min_length=1, description=TASK)
     name: str | None = Field(default=None, min_length=1, description="Name of the run. Omit: one is made.")
     seed: Seed = Field(default=42, description="Seed of everything random, except the split (data.split.seed).")
     output_dir: str | None = Field(
         default=None, min_length=1, description="Folder for the trained model. Omit: it stays in the store."
     )
-    preset: Literal["field", "txtai"] = Field(
+    preset: Preset = Field(
         default="field",
         description="Whose defaults: field (what works in practice) or txtai (as its trainer has them).",
     )
@@ -41,6 +48,11 @@ class RunConfig(Section):
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig, description="Checkpoints while training.")
     export: ExportConfig = Field(default_factory=ExportConfig, description="What is saved at the end.")
     store: StoreConfig = Field(default_factory=StoreConfig, description="Where stage results live.")
+    secrets: Secrets = Field(
+        default_factory=dict,
+        description="Environment variables for this run, each from the Prefect Secret block named here, e.g. "
+        "{AWS_SECRET_ACCESS_KEY: my-s3-key}. Names, never the secrets themselves.",
+    )
 
 
 # The short form of each section, for readers that must look inside one before it is validated.

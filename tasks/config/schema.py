@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.config.run import RunConfig
+from tasks.config.sweep import SweepConfig
 
 # What a section may be besides a mapping; see each section's `expand`.
 SHORT: Mapping[str, list[dict[str, Any]]] = {
@@ -23,4 +24,11 @@ def json_schema() -> dict[str, Any]:
     for name, short in SHORT.items():
         description = RunConfig.model_fields[name].description
         schema["properties"][name] = {"anyOf": [schema["properties"][name], *short], "description": description}
+    sweep = SweepConfig.model_json_schema()
+    schema["$defs"] |= sweep.pop("$defs")
+    schema["$defs"]["SweepConfig"] = sweep
+    halving = sweep["properties"]["halving"]
+    sweep["properties"]["halving"] = {"anyOf": [{"$ref": halving["$ref"]}, {"type": "boolean"}, {"type": "integer"}],
+                                      "description": halving["description"]}  # fmt: skip
+    schema["properties"]["sweep"] = {"$ref": "#/$defs/SweepConfig", "description": "What `finetune grid` varies."}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticKnownError
+
+from tasks.config.secrets import CREDENTIALS
 
 
 def _no_truth(value: object) -> object:
@@ -43,7 +45,22 @@ class Section(BaseModel):
             return {cls.bare: value}
         return value
 
+    @field_validator("*", mode="after")  # a discriminator bears no other
+    @classmethod
+    def _no_credentials(cls, value: Any) -> Any:
+        """What a config says is written down in many places: records, forms, the saved model's own config."""
+        if any(isinstance(text, str) and CREDENTIALS.search(text) for text in (value, *_items(value))):
+            raise ValueError(  # never with the value
+                "credentials stand in this URL; leave them out and set environment variables instead, by hand or by "
+                "`secrets` (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://, $NAME in the URL for sql:)"
+            )
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _expand(cls, value: Any) -> Any:
         return cls.expand(value)
+
+
+def _items(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else ()

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from tasks.config.secrets import NO_CREDENTIALS
 from tasks.config.section import Section
 
 
@@ -17,6 +18,7 @@ class StoreConfig(Section):
     root: str | None = Field(
         default=None,
         min_length=1,
+        json_schema_extra=NO_CREDENTIALS,
         description="Folder or fsspec URL of the store; memory: nothing is left behind. "
         "Omit: $FINETUNE_STORE, else ~/.cache/finetune-flow/store.",
     )

@@ -130,6 +130,11 @@ class TrainConfig(Section):
     dataloader_num_workers: WholeNotNegative | None = Field(
         default=None, description="Processes that prepare batches; 0: the training process itself."
     )
+    full_determinism: bool | None = Field(
+        default=None,
+        description="On a GPU, only kernels that give the same bits every time, so that a killed training resumes "
+        "exactly; false allows others. On a CPU it always does. Unless false: true.",
+    )
     float32_matmul_precision: Literal["auto", "highest", "high", "medium"] = Field(
         default="auto",
         description="Precision of float32 matrix products (torch.set_float32_matmul_precision). auto: see the plan.",

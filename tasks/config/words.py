@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.config.names import nearest
+from tasks.config.secrets import CREDENTIALS
 
 _TYPES = {
     "string": "text",
@@ -37,6 +38,8 @@ def _shown(value: object) -> str:
     except (TypeError, ValueError):
         text = repr(value)
     text = f"'{value}'" if isinstance(value, str) else text
+    if CREDENTIALS.search(text):
+        return "a URL with credentials"
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 

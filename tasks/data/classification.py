@@ -13,13 +13,14 @@ import pyarrow.compute as pc
 from tasks.config import DataConfig
 from tasks.config.errors import DataError
 from tasks.data.check import Findings
+from tasks.data.class_names import names_in_order
 from tasks.data.columns import Role, choose
 from tasks.data.labels import encode_labels, is_real, label_names
 from tasks.data.look import label_warnings
 from tasks.data.multi_label import MultiLabel, gathered
 from tasks.data.prepare import Column, Head, Prepared
 from tasks.data.prepare import prepare as prepare_rows
-from tasks.data.say import count, rows_at
+from tasks.data.say import count, first, rows_at
 
 
 def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
@@ -35,7 +36,7 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
         prepared = prepare_rows(tables, data, roles, Number())
         prepared.warnings.append("data.train: the labels are numbers with fractions, so this is trained as regression")
         return prepared
-    return prepare_rows(tables, data, roles, OneClass())
+    return prepare_rows(tables, data, roles, OneClass(listed=data.labels is not None))
 
 
 def prepare_numbers(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
@@ -45,8 +46,13 @@ def prepare_numbers(tables: Mapping[str, pa.Table], data: DataConfig, roles: Seq
 
 @dataclass(frozen=True)
 class OneClass:
-    """One of several classes; the model file says `single_label_classification`."""
+    """One of several classes; the model file says `single_label_classification`.
 
+    Attributes:
+        listed: whether the user lists the classes, and so means each of them.
+    """
+
+    listed: bool = False
     texts: tuple[str, ...] = ("text", "text_pair")
     identity: tuple[str, ...] = ("text", "text_pair")
     target: str = "label"
@@ -55,7 +61,8 @@ class OneClass:
         return Findings()
 
     def head(self, train: pa.Table, columns: Mapping[str, str], data: DataConfig) -> Head:
-        labels = label_names(train[columns["label"]], data.labels, "data.train", train)
+        name = columns["label"]
+        labels = label_names(train[name], data.labels, "data.train", train, names_in_order(train, name))
         return {"labels": labels, "problem_type": "single_label_classification"}
 
     def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> pa.Array:
@@ -66,9 +73,12 @@ class OneClass:
 
     def settle(self, train: pa.Table, head: Head) -> list[str]:
         present = set(train["label"].unique().to_pylist())
-        if missing := [name for i, name in enumerate(head["labels"]) if i not in present]:
+        missing = [name for i, name in enumerate(head["labels"]) if i not in present]
+        if missing and self.listed:
             raise DataError(f"data.labels: {missing[0]!r} has no row in train; leave it out, or give rows with it")
-        return label_warnings(pa.chunked_array([pa.array(head["labels"]).take(train["label"].combine_chunks())]),
+        told = [f"data.train: {count(len(missing), 'class')} of the data set no row has: {first(missing)} (data.labels "
+                "says which there are)"] if missing else []  # fmt: skip
+        return told + label_warnings(pa.chunked_array([pa.array(head["labels"]).take(train["label"].combine_chunks())]),
                               "data.train")  # fmt: skip
 
 

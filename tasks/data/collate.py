@@ -72,6 +72,12 @@ class PadTokenLabels(PadBatch):
     filled: Mapping[str, str | int] = {**PadBatch.filled, "labels": IGNORED}
 
 
+class PadMaskedBatch(PadTokenLabels):
+    """As `PadTokenLabels`, with the `draws` by which a generator's guesses are chosen."""
+
+    filled: Mapping[str, str | int] = {**PadTokenLabels.filled, "draws": 0}
+
+
 class CausalBatch(PadBatch):
     """As `PadBatch` for causal language models: `labels` are the tokens themselves, -100 where there is padding.
 

@@ -15,27 +15,32 @@ class Role:
     """What a task needs a column for, and the names (lower case) by which such a column is recognised.
 
     `beside`, parallel to `names`, is the column that each name belongs next to: `sentence2` is a second text only
-    where `sentence1` was recognised as the first.
+    where `sentence1` was recognised as the first; `ANY` is whatever was recognised. Of `paired`, a name counts only
+    where a second text that belongs next to it is there too (`question` beside `sentence` is the first of a pair).
     """
 
     name: str
     names: tuple[str, ...]
     required: bool
     beside: tuple[str, ...] = ()
+    paired: tuple[str, ...] = ()
 
 
+ANY = "*"
 TEXT = Role(
     "text",
     ("text", "sentence", "review", "content", "comment", "utterance", "sentence1", "text_a", "premise", "question1"),
     required=True,
+    paired=("question", "text1"),
 )
 TEXT_PAIR = Role(
     "text_pair",
-    ("sentence2", "text_b", "hypothesis", "question2"),
+    ("sentence2", "text_b", "hypothesis", "question2", "text2", "sentence", "text_pair"),
     required=False,
-    beside=("sentence1", "text_a", "premise", "question1"),
+    beside=("sentence1", "text_a", "premise", "question1", "text1", "question", ANY),
 )
-LABEL = Role("label", ("label", "labels", "stars", "category", "class", "target", "intent", "topic"), required=True)
+LABEL = Role("label", ("label", "labels", "stars", "category", "class", "target", "intent", "topic", "is_duplicate"),
+             required=True)  # fmt: skip
 
 SCORE = Role(
     "label",
@@ -50,12 +55,12 @@ CONTEXT = Role("context", ("context", "passage", "paragraph", "article"), requir
 ANSWERS = Role("answers", ("answers", "answer"), required=True)
 SOURCE = Role(
     "source",
-    ("source", "document", "input_text", "article", "dialogue", "input", "src", "text"),
+    ("source", "document", "input_text", "article", "dialogue", "input", "src", "text", "prompt"),
     required=True,
 )
 TARGET = Role(
     "target",
-    ("target", "summary", "target_text", "highlights", "headline", "output", "tgt", "title"),
+    ("target", "summary", "target_text", "highlights", "headline", "output", "tgt", "title", "completion"),
     required=True,
 )
 PLAIN = Role("text", ("text", "content", "sentence", "document", "body"), required=True)
@@ -70,7 +75,10 @@ def choose(table_columns: list[str], wanted: Mapping[str, Any], roles: Sequence[
     chosen: dict[str, str] = {}
     for role in roles:
         said = wanted.get(role.name)
-        column = _recognised(role, table_columns, chosen, wanted) if said is None else _said(role, said, table_columns)
+        if said is None:
+            column = _recognised(role, table_columns, chosen, wanted, _pairs(roles))
+        else:
+            column = _said(role, said, table_columns)
         if column is not None:
             chosen[role.name] = column
     for role, column in chosen.items():
@@ -88,13 +96,27 @@ def _said(role: Role, column: str, columns: list[str]) -> str:
     )
 
 
-def _recognised(role: Role, columns: list[str], chosen: Mapping[str, str], wanted: Mapping[str, Any]) -> str | None:
-    known = role.names
+def _pairs(roles: Sequence[Role]) -> list[tuple[str, str]]:
+    """(first text, second text) of all known pairs of names."""
+    return [(first, name) for role in roles for name, first in zip(role.names, role.beside, strict=False)]
+
+
+def _recognised(
+    role: Role, columns: list[str], chosen: Mapping[str, str], wanted: Mapping[str, Any],
+    pairs: Sequence[tuple[str, str]],
+) -> str | None:  # fmt: skip
+    there = {column.lower() for column in columns}
+    first_names = there & {*role.names, *role.paired}
+    seconds = {second for first, second in pairs if first in first_names} if not role.beside else set()
+    known = [*role.names, *(first for first, second in pairs if first in role.paired and second in there)]
     if role.beside:
         # a first text the user named is taken to be all the text that is meant
         guessed = {column.lower() for name, column in chosen.items() if wanted.get(name) is None}
-        known = tuple(name for name, first in zip(role.names, role.beside, strict=True) if first in guessed)
-    fitting = [column for column in columns if column.lower() in known and column not in wanted.values()]
+        known = [name for name, first in zip(role.names, role.beside, strict=True)
+                 if first in guessed or (first == ANY and guessed)]  # fmt: skip
+        seconds = guessed
+    free = [column for column in columns if column.lower() not in seconds and column not in wanted.values()]
+    fitting = [column for column in free if column.lower() in known]
     if len(fitting) > 1:
         raise DataError(f"data.columns.{role.name}: {_listed(fitting)} could all be it; say which one")
     if not fitting and role.required:

@@ -30,11 +30,13 @@ class Encoded:
             given to models. Masks are not stored: they follow from the lengths.
         cut: data rows that lost tokens, became windows or were left out.
         lost: data rows that were left out.
+        told: what a user should know of rows that nothing can be learnt from.
     """
 
     table: pa.Table
     cut: int = 0
     lost: int = 0
+    told: tuple[str, ...] = ()
 
 
 def encode_text(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged: bool) -> Encoded:
@@ -128,7 +130,9 @@ class Windows:
                 f"{shape['max_length']} tokens, at {rows_at(rows, self.cut)}; raise it, or set data.overlong: truncate"
             )
 
-    def encoded(self, rows: pa.Table, more: Mapping[str, Callable[[pa.Array], Any]]) -> Encoded:
+    def encoded(
+        self, rows: pa.Table, more: Mapping[str, Callable[[pa.Array], Any]], told: tuple[str, ...] = ()
+    ) -> Encoded:
         """The finished table; `more` are columns made from the origins of its rows."""
         self._close()
         origins = pa.array(np.asarray(self.origins, dtype=np.int64))
@@ -137,7 +141,7 @@ class Windows:
         }
         columns |= {name: make(origins) for name, make in more.items()}
         columns |= lineage(rows, origins)
-        return Encoded(pa.table(columns), len(self.cut), rows.num_rows - len(set(self.origins)))
+        return Encoded(pa.table(columns), len(self.cut), rows.num_rows - len(set(self.origins)), told)
 
     def _close(self) -> None:
         for name, values in self._open.items():

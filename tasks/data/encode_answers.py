@@ -24,7 +24,7 @@ def encode_answers(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, jud
     Raises:
         DataError: a question that leaves no room for its context; `overlong` is `error` and there are overlong rows.
     """
-    _refuse_long_questions(rows, tokenizer, shape, field)
+    refuse_long_questions(rows, tokenizer, shape, field)
     left = tokenizer.padding_side == "left"
     names = ["input_ids"] + ["token_type_ids"] * ("token_type_ids" in tokenizer.model_input_names)
     known = "answers" in rows.column_names
@@ -90,7 +90,8 @@ def _placed(piece: Any, answers: dict[str, Any], part: int, cls: int) -> Piece:
     return Piece({**known, "__span": span, "__offsets": shifted.ravel(), "__from": (low, high)})
 
 
-def _refuse_long_questions(rows: pa.Table, tokenizer: Any, shape: Shape, field: str) -> None:
+def refuse_long_questions(rows: pa.Table, tokenizer: Any, shape: Shape, field: str) -> None:
+    """Raise DataError for questions that leave no room for their context."""
     room = shape["max_length"] - tokenizer.num_special_tokens_to_add(pair=True) - stride_of(shape) - 1
     core = tokenizer.backend_tokenizer
     core.no_truncation()

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.data.encode import Encoded, Piece, Shape, Windows, batches, encode_windows
+from tasks.data.say import count, rows_at
 
 IGNORED = -100
 
@@ -14,7 +15,8 @@ def encode_words(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judge
     """Tokenize `tokens` (lists of words) with their `tags` (lists of class ids).
 
     A word's first piece carries its tag, the others are ignored (-100) unless `shape["label_all_tokens"]`. A window
-    labels only the words that no window before it has labelled, so every word counts once.
+    labels only the words that no window before it has labelled, so every word counts once; one that labels none is
+    left out, and so is a row of train whose words are nothing to the tokenizer: a loss of no labels is no number.
 
     Returns:
         `input_ids` and `labels` (lists of int32), `__words` (list of int32: the position in the row of the word whose
@@ -27,14 +29,22 @@ def encode_words(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judge
     known = "tags" in rows.column_names
     found = Windows(("input_ids", "labels", "__words") if known else ("input_ids", "__words"))
     everything = bool(shape.get("label_all_tokens"))
+    empty: list[int] = []
     for start, batch in batches(rows):
         words = batch["tokens"].to_pylist()
         tags = batch["tags"].to_pylist() if known else [[0] * len(each) for each in words]
         encoded = encode_windows(tokenizer, words, shape, "longest_first", pretokenized=True)
         for at, pieces in enumerate(encoded):
-            found.add(start + at, _labelled(pieces, tags[at], everything), shape["overlong"])
+            labelled = _labelled(pieces, tags[at], everything)
+            telling = [piece for piece in labelled if (piece.values["labels"] != IGNORED).any()]
+            if not telling and not judged:
+                empty.append(start + at)
+            else:
+                windows = telling if telling and shape["overlong"] == "window" else labelled
+                found.add(start + at, windows, shape["overlong"])
     found.refuse(rows, shape, field)
-    return found.encoded(rows, {})
+    told = f"{field}: {count(len(empty), 'row')} of whose words the tokenizer makes nothing, left out: "
+    return found.encoded(rows, {}, (told + rows_at(rows, empty),) if empty else ())
 
 
 def _labelled(pieces: list[Any], tags: list[int], everything: bool) -> list[Piece]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
 
 from tasks.config.errors import ConfigError, DataError
+from tasks.data.class_names import with_class_names
+from tasks.data.keep import BATCH, keep, table_of
 from tasks.data.say import nearest
 
-BATCH = 8192
 HF = re.compile(r"hf:(?P<name>[^:@#]+)(?::(?P<config>[^@#]+))?(?:@(?P<revision>[^#]+))?(?:#(?P<split>.+))?$")
 
 
@@ -44,7 +43,9 @@ def from_hub(spec: str, field: str, cache: Path) -> Path:
         near = nearest(split, known)
         raise DataError(f"{field}: {match['name']} has no split {split!r}; it has {', '.join(known)}{near}")
     table = found[split].with_format("arrow")
-    return keep((each for each in table.iter(BATCH)), cache, f"{Path(match['name']).name}-{split}")
+    known = table.features.arrow_schema.metadata
+    named = (with_class_names(each, known) for each in table.iter(BATCH))
+    return keep(named, cache, f"{Path(match['name']).name}-{split}", field)
 
 
 def from_database(spec: str, field: str, cache: Path) -> Path:
@@ -70,7 +71,7 @@ def from_database(spec: str, field: str, cache: Path) -> Path:
             raise DataError(f"{field}: there is no database {target.database!r}")
         with create_engine(target).connect() as connection:
             rows = connection.execution_options(stream_results=True, yield_per=BATCH).execute(text(query))
-            return keep(_tables(list(rows.keys()), rows, field), cache, "query")
+            return keep(_tables(list(rows.keys()), rows, field), cache, "query", field)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise ConfigError(f"{field}: the database URL cannot be used: {error}") from error
     except SQLAlchemyError as error:
@@ -79,44 +80,7 @@ def from_database(spec: str, field: str, cache: Path) -> Path:
 
 
 def _tables(names: list[str], rows: Iterable[Any], field: str) -> Iterator[pa.Table]:
-    rows = iter(rows)
-    schema: pa.Schema | None = None
+    rows, start = iter(rows), 1
     while some := list(islice(rows, BATCH)):
-        columns = {name: [row[at] for row in some] for at, name in enumerate(names)}
-        try:
-            table = pa.table(columns) if schema is None else pa.table(columns).cast(schema)
-        except (pa.ArrowException, ValueError) as error:
-            raise DataError(f"{field}: the query's columns are of more than one kind: {error}") from error
-        schema = schema or table.schema
-        yield table
-
-
-def keep(tables: Iterable[pa.Table], cache: Path, name: str) -> Path:
-    """Write tables of one schema, some rows at a time, as an Arrow file whose folder is named by its bytes."""
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = cache / f".{uuid4().hex}"
-    try:
-        rows = _write(tables, partial)
-        if not rows:
-            raise DataError(f"{name}: there are no rows")
-        with partial.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        target = cache / digest / f"{name}.arrow"
-        target.parent.mkdir(exist_ok=True)
-        partial.replace(target)
-        return target
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _write(tables: Iterable[pa.Table], path: Path, plain: Callable[[pa.Table], pa.Table] = lambda table: table) -> int:
-    writer, rows = None, 0
-    with pa.OSFile(str(path), "wb") as sink:
-        for table in tables:
-            table = plain(table).replace_schema_metadata(None)
-            writer = writer or pa.ipc.new_file(sink, table.schema)
-            writer.write_table(table.combine_chunks())
-            rows += table.num_rows
-        if writer is not None:
-            writer.close()
-    return rows
+        yield table_of({name: [row[at] for row in some] for at, name in enumerate(names)}, field, start)
+        start += len(some)

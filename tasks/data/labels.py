@@ -20,8 +20,10 @@ def label_names(
     given: list[str] | None = None,
     field: str = "data.train",
     table: pa.Table | None = None,
+    order: list[str] | None = None,
 ) -> list[str]:
-    """The class names, in the order of their ids: numbers numerically, others by code point, or as `given`.
+    """The class names, in the order of their ids: as `given`, or as the data's own ids have them (`order`, if it knows
+    all that are there; then those no row has are classes too), or numbers numerically and others by code point.
 
     `table` (with lineage columns) lets messages name files and lines. Raises DataError for a missing label, fewer
     than two classes, a label not in `given` (`data.labels`), and columns that are no single label.
@@ -30,6 +32,8 @@ def label_names(
     distinct: list[str] = names.unique().to_pylist()
     if len(distinct) < 2:
         raise DataError(f"{field}: every row has the label {distinct[0]!r}; classification needs at least two classes")
+    if given is None and order is not None and set(distinct) <= set(order):
+        return list(order)
     if given is None:
         return sorted(distinct, key=int) if _is_number(_kind(train_column)) else sorted(distinct)
     if len(set(given)) < len(given):

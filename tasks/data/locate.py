@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import fsspec
 
-from tasks.config.errors import ConfigError, DataError
+from tasks.config.errors import MISTAKES, ConfigError, DataError, FinetuneError
 from tasks.data.fetch import from_database, from_hub
 from tasks.data.say import nearest
 
@@ -154,7 +154,9 @@ def _remote(url: str, field: str, cache: Path | None) -> list[Source]:
         return _data_files(local, url, field)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"{field}: {url!r}: the filesystem {protocol}:// cannot be used: {error}") from None
-    except OSError as error:
+    except (FinetuneError, *MISTAKES):
+        raise
+    except Exception as error:  # noqa: BLE001 — each service's client has errors of its own, which are no OSErrors
         raise DataError(f"{field}: {url!r} cannot be read: {type(error).__name__}: {error}") from None
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.data.near import near_rows
+from tasks.data.near import near_repeats, near_rows
 from tasks.data.say import count, first, rows_at
 
 FEW = 8  # rows of a class: fewer are hardly learnt
@@ -47,7 +47,7 @@ def label_warnings(label: pa.ChunkedArray, field: str) -> list[str]:
     if all(re.fullmatch(r"-?\d+", str(name)) for name in counts):
         numbers = {int(name) for name in counts}
         gaps = sorted(set(range(min(numbers), max(numbers))) - numbers) if max(numbers) - min(numbers) < 10_000 else []
-        if gaps and len(gaps) < len(counts):
+        if gaps and len(gaps) <= 3 * len(counts):
             said = first([str(gap) for gap in gaps])
             found.append(
                 f"{field}: the labels are numbers with gaps (no {said}); they are taken as names, so this does no harm "
@@ -85,6 +85,19 @@ def near_warnings(train: pa.Table, other: pa.Table, columns: Mapping[str, str], 
     share = 100 * len(near) / other.num_rows
     return [f"{name}: {count(len(near), 'row')} ({share:.1f} %) whose text nearly repeats one of train: "
             f"{rows_at(other, near)}"]  # fmt: skip
+
+
+def repeat_warnings(train: pa.Table, columns: Mapping[str, str], name: str = "data.train") -> list[str]:
+    """Rows of train that nearly repeat an earlier one; of much text some rows are looked at, which is said."""
+    texts = [column for column in columns.values() if pa.types.is_string(train[column].type)]
+    if not texts or train.num_rows < 2:
+        return []
+    near, looked = near_repeats(train, texts)
+    if not len(near):
+        return []
+    among = f" of {looked:,} looked at" if looked < train.num_rows else ""
+    return [f"{name}: {count(len(near), 'row')}{among} whose text nearly repeats an earlier one: "
+            f"{rows_at(train, near)}"]  # fmt: skip
 
 
 def lengths(table: pa.Table, columns: Sequence[str]) -> dict[str, int]:

@@ -13,6 +13,7 @@ from tasks.data.rows import TokenRows
 
 IGNORED = -100
 PROBABILITY = 0.15
+LOW = np.uint64(0xFFFFFFFF)
 
 
 class MaskedRows(TokenRows):
@@ -36,18 +37,18 @@ class MaskedRows(TokenRows):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = super().__getitem__(index)
-        return row | self.masked(row["input_ids"], int(self._epoch), index % len(self))
+        draws = np.random.PCG64([self.seed, int(self._epoch), index % len(self)]).random_raw(len(row["input_ids"]) + 1)
+        return row | self.masked(row["input_ids"], draws)
 
-    def masked(self, ids: np.ndarray, epoch: int, index: int) -> dict[str, np.ndarray]:
-        """`input_ids` and `labels` of one row in one epoch.
+    def masked(self, ids: np.ndarray, draws: np.ndarray) -> dict[str, np.ndarray]:
+        """`input_ids` and `labels` of a row.
 
-        numpy's PCG64, seeded by the words (seed, epoch, index), gives one 64-bit draw a token. Its high half says
-        whether the token is chosen, its low half what becomes of it.
+        `draws` are of numpy's PCG64, seeded by the words (seed, epoch, row): 64 bits for each token and one more. The
+        high half says whether the token is chosen, the low half what becomes of it.
         """
-        draws = np.random.PCG64([self.seed, epoch, index]).random_raw(len(ids) + 1)
         free = ~np.isin(ids, self._special)
         high = (draws[:-1] >> np.uint64(32)) / 2.0**32
-        low = (draws[:-1] & np.uint64(0xFFFFFFFF)) / 2.0**32
+        low = (draws[:-1] & LOW) / 2.0**32
         chosen = free & (high < self._probability)
         if not chosen.any() and free.any():
             among = np.flatnonzero(free)
@@ -62,6 +63,12 @@ class MaskedRows(TokenRows):
 
 
 class AlwaysMaskedRows(MaskedRows):
-    """Rows whose chosen tokens all become the mask token: a generator fills them in (ELECTRA, arXiv:2003.10555)."""
+    """Rows whose chosen tokens all become the mask token: a generator fills them in (ELECTRA, arXiv:2003.10555).
+
+    `draws`, the low halves, say which of its guesses: a row meets the same ones in whatever batch it stands.
+    """
 
     replaced, kept = 0.0, 0.0
+
+    def masked(self, ids: np.ndarray, draws: np.ndarray) -> dict[str, np.ndarray]:
+        return super().masked(ids, draws) | {"draws": (draws[:-1] & LOW).astype(np.int64)}

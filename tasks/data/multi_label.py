@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from tasks.config import ConfigError, DataConfig
 from tasks.config.errors import DataError
 from tasks.data.check import Findings
+from tasks.data.class_names import names_in_order
 from tasks.data.labels import encode_labels, label_names
 from tasks.data.prepare import Column, Head
 from tasks.data.say import count, nearest, rows_at
@@ -91,7 +92,8 @@ class MultiLabel:
             return {"labels": list(labels), "problem_type": "multi_label_classification", "hot": True}
         if len(flat) == 0:
             raise DataError("data.train: no row has any label")
-        names = label_names(pa.chunked_array([flat]), data.labels, "data.train")
+        order = names_in_order(train, columns["label"])
+        names = label_names(pa.chunked_array([flat]), data.labels, "data.train", order=order)
         return {"labels": names, "problem_type": "multi_label_classification", "hot": False}
 
     def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> None:

@@ -58,6 +58,32 @@ def near_rows(train: pa.Table, other: pa.Table, columns: Sequence[str]) -> np.nd
     return places[long[split:][found] - rows]
 
 
+def near_repeats(table: pa.Table, columns: Sequence[str]) -> tuple[np.ndarray, int]:
+    """The rows that are much like an earlier one, by the measure of `near_rows`.
+
+    Returns:
+        Positions, rising, and how many rows were looked at.
+    """
+    some, places = _some(table.select(columns), MOST)
+    text = pc.binary_join_element_wise(*(pc.fill_null(pc.cast(some[name], pa.string()), "") for name in columns), " ")
+    words = _words(text)
+    lengths = words.value_lengths().to_numpy()
+    long = np.flatnonzero(lengths >= FEWEST)
+    if len(long) < 2:
+        return np.zeros(0, dtype=np.int64), some.num_rows
+    signatures = _signatures(words, lengths, long)
+    exact = text.combine_chunks().dictionary_encode().indices.to_numpy()[long]
+    found = np.zeros(len(long), dtype=bool)
+    for start in range(0, HASHES, BAND):
+        keys = _mixed(signatures[:, start : start + BAND])
+        order = np.argsort(keys, kind="stable")
+        for step in (1, 2):  # of rows that share a band, each is held against the two before it
+            later, earlier = order[step:], order[:-step]
+            alike = (signatures[later] == signatures[earlier]).mean(axis=1) >= ALIKE
+            found[later[(keys[later] == keys[earlier]) & alike & (exact[later] != exact[earlier])]] = True
+    return places[long[found]], some.num_rows
+
+
 def _some(table: pa.Table, most: int) -> tuple[pa.Table, np.ndarray]:
     """Rows of at most so many bytes, evenly spaced, and their positions."""
     step = max(1, -(-table.nbytes // most))

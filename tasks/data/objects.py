@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import pyarrow as pa
 
 from tasks.config.errors import DataError
-from tasks.data.fetch import BATCH, keep
+from tasks.data.class_names import field_of, with_class_names
+from tasks.data.keep import BATCH, keep, table_of
+from tasks.data.read import SUFFIXES
 
 SPLITS = ("train", "validation", "test")
+SCHEME = re.compile(r"(?:[a-z][a-z0-9+.-]*://|package:|hf:|sql:)")
 BY_POSITION = {1: ("text",), 2: ("text", "label"), 3: ("text", "text_pair", "label")}
 
 
@@ -41,12 +45,24 @@ def _is_section(data: Any) -> bool:
 
 
 def is_rows(value: Any) -> bool:
-    """Whether a value holds rows itself, rather than naming files (a string, a path, a list of those)."""
+    """Whether a value holds rows itself, rather than naming files (a string, a path, a list of those).
+
+    A list of strings is a list of texts, unless one of them is a file, or looks like the name of one.
+    """
     if value is None or isinstance(value, str | Path):
         return False
-    if isinstance(value, list | tuple):
-        return not value or not all(isinstance(item, str | Path) for item in value)
+    if isinstance(value, list | tuple) and value and all(isinstance(item, str | Path) for item in value):
+        return not any(isinstance(item, Path) or _is_source(item) for item in value)
     return True
+
+
+def _is_source(text: str) -> bool:
+    """A file that is there, a URL or another scheme, a path, a name with a data file's ending."""
+    if "\n" in text or len(text) > 1024:
+        return False
+    if SCHEME.match(text) or Path(text).expanduser().exists():
+        return True
+    return not re.search(r"\s", text) and ("/" in text or PurePath(text).suffix.lower() in {*SUFFIXES, ".txt", ".gz"})
 
 
 def rows_to_file(value: Any, field: str, cache: Path, names: Sequence[str] | None = None) -> Path:
@@ -54,13 +70,14 @@ def rows_to_file(value: Any, field: str, cache: Path, names: Sequence[str] | Non
 
     Args:
         value: a list (or any iterable, a generator too) of dicts or tuples; a dict of columns; a pandas or
-            Polars DataFrame; a `datasets.Dataset` or `IterableDataset`; a `pyarrow.Table`; a torch-style dataset.
+            Polars frame; a `datasets.Dataset` or `IterableDataset` (class names stand in place of their ids); a
+            `pyarrow.Table` or `RecordBatch`; a torch-style dataset.
         names: the columns of tuples; by position `text, label` or `text, text_pair, label` if None.
 
     Raises:
         DataError: no rows; a row that lacks a key another has, or is of another kind; named by its number.
     """
-    return keep((_settled(table) for table in _tables(value, field, names)), cache, field.rpartition(".")[2])
+    return keep((_settled(table) for table in _tables(value, field, names)), cache, field.rpartition(".")[2], field)
 
 
 def splits_of(value: Any) -> dict[str, Any]:
@@ -78,8 +95,14 @@ def _is_table(value: Any) -> bool:
 def _tables(value: Any, field: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
     if isinstance(value, pa.Table):
         yield value
-    elif hasattr(value, "with_format") and hasattr(value, "iter") and hasattr(value, "num_rows"):  # datasets.Dataset
-        yield from value.with_format("arrow").iter(BATCH)
+    elif isinstance(value, pa.RecordBatch):
+        yield pa.Table.from_batches([value])
+    elif hasattr(value, "with_format") and hasattr(value, "iter") and hasattr(value, "features"):  # datasets
+        known = value.features.arrow_schema.metadata if value.features is not None else None
+        for table in value.with_format("arrow").iter(BATCH):
+            yield table.replace_schema_metadata(known)
+    elif hasattr(value, "collect_schema") and hasattr(value, "collect"):  # a Polars LazyFrame
+        yield value.collect().to_arrow()
     elif hasattr(value, "to_arrow"):  # Polars
         yield value.to_arrow()
     elif hasattr(value, "columns") and hasattr(value, "iloc"):  # pandas
@@ -95,7 +118,7 @@ def _from_columns(columns: Mapping[str, Any], field: str) -> pa.Table:
     if len(set(sizes.values())) > 1:
         said = ", ".join(f"{name!r} {size}" for name, size in sizes.items())
         raise DataError(f"{field}: its columns are not of one length: {said}")
-    return _table({name: list(values) for name, values in columns.items()}, field, 1)
+    return table_of({name: list(values) for name, values in columns.items()}, field, 1)
 
 
 def _from_rows(rows: Any, field: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
@@ -115,14 +138,10 @@ def _from_rows(rows: Any, field: str, names: Sequence[str] | None) -> Iterator[p
             raise DataError(f"{field}: row 1 has {len(head)} values; give rows as dicts, or the columns' names")
     else:
         raise DataError(f"{field}: row 1 is a {type(head).__name__}; rows are dicts, tuples or strings")
-    stream, at, schema = chain([head], stream), 1, None
+    stream, at = chain([head], stream), 1
     while some := list(islice(stream, BATCH)):
         columns = _columns(some, keys, type(head), field, at)
-        table = _table(columns, field, at)
-        if schema is not None:
-            table = _like(table, schema, field, at)
-        schema = table.schema
-        yield table
+        yield table_of(columns, field, at)
         at += len(some)
 
 
@@ -148,30 +167,10 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") and not isinstance(value, str) else value
 
 
-def _table(columns: Mapping[str, list[Any]], field: str, start: int) -> pa.Table:
-    arrays = {}
-    for name, values in columns.items():
-        try:
-            arrays[str(name)] = pa.array(values, from_pandas=True)  # NaN among texts means that there is none
-        except (pa.ArrowException, ValueError, OverflowError) as error:
-            kinds = [type(value).__name__ for value in values]
-            known = next((kind for kind in kinds if kind != "NoneType"), "None")
-            odd = next((at for at, kind in enumerate(kinds) if kind not in (known, "NoneType")), None)
-            where = "" if odd is None else f": row {start + odd} holds {kinds[odd]}, others {known}"
-            raise DataError(f"{field}: column {name!r} holds more than one kind{where} ({error})") from error
-    return pa.table(arrays)
-
-
-def _like(table: pa.Table, schema: pa.Schema, field: str, start: int) -> pa.Table:
-    try:
-        return table.select(schema.names).cast(schema)
-    except (pa.ArrowException, KeyError, ValueError) as error:
-        raise DataError(f"{field}: from row {start} on a column is of another kind than before: {error}") from error
-
-
 def _settled(table: pa.Table) -> pa.Table:
-    """Dictionaries and wide strings as plain ones, so that equal rows are equal bytes however they came."""
-    columns = {}
+    """Names in place of class ids; dictionaries and wide strings as plain ones, so that equal rows are equal bytes
+    however they came."""
+    table, columns = with_class_names(table, table.schema.metadata), {}
     for name in table.column_names:
         column = table[name]
         if pa.types.is_dictionary(column.type):
@@ -179,4 +178,5 @@ def _settled(table: pa.Table) -> pa.Table:
         if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
             column = column.cast(pa.string())
         columns[name] = column
-    return pa.table(columns)
+    fields = [field_of(table.schema.field(name), column.type) for name, column in columns.items()]
+    return pa.table(list(columns.values()), schema=pa.schema(fields))

@@ -22,6 +22,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tasks.data.class_names import field_of, with_class_names
+from tasks.data.spans import as_spans
 from tasks.data.spill import BATCH, spilled
 from tasks.data.text_file import Text
 
@@ -201,6 +203,9 @@ def _columns(name: str, records: list[tuple[int, dict[str, Any]]], problems: lis
         try:
             columns[key] = pa.array([record.get(key) for _, record in records])
         except (pa.ArrowException, ValueError, OverflowError) as error:
+            if (spans := as_spans([record.get(key) for _, record in records])) is not None:
+                columns[key] = pa.array(spans)
+                continue
             problems.append(_odd_one(name, key, [(place, record.get(key)) for place, record in records], error))
     return pa.table(columns)
 
@@ -222,14 +227,18 @@ def _kind(value: object) -> str:
 
 
 def arrow_rows(path: Path, name: str, format: str, problems: list[str]) -> Parsed | None:
-    """A Parquet file, or an Arrow IPC file or stream; dictionaries and wide strings become plain strings."""
+    """A Parquet file, or an Arrow IPC file or stream; dictionaries and wide strings become plain strings, class ids the
+    names that the file's metadata has for them."""
     try:
         table = _open(path, format)
+        table = with_class_names(table, table.schema.metadata)
     except (pa.ArrowException, OSError) as error:
         first_line = str(error).splitlines()[0]
         problems.append(f"{name} is no readable {format} file (cut short, or another format): {first_line}")
         return None
-    table = pa.table([_plain(column) for column in table.columns], names=table.column_names)
+    columns = [_plain(column) for column in table.columns]
+    fields = [field_of(field, column.type) for field, column in zip(table.schema, columns, strict=True)]
+    table = pa.table(columns, schema=pa.schema(fields))
     return table, range(1, table.num_rows + 1)
 
 
@@ -240,7 +249,8 @@ def _open(path: Path, format: str) -> pa.Table:
         file = pq.ParquetFile(path)  # not read_table: that would read columns out of folder names
         if file.metadata.num_rows == 0:
             return file.read()
-        return pa.concat_tables(spilled(pa.Table.from_batches([each]) for each in file.iter_batches(BATCH)))
+        table = pa.concat_tables(spilled(pa.Table.from_batches([each]) for each in file.iter_batches(BATCH)))
+        return table.replace_schema_metadata(file.schema_arrow.metadata)
     try:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except pa.ArrowInvalid:

@@ -11,7 +11,7 @@ from tasks.config.errors import DataError
 from tasks.data.check import Findings, check_rows, duplicates, leakage
 from tasks.data.columns import Role, choose
 from tasks.data.divide import divide
-from tasks.data.look import lengths, near_warnings, rendered, text_warnings
+from tasks.data.look import lengths, near_warnings, rendered, repeat_warnings, text_warnings
 from tasks.data.split import dedupe, sample, without
 
 LINEAGE = ("__file", "__row")
@@ -108,10 +108,13 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
     splits = _shares(given["train"], kind.stratum(given["train"], columns), data, given, list(same.values()))
     splits, told = _apart(splits, same, data, data.leakage or ("error" if kind.target else "warn"))
     warnings += told
+    if data.near_duplicates == "warn":
+        warnings += repeat_warnings(splits["train"], {role: name for role, name in same.items() if role != "context"})
     if data.max_train_samples:
         splits["train"] = sample(splits["train"], data.max_train_samples, data.split.seed)
     coded = {
-        name: renamed(table, columns, kind.code(table, columns, head, f"data.{name}")) for name, table in splits.items()
+        name: renamed(table, columns, kind.code(table, columns, head, f"data.{name}"), roles)
+        for name, table in splits.items()
     }
     warnings += kind.settle(coded["train"], head)
     looks = {
@@ -169,16 +172,19 @@ def _shares(
     return parts | {name: table for name, table in given.items() if name != "train"}
 
 
-def renamed(table: pa.Table, columns: Mapping[str, str], coded: Mapping[str, Column]) -> pa.Table:
-    """Roles under their own names; a column whose name is a role's, but which is not it, steps aside."""
+def renamed(
+    table: pa.Table, columns: Mapping[str, str], coded: Mapping[str, Column], roles: Sequence[Role] = ()
+) -> pa.Table:
+    """Roles under their own names; a column whose name is one of the task's `roles`, but which is not it, steps aside:
+    nothing after this may take it for the role."""
     by_column = {column: role for role, column in columns.items()}
-    roles = {*columns, *coded}
+    taken = {*columns, *coded, *(role.name for role in roles)}
     arrays: list[Column] = []
     names: list[str] = []
     for name in table.column_names:
         role = by_column.get(name)
         arrays.append(coded.get(role or "", table[name]))
-        names.append(role or (f"{name}_column" if name in roles else name))
+        names.append(role or (f"{name}_column" if name in taken else name))
     for role, column in coded.items():
         if role not in names:
             arrays.append(column)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from tasks.config import DataConfig
 from tasks.config.errors import DataError
 from tasks.data.check import Findings
+from tasks.data.class_names import names_in_order
 from tasks.data.columns import SPANS, TEXT, Role, choose
 from tasks.data.labels import encode_labels, label_names
 from tasks.data.prepare import LINEAGE, Column, Head, Prepared
@@ -82,8 +83,10 @@ class Tagged:
 
     def head(self, train: pa.Table, columns: Mapping[str, str], data: DataConfig) -> Head:
         column = train[columns["tags"]]
-        labels = label_names(pa.chunked_array([_flat(column)]), data.labels, "data.train", _lineage(train, column))
-        if data.labels is None and all(SCHEME.match(label) for label in labels):
+        order = names_in_order(train, columns["tags"])
+        flat, lineage = pa.chunked_array([_flat(column)]), _lineage(train, column)
+        labels = label_names(flat, data.labels, "data.train", lineage, order)
+        if data.labels is None and labels != order and all(SCHEME.match(label) for label in labels):
             # a kind that training begins but never goes on must still be one the model can go on with
             inside = {f"I-{label[2:]}" for label in labels if label.startswith("B-")}
             labels = sorted({*labels, *inside})

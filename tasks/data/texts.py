@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.config import ConfigError, DataConfig
+from tasks.config.errors import DataError
 from tasks.data.check import Findings
 from tasks.data.columns import Role
 from tasks.data.prepare import LINEAGE, Column, Head, Prepared
@@ -24,6 +25,11 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
 def prepare_pairs(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
     """Rows of `sequence-sequence`: `source` and `target`, or one column `translation` of `{language: text}` with two
     languages (the first is the source; `data.columns` says otherwise). See `tasks.data.prepare.prepare`."""
+    names = {name.lower() for name in tables["train"].column_names}
+    if {"instruction", "input", "output"} <= names and data.columns.source is None:
+        raise DataError("data.columns.source: these rows are Alpaca's (instruction, input, output): the question is "
+                        "instruction and input together, and input may be empty; join the two in a column of their "
+                        "own, or set data.columns.source: instruction")  # fmt: skip
     return prepare_rows({name: untied(table, data) for name, table in tables.items()}, data, roles, Pairs())
 
 

@@ -1,6 +1,7 @@
 """Rows for a model that is finished: its own idea of a row, its own labels; what they are called may have changed."""
 
 from collections.abc import Mapping, Sequence
+from re import Match
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from tasks.data.classification import Number, OneClass
 from tasks.data.columns import PLAIN, Role, choose
 from tasks.data.multi_label import MultiLabel, gathered
 from tasks.data.prepare import LINEAGE, Head, Kind, renamed
+from tasks.data.said import STARTS
 from tasks.data.tagging import WORD, Tagged, as_words
 
 CLASSES: Mapping[str | None, Kind] = {
@@ -39,8 +41,10 @@ def tagged(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head,
     elif not {"tokens", "words", data.columns.tokens} & set(table.column_names):
         name = choose(_names(table), data.columns.model_dump(), (PLAIN,))["text"]
         check_rows(table, {"text": name}, field).raise_if_any()
-        words = [[match.group() for match in WORD.finditer(text)] for text in table[name].to_pylist()]
+        found = [list(WORD.finditer(text)) for text in table[name].to_pylist()]
+        words, starts = ([[take(each) for each in row] for row in found] for take in (Match.group, Match.start))
         table = table.append_column("tokens", pa.array(words, pa.list_(pa.string())))
+        table = table.append_column(STARTS, pa.array(starts, pa.list_(pa.int32())))
     return apply(table, data, roles, Tagged(), head, field, judged)
 
 
@@ -78,7 +82,7 @@ def apply(
     columns = choose(_names(table), data.columns.model_dump(), roles)
     found = check_rows(table, {role: columns[role] for role in kind.texts if role in columns}, field)
     (found + kind.check(table, columns, field) if judged else found).raise_if_any()
-    return renamed(table, columns, kind.code(table, columns, head, field) if judged else {})
+    return renamed(table, columns, kind.code(table, columns, head, field) if judged else {}, roles)
 
 
 def _names(table: pa.Table) -> list[str]:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.evaluation.judge import Judged, firsts, lineage
+from tasks.evaluation.threshold import HALF, chosen
 
 
 class ClassJudge:
@@ -17,7 +18,7 @@ class ClassJudge:
 
     Predictions:
         one class: `label`, `prediction` (names), `probabilities` (by class id); several: lists of names, a class is
-        predicted from a probability of one half; a number: `label`, `prediction` as float64.
+        predicted from a probability of `head['threshold']` on (one half); a number: `label`, `prediction` as float64.
     """
 
     windows = True
@@ -25,6 +26,7 @@ class ClassJudge:
 
     def __init__(self, head: Mapping[str, Any], **_: Any) -> None:
         self.labels, self.problem = head["labels"], head["problem_type"]
+        self.threshold = np.float32(head.get("threshold", HALF))
 
     def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
         output = model(**batch)
@@ -54,9 +56,9 @@ class ClassJudge:
         width = len(names)
         known = {}
         if right is not None:
-            known = {"label": _chosen(right.flatten().to_numpy().reshape(-1, width) > 0.5, names)}
+            known = {"label": chosen(right.flatten().to_numpy().reshape(-1, width) > 0.5, names)}
         probabilities = (1 / (1 + np.exp(-logits))).astype(np.float32)
-        shown = {"prediction": _chosen(logits > 0, names), "probabilities": _fixed(probabilities)}
+        shown = {"prediction": chosen(probabilities >= self.threshold, names), "probabilities": _fixed(probabilities)}
         return pa.table(columns | known | shown)
 
 
@@ -67,8 +69,3 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
 
 def _fixed(values: np.ndarray) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-
-
-def _chosen(flags: np.ndarray, names: pa.Array) -> pa.Array:
-    offsets = np.concatenate([[0], np.cumsum(flags.sum(axis=1))]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(np.nonzero(flags)[1])))

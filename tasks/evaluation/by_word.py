@@ -16,7 +16,7 @@ class WordJudge:
     neither list.
 
     Predictions:
-        `prediction` and, where it is known, `label`: lists of tags, one a word.
+        `prediction` and, where it is known, `label`: lists of tags, one a word; `__places`: which words those are.
     """
 
     windows = True
@@ -50,5 +50,6 @@ class WordJudge:
         columns = lineage(tokens, starts)
         if "labels" in tokens.column_names:
             columns["label"] = named(tokens["labels"].combine_chunks().flatten().to_numpy())
+        columns["__places"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(places[shown]))
         columns["prediction"] = named(found["tags"].combine_chunks().flatten().to_numpy())
         return pa.table(columns)

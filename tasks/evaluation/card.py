@@ -1,6 +1,6 @@
 """The model card: what the model is, what it was made from, how good it is, how to load it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.evaluation.usage import usage
@@ -15,22 +15,22 @@ def card(
     plan: Mapping[str, Any],
     data: Mapping[str, Any],
     head: Mapping[str, Any],
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, float | None],
+    intervals: Mapping[str, Sequence[float]],
     adapter: bool,
     auto_model: str,
     tag: str,
+    picture: str | None,
 ) -> str:
     """Return a model card in markdown with the hub's front matter.
 
     Args:
         auto_model: the transformers class that loads it. tag: the hub's word for what it does.
-        base: the base model's name. plan: `plan.json`. data: `data.json`. metrics: `metrics.json`.
+        base: the base model's name. plan: `plan.json`. data: `data.json`. head: `head.json`.
+        metrics, intervals: `metrics.json`, `intervals.json`. picture: the file with the curves of the training.
     """
-    training = plan["arguments"]
-    rows = ", ".join(f"{split} {count}" for split, count in data["rows"].items())
-    scores = "\n".join(f"| {metric} | {value:.4f} |" for metric, value in metrics.items())
-    arguments = "\n".join(f"| {field} | {training[field]} |" for field in SHOWN if field in training)
-    warnings = "".join(f"\n- {line}" for line in data["warnings"]) or "\n- none"
+    scores = "\n".join(score_rows(metrics, intervals))
+    curves = f"\n![Loss and metrics by step]({picture})\n" if picture else ""
     return f"""---
 base_model: {base}
 pipeline_tag: {tag}
@@ -49,17 +49,29 @@ library_name: {"peft" if adapter else "transformers"}
 
 ## Results
 
-| metric | value |
-|---|---|
+| metric | value | 95 % interval |
+|---|---|---|
 {scores}
+{curves}
+{_data(data)}
+{_training(plan)}"""
 
-## Data
+
+def _data(data: Mapping[str, Any]) -> str:
+    rows = ", ".join(f"{split} {count}" for split, count in data["rows"].items())
+    warnings = "".join(f"\n- {line}" for line in data["warnings"]) or "\n- none"
+    return f"""## Data
 
 Rows: {rows}. Columns: {data["columns"]}. Repeats left out: {data["dropped"]}.
 
 What the checks said of it:{warnings}
+"""
 
-## Training
+
+def _training(plan: Mapping[str, Any]) -> str:
+    given = plan["arguments"]
+    arguments = "\n".join(f"| {field} | {given[field]} |" for field in SHOWN if field in given)
+    return f"""## Training
 
 | argument | value |
 |---|---|
@@ -67,7 +79,16 @@ What the checks said of it:{warnings}
 | steps | {plan["steps"]["total"]} |
 | seed | {plan["seed"]} |
 | device | {plan["device"]} |
+
+How it came to be, stage by stage: `report.html`.
 """
+
+
+def score_rows(metrics: Mapping[str, float | None], intervals: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """Rows of a markdown table: metric, value, 95 % interval."""
+    for name, value in metrics.items():
+        sure = f"{intervals[name][0]:.4f} to {intervals[name][1]:.4f}" if name in intervals else ""
+        yield f"| {name} | {'not a number' if value is None else f'{value:.4f}'} | {sure} |"
 
 
 def _classes(labels: Sequence[str] | None) -> str:

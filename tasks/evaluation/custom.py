@@ -1,7 +1,9 @@
-"""A user's own metrics, by dotted path."""
+"""A user's own metrics: by dotted path, or a function the caller of this very run brought."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib import import_module
 from typing import Any
 
@@ -16,12 +18,31 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
+BROUGHT = "live:"  # what `eval.best` says of a number that a brought function returns
+_brought: ContextVar[Callable[[Any], Mapping[str, float]] | None] = ContextVar("finetune_metrics", default=None)
+
+
+@contextmanager
+def bringing(metrics: Callable[[Any], Mapping[str, float]] | None) -> Iterator[None]:
+    """Let the runs within know `metrics`, transformers' `compute_metrics`: from an `EvalPrediction` to numbers."""
+    token = _brought.set(metrics)
+    try:
+        yield
+    finally:
+        _brought.reset(token)
+
+
 def find(path: str) -> Callable[..., Any]:
-    """Import the function `package.module:function` names.
+    """Import the function `package.module:function` names, or return the one that was brought.
 
     Raises:
         ConfigError: there is none; the nearest name is given.
     """
+    if path.startswith(BROUGHT):
+        if (brought := _brought.get()) is None:
+            raise ConfigError(f"eval.best: {path.removeprefix(BROUGHT)} is a number of a function that only the code "
+                              "has that called HFTrainer with it (`metrics`); run that again")  # fmt: skip
+        return brought
     module, _, name = path.partition(":")
     try:
         there = import_module(module)

@@ -69,8 +69,9 @@ def examine(
             arrays = [pa.array(judged.columns[field.name], field.type) for field in schema]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
             order.append(np.asarray(indices))
-            total += judged.loss * judged.weight
-            weight += judged.weight
+            if judged.weight:  # the mean over nothing is no number
+                total += judged.loss * judged.weight
+                weight += judged.weight
     try:
         _in_order(scratch, np.concatenate(order), judge, tokens, out)
     finally:

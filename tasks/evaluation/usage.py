@@ -3,6 +3,10 @@
 
 def usage(folder: str, auto_model: str, tag: str, adapter_of: str | None) -> str:
     """The lines that load and ask the model in `folder` (`adapter_of`: the base it is an adapter to, if it is one)."""
+    if auto_model.startswith("live:"):
+        return f"""from safetensors.torch import load_file
+
+model.load_state_dict(load_file({folder + "/model.safetensors"!r}))  # of {auto_model.removeprefix("live:")}"""
     if ":" in auto_model:  # a class of ours: what it trained is in two folders
         return f"""from transformers import AutoModel, AutoTokenizer
 

@@ -12,8 +12,6 @@ from transformers import PreTrainedModel
 
 from tasks.config import Lora
 
-ADAPTER_CONFIG = "adapter_config.json"
-
 
 def _lora(section: Lora, task_type: str, heads: list[str]) -> PeftConfig:
     return LoraConfig(

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config.errors import MachineError
-from tasks.models.adapters import ADAPTER_CONFIG, reattach
-from tasks.models.load import NEW, Loading, link_base, load
+from tasks.models.adapters import reattach
+from tasks.models.files import ADAPTER_CONFIG
+from tasks.models.load import Loading, link_base, load
 
 
 def starting_model(folder: Path, base: Mapping[str, Path], loading: Mapping[str, Any], adapter: Path | None) -> Any:
@@ -15,8 +16,7 @@ def starting_model(folder: Path, base: Mapping[str, Path], loading: Mapping[str,
     Args:
         folder: a view of a model artifact. base: the base's files. adapter: a view of an adapter artifact.
     """
-    new = folder / NEW
-    link_base(folder, base, new if new.exists() else None)
+    link_base(folder, base)
     model = _whole(folder, loading)
     return reattach(model, adapter, trainable=True) if adapter is not None else model
 
@@ -40,7 +40,7 @@ def trained_model(
     """
     if not (weights / ADAPTER_CONFIG).exists():
         return _whole(weights, {**loading, "quantization": None}).eval()
-    link_base(folder, base, folder / NEW)
+    link_base(folder, base)
     if merge:  # into the base's own weights: those of a quantized one cannot take it
         loading = {**loading, "quantization": None}
     model = reattach(_whole(folder, loading), weights, trainable=False)

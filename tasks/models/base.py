@@ -1,17 +1,21 @@
-"""Where a base model lies: a folder, a file set inside an installed package, or a hub snapshot pinned to a commit."""
+"""Where a base model lies: a folder, a file set inside an installed package, or a hub snapshot pinned to a commit; or a
+folder with an adapter, and the base it names.
+"""
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, files
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
 from tasks.config import ConfigError, ModelConfig
 from tasks.config.names import nearest
+from tasks.models.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, INSIDE, LIVE_FILE, WEIGHTS
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
-INDEX = "model.safetensors.index.json"
-WEIGHTS = "model.safetensors"
+TOKENIZERS = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
+              "*.tiktoken", "*.jinja")  # fmt: skip
 # Files that lie beside a model and say nothing of it: they must not change its digest.
 IGNORED = frozenset(
     {
@@ -29,35 +33,107 @@ IGNORED = frozenset(
 
 
 def base_files(model: ModelConfig) -> dict[str, Path]:
-    """Return the files of a base model by name: config, tokenizer and safetensors.
+    """Return the files of a base model by name: config, tokenizer and safetensors; of an adapter's folder those of the
+    base it names too, with the adapter itself under `adapter/`.
 
     Raises:
         ConfigError: there is no such model, or it has no config or no safetensors; names `model.name`.
     """
     folder = _folder(model)
-    found = {
-        path.name: path
-        for pattern in _wanted(model)
-        for path in sorted(folder.glob(pattern))
-        if path.is_file() and path.name not in IGNORED
-    }
+    if is_adapter(folder):
+        return _with_adapter(model, folder)
+    found = _files_in(folder, _wanted(model))
     if "config.json" not in found:
-        extra = "; it holds an adapter, and its base is what a run starts from" if (
-            folder / "adapter_config.json"
-        ).exists() else ""  # fmt: skip
-        raise ConfigError(f"model.name: {model.name!r} has no config.json ({folder}){extra}")
-    if "adapter_config.json" in found and WEIGHTS not in found and INDEX not in found:
-        raise ConfigError(f"model.name: {model.name!r} holds an adapter; name the base it was trained on, or merge it")
+        raise ConfigError(f"model.name: {model.name!r} has no config.json ({folder})")
+    if ADAPTER_CONFIG in found:
+        raise ConfigError(f"model.name: {model.name!r} holds a whole model and an adapter; put one of them elsewhere")
     if not any(name.endswith(".safetensors") for name in found):
-        pickled = next((path.name for path in folder.glob("*.bin")), None)
-        why = f" but {pickled}, a pickle, which is never loaded; save it once with safetensors" if pickled else ""
-        raise ConfigError(f"model.name: {model.name!r} has no *.safetensors weights{why}")
+        raise ConfigError(f"model.name: {model.name!r} has no *.safetensors weights{_pickled(folder)}")
     shards = _shards(model, found)
     return {name: path for name, path in found.items() if not name.endswith(".safetensors") or name in shards}
 
 
-def _wanted(model: ModelConfig) -> list[str]:
-    return [*WANTED, "*.py"] if model.trust_remote_code else list(WANTED)
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, and no model it would be one to."""
+    return (folder / ADAPTER_CONFIG).is_file() and not any((folder / name).is_file() for name in (WEIGHTS, INDEX))
+
+
+def _with_adapter(model: ModelConfig, folder: Path) -> dict[str, Path]:
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise ConfigError(f"model.name: {model.name!r} has no {ADAPTER_WEIGHTS}{_pickled(folder)}")
+    files = _beside(model, folder, base_files)
+    if any(each.startswith(INSIDE) for each in files):
+        raise ConfigError(f"model.name: {model.name!r} is an adapter to an adapter; merge the inner one first "
+                          "(export.merge: true, or peft's merge_and_unload)")  # fmt: skip
+    return {**files, **{INSIDE + each: folder / each for each in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}}
+
+
+def _beside(model: ModelConfig, folder: Path, files_of: Callable[[ModelConfig], dict[str, Path]]) -> dict[str, Path]:
+    """The files of the base that an adapter names; what lies beside the adapter goes before them: a config that knows
+    its labels, its tokenizer."""
+    name = json.loads((folder / ADAPTER_CONFIG).read_text()).get("base_model_name_or_path")
+    if not name:
+        raise ConfigError(f"model.name: {model.name!r} is an adapter whose {ADAPTER_CONFIG} names no base; write it "
+                          "there as base_model_name_or_path")  # fmt: skip
+    try:
+        base = files_of(model.model_copy(update={"name": str(name), "revision": None}))
+    except ConfigError as error:
+        why = str(error).removeprefix("model.name: ")
+        raise ConfigError(f"model.name: {model.name!r} is an adapter to {str(name)!r}, which cannot be used: {why}; "
+                          f"put it there, or say in {ADAPTER_CONFIG} where it is") from error  # fmt: skip
+    own = _files_in(folder, _wanted(model, weights=False))
+    del own[ADAPTER_CONFIG]
+    if "tokenizer_config.json" in own:  # a tokenizer is all of one folder's files
+        base = {each: path for each, path in base.items() if not any(map(PurePath(each).match, TOKENIZERS))}
+    return {**base, **own}
+
+
+def _files_in(folder: Path, patterns: list[str]) -> dict[str, Path]:
+    return {
+        path.name: path
+        for pattern in patterns
+        for path in sorted(folder.glob(pattern))
+        if path.is_file() and path.name not in IGNORED
+    }
+
+
+def _pickled(folder: Path) -> str:
+    pickled = next((path.name for path in folder.glob("*.bin") if path.name != "training_args.bin"), None)
+    return f" but {pickled}, a pickle, which is never loaded; save it once with safetensors" if pickled else ""
+
+
+def words_files(model: ModelConfig) -> dict[str, Path]:
+    """The files of a base's tokenizer and config by name; no weights are looked for, and none fetched.
+
+    Raises:
+        ConfigError: there is no such model, or it has no config.
+    """
+    folder = _folder(model, weights=False)
+    if is_adapter(folder):
+        return _beside(model, folder, words_files)
+    found = _files_in(folder, _wanted(model, weights=False))
+    if "config.json" not in found:
+        raise ConfigError(f"model.name: {model.name!r} has no config.json ({folder})")
+    return found
+
+
+def live_class(model: ModelConfig) -> dict[str, Any]:
+    """What `Loading` must know of a base that is an object of the caller's; nothing of others."""
+    path = Path(model.name).expanduser() / LIVE_FILE
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def link(files: Mapping[str, Path], folder: Path) -> Path:
+    """Make each file lie in `folder` under its name."""
+    for name, path in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(path.resolve())
+    return folder
+
+
+def _wanted(model: ModelConfig, weights: bool = True) -> list[str]:
+    wanted = [*WANTED, "*.py"] if model.trust_remote_code else list(WANTED)
+    return [pattern for pattern in wanted if weights or "safetensors" not in pattern]
 
 
 def _shards(model: ModelConfig, found: Mapping[str, Path]) -> set[str]:
@@ -82,7 +158,7 @@ def public_name(model: ModelConfig) -> str:
     return path.resolve().name if path.is_dir() else model.name
 
 
-def _folder(model: ModelConfig) -> Path:
+def _folder(model: ModelConfig, weights: bool = True) -> Path:
     if model.name.startswith("package:"):
         return _in_package(model.name)
     path = Path(model.name).expanduser()
@@ -94,7 +170,7 @@ def _folder(model: ModelConfig) -> Path:
         hint = f"; did you mean {guess!r}?" if guess else ""
         if path.is_absolute() or "/" not in model.name or guess or model.name.startswith((".", "~")):
             raise ConfigError(f"model.name: there is no folder {model.name!r}{hint}")
-    return _from_hub(model)
+    return _from_hub(model, weights)
 
 
 def _in_package(name: str) -> Path:
@@ -113,22 +189,23 @@ def _in_package(name: str) -> Path:
     raise ConfigError(f"model.name: {distribution} holds no model at {inner!r}; it has models at {folders}")
 
 
-def _from_hub(model: ModelConfig) -> Path:
+def _from_hub(model: ModelConfig, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     token = os.environ.get(model.token_secret) if model.token_secret else None
+    wanted = (WEIGHTS, INDEX, ADAPTER_WEIGHTS) if weights else ("tokenizer.json", "tokenizer_config.json")
     for offline in (True, False):
         try:
             fetched = snapshot_download(
                 model.name,
                 revision=model.revision,
                 token=token,
-                allow_patterns=_wanted(model),
+                allow_patterns=_wanted(model, weights),
                 local_files_only=offline,
             )
             # Somebody may have fetched only this model's tokenizer: what is cached is not always all of it.
-            if not offline or any(Path(fetched, name).exists() for name in (WEIGHTS, INDEX)):
+            if not offline or any(Path(fetched, name).exists() for name in wanted):
                 return Path(fetched)
         except HFValidationError as error:
             raise ConfigError(f"model.name: {model.name!r} is neither a folder nor a hub name") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -18,6 +18,9 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.utils.generic import ModelOutput
+
+from tasks.models.files import MERGED
+from tasks.models.sharing import absent, write_once
 
 IGNORED = -100
 WEIGHT = 50.0
@@ -59,16 +62,20 @@ class ReplacedTokenDetection(PreTrainedModel):
         self,
         input_ids: torch.Tensor,
         labels: torch.Tensor,
+        draws: torch.Tensor,
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
+        weights: torch.Tensor | None = None,
         **_: Any,
     ) -> Detected:
-        """`input_ids` with masks, `labels` with the masked tokens (-100 elsewhere)."""
+        """`input_ids` with masks, `labels` with the masked tokens (-100 elsewhere), `draws` (32 random bits a token) by
+        which the generator's guesses are chosen; `weights` of the two losses (1 if not given), see `terms`.
+        """
         segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         masked = labels.ne(IGNORED)
         guessed = self.generator(input_ids=input_ids, attention_mask=attention_mask, **segments).logits[masked].float()
         generator_loss = nn.functional.cross_entropy(guessed, labels[masked])
-        sampled = self._sample(guessed.detach())
+        sampled = sample(guessed.detach(), draws[masked])
         seen = input_ids.clone()
         seen[masked] = sampled
         replaced = torch.zeros_like(labels)
@@ -77,18 +84,20 @@ class ReplacedTokenDetection(PreTrainedModel):
         logits = logits.reshape(seen.shape)
         real = attention_mask.bool()
         detected = nn.functional.binary_cross_entropy_with_logits(logits[real].float(), replaced[real].float())
+        first, second = (1.0, 1.0) if weights is None else weights
         return Detected(
-            loss=generator_loss + WEIGHT * detected, logits=logits, generator_loss=generator_loss,
+            loss=first * generator_loss + second * WEIGHT * detected, logits=logits, generator_loss=generator_loss,
             discriminator_loss=detected, masked_logits=guessed, replaced=replaced,
         )  # fmt: skip
 
-    def _sample(self, logits: torch.Tensor) -> torch.Tensor:
-        """One token for each masked place; while evaluating always the same, and training's draws stay untouched."""
-        if self.training:
-            return torch.distributions.Categorical(logits=logits).sample()
-        with torch.random.fork_rng(devices=[] if logits.device.type == "cpu" else [logits.device]):
-            torch.manual_seed(0)
-            return torch.distributions.Categorical(logits=logits).sample()
+    @staticmethod
+    def terms(batch: Mapping[str, torch.Tensor]) -> tuple[int, int]:
+        """How many tokens each of the two losses of a batch is the mean of."""
+        return int(batch["labels"].ne(IGNORED).sum()), int(batch["attention_mask"].sum())
+
+    def parts(self) -> list[tuple[str, PreTrainedModel]]:
+        """Both models, and what their parameters' names begin with."""
+        return [(f"{name}.", getattr(self, name)) for name in PARTS]
 
     def heads_among(self, new: Iterable[str]) -> list[str]:
         """The modules of parameters the base lacks, outermost ones only."""
@@ -100,12 +109,8 @@ class ReplacedTokenDetection(PreTrainedModel):
     ) -> None:
         """Write both as one file; what they share is written once."""
         folder = Path(save_directory)
-        folder.mkdir(parents=True, exist_ok=True)
+        write_once(state_dict or self.state_dict(), folder / WHOLE)
         self.config.save_pretrained(folder)
-        kept: dict[int, tuple[str, torch.Tensor]] = {}
-        for name, tensor in (state_dict or self.state_dict()).items():
-            kept.setdefault(tensor.data_ptr(), (name, tensor.contiguous()))
-        save_file(dict(kept.values()), folder / WHOLE, metadata={"format": "pt"})
 
     @classmethod
     def from_pretrained(cls, folder: Any, *, output_loading_info: bool = False, **arguments: Any) -> Any:  # type: ignore[override]
@@ -132,11 +137,12 @@ class ReplacedTokenDetection(PreTrainedModel):
             model = cls(*(part for part, _ in loaded))
             missing = [f"{name}.{key}" for name, (_, info) in zip(PARTS, loaded, strict=True)
                        for key in info["missing_keys"]]  # fmt: skip
-            if (folder / NEW).exists():
-                new = load_file(folder / NEW)
-                model.load_state_dict(new, strict=False)
-                missing = [name for name in missing if name not in new]
-        missing = _untied(model, missing)
+            for own in (MERGED, NEW):
+                if (folder / own).exists():
+                    new = load_file(folder / own)
+                    model.load_state_dict(new, strict=False)
+                    missing = [name for name in missing if name not in new]
+        missing = absent(model, missing)
         info = {"missing_keys": set(missing), "mismatched_keys": set(), "unexpected_keys": set()}
         return (model, info) if output_loading_info else model
 
@@ -160,6 +166,15 @@ class ReplacedTokenDetection(PreTrainedModel):
             getattr(self, name).save_pretrained(out / name)
 
 
+def sample(logits: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """One token for each row of logits, by inversion: where its draw (0 … 2³² - 1) falls among the probabilities.
+
+    These are summed as integers of 2⁻³⁰, which every device adds up to the same; what is less likely is never drawn.
+    """
+    reached = (logits.float().softmax(-1) * 2**30).long().cumsum(-1)
+    return torch.searchsorted(reached, (draws[:, None] * reached[:, -1:]) >> 32, right=True).squeeze(1)
+
+
 def _kinds(config: Any) -> tuple[Any, Any]:
     detector = AutoModelForPreTraining if config.model_type == "electra" else AutoModelForTokenClassification
     return AutoModelForMaskedLM, detector
@@ -170,10 +185,3 @@ def _names(path: Path) -> list[str]:
 
     with safe_open(path, "pt") as file:
         return list(file.keys())
-
-
-def _untied(model: nn.Module, missing: Iterable[str]) -> list[str]:
-    """Without those that share their memory with a parameter that is there."""
-    state, missing = model.state_dict(), set(missing)
-    there = {tensor.data_ptr() for name, tensor in state.items() if name not in missing}
-    return sorted(name for name in missing if name in state and state[name].data_ptr() not in there)

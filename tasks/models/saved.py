@@ -1,33 +1,39 @@
 """A model folder, loaded to be asked: whole models, adapters, and our own composites."""
 
-import json
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.config import ModelConfig
 from tasks.config.errors import ConfigError
-from tasks.models.load import model_class, quiet
+from tasks.models.base import base_files, is_adapter, link
+from tasks.models.files import INSIDE, LIVE
+from tasks.models.load import model_class, quantization_config, quiet
 
 
-def load_saved(folder: Path, auto_model: str, asked: bool, dtype: str = "auto", attn: str | None = None) -> Any:
+def load_saved(folder: Path, loading: Mapping[str, Any], asked: bool, quantized: bool = True) -> Any:
     """Return the model in `folder`, in eval mode.
 
     Args:
-        auto_model: the transformers class, or ours (`module:attr`), whose parts lie in folders of their own.
+        loading: fields of `Loading`; its `auto_model` may be ours (`module:attr`), with parts in folders of their own.
         asked: whether it is asked about rows without answers; of replaced-token detection that is the discriminator.
-        dtype: torch's name of the parameters' type, or `auto`. attn: `attn_implementation`.
+        quantized: whether an adapter's base is quantized if it was in training, which takes a GPU.
 
     Raises:
         ConfigError: the base of an adapter is gone, or weights are missing.
     """
     quiet()
-    more: dict[str, Any] = {"dtype": dtype, **({"attn_implementation": attn} if attn else {})}
-    if ":" in auto_model:
+    auto_model, attn = loading["auto_model"], loading.get("attn_implementation")
+    more: dict[str, Any] = {"dtype": loading.get("dtype", "auto"), **({"attn_implementation": attn} if attn else {})}
+    if ":" in auto_model and not auto_model.startswith(LIVE):
         return _composite(folder, auto_model, asked, more).eval()
-    adapter = folder / "adapter_config.json"
-    if not adapter.exists():
+    if not is_adapter(folder):
         return _whole(folder, auto_model, more).eval()
-    return _adapted(folder, json.loads(adapter.read_text()), auto_model, more).eval()
+    if quantized and loading.get("quantization"):
+        config = quantization_config(loading["quantization"], loading["spared"])
+        more |= {"quantization_config": config, "device_map": {"": 0}}
+    return _adapted(folder, auto_model, more).eval()
 
 
 def _composite(folder: Path, auto_model: str, asked: bool, more: Mapping[str, Any]) -> Any:
@@ -50,18 +56,24 @@ def _whole(folder: Path, auto_model: str, more: Mapping[str, Any]) -> Any:
     return model
 
 
-def _adapted(folder: Path, adapter: Mapping[str, Any], auto_model: str, more: Mapping[str, Any]) -> Any:
-    from peft import PeftModel
+def _adapted(folder: Path, auto_model: str, more: Mapping[str, Any]) -> Any:
     from transformers import AutoConfig
 
-    base = adapter["base_model_name_or_path"]
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    try:  # a head the base lacks is drawn here, and replaced by the adapter's own
-        model = model_class(auto_model).from_pretrained(base, config=config, ignore_mismatched_sizes=True, **more)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ConfigError(
-            f"MODEL: {folder} is an adapter to {base!r}, which cannot be loaded: {reason}; put it there, or train "
-            "with export.merge: true"
-        ) from error
-    return PeftModel.from_pretrained(model, str(folder))
+    from tasks.models.adapters import reattach
+    from tasks.models.folding import head_width
+
+    try:
+        files = base_files(ModelConfig(name=str(folder)))
+    except ConfigError as error:
+        raise ConfigError(f"MODEL: {str(error).removeprefix('model.name: ')}") from error
+    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
+        view = link({name: path for name, path in files.items() if not name.startswith(INSIDE)}, Path(scratch))
+        config = AutoConfig.from_pretrained(view, local_files_only=True)
+        if "Classification" in auto_model and (labels := head_width(folder)):
+            config.num_labels = labels
+        try:  # a head the base lacks is drawn here, and replaced by the adapter's own
+            model = model_class(auto_model).from_pretrained(view, config=config, ignore_mismatched_sizes=True, **more)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ConfigError(f"MODEL: the base of {folder} cannot be loaded as {auto_model}: {reason}") from error
+    return reattach(model, folder, trainable=False)

@@ -1,16 +1,14 @@
 """A base's tokenizer and limits, as files every later stage can use without asking the base again."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoTokenizer
 
 from tasks.artifacts.formats import json
 from tasks.config.errors import ConfigError
-from tasks.models.load import quiet
-
-UNBOUNDED = 1_000_000  # transformers writes 1e30 where a tokenizer knows no limit
+from tasks.models.load import config_of, quiet
+from tasks.models.words import limit
 
 
 def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any]:
@@ -25,7 +23,7 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any
     """
     quiet()
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+        config = config_of(folder, trust_remote_code)
     except (ValueError, OSError) as error:
         raise ConfigError(f"model.name: its config.json cannot be used: {_first_line(error)}") from error
     tokenizer = open_tokenizer(folder, trust_remote_code)
@@ -83,22 +81,6 @@ def processor_of(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def check_tokenizer(tokenizer: Any, task: str, needs: Sequence[str]) -> None:
-    """Refuse a tokenizer that lacks what a task needs: `fast`, `mask_token`, `cls_token`, `eos_token`.
-
-    Raises:
-        ConfigError: naming the task and what is missing.
-    """
-    for need in needs:
-        if need == "fast" and not tokenizer.is_fast:
-            written = f"{type(tokenizer).__name__}, written in Python"
-            raise ConfigError(f"model.name: {task} needs word boundaries, which its tokenizer ({written}) does not "
-                              "give; use a base with a tokenizer.json")  # fmt: skip
-        if need != "fast" and getattr(tokenizer, need) is None:
-            raise ConfigError(f"model.name: {task} needs a tokenizer with a {need.replace('_', ' ')}, and this base's "
-                              "has none; use another base, or another task")  # fmt: skip
-
-
 def read_tokenizer(folder: Path) -> Any:
     """Return the tokenizer that `read_base` wrote (its own code runs only if the base was trusted with that)."""
     quiet()
@@ -108,10 +90,8 @@ def read_tokenizer(folder: Path) -> Any:
 
 def limit_of(tokenizer: Any, config: Any) -> int:
     """The longest row in tokens that both the tokenizer and the model's positions allow."""
-    positions = getattr(config, "max_position_embeddings", None) or UNBOUNDED
-    if config.model_type in ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet"):
-        positions -= (getattr(config, "pad_token_id", None) or 0) + 1  # their positions start behind the padding's
-    return int(min(tokenizer.model_max_length, positions, UNBOUNDED))
+    positions = getattr(config, "max_position_embeddings", None)
+    return limit(tokenizer.model_max_length, positions, config.model_type, getattr(config, "pad_token_id", None))
 
 
 def _first_line(error: Exception) -> str:

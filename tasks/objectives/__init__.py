@@ -5,6 +5,7 @@ config checks, plans and `--help` know every task at once. Users' own come throu
 `finetune_flow.objectives`, whose entries name an `Objective`.
 """
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -41,14 +42,15 @@ def objectives() -> Mapping[str, Objective]:
 
 
 def objective_of(task: str) -> Objective:
-    """Return the objective a task's name or alias stands for.
+    """Return the objective a task's name or alias stands for, in any case (`translation_en_to_de` is one too).
 
     Raises:
         ConfigError: there is none; the nearest name is given.
     """
     known = objectives()
+    plain = re.sub(r"^translation-\w+-to-\w+$", "translation", task.strip().lower().replace("_", "-"))
     for name, objective in known.items():
-        if task == name or task in objective.aliases:
+        if task in (name, *objective.aliases) or plain in (name, *objective.aliases):
             return objective
     names = [*known, *(alias for objective in known.values() for alias in objective.aliases)]
     guess = nearest(task, names)

@@ -24,7 +24,8 @@ class Objective:
         peft_task_type: peft's `TaskType`.
         judge: batch -> one predictions row a data row (`tasks.evaluation`).
         score: head -> the scorer of its predictions (`tasks.evaluation.score.Scorer`).
-        metric_names: what `score` gives, best known first; `greater_is_better` says which way is up.
+        metric_names: what `score` gives, best known first; `greater_is_better` says which way is up. Where that hangs
+            on the rows, `metrics_by_problem` says it by transformers' `problem_type`.
         pipeline_tag: the hub's word for what the model does.
         loss_ignores_num_items: the model's loss is a mean over the micro-batch. The Trainer must then divide it by
             the accumulation steps itself, which transformers 5.23 leaves out for forwards with `**kwargs`.
@@ -52,6 +53,7 @@ class Objective:
     loss_ignores_num_items: bool
     unseen: str
     asked: Mapping[str, str] = field(default_factory=dict)
+    metrics_by_problem: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     gather: str | None = None
     view: str = "tasks.data.rows:TokenRows"
     needs: tuple[str, ...] = ()

@@ -1,14 +1,53 @@
 """What a config says twice, or to no effect: refused, because an ignored wish is worse than an error."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tasks.config import ConfigError, RunConfig
+from tasks.config.data import DataConfig
+from tasks.objectives.base import Objective
+
+SHAPING = ("merge", "packing", "append_eos", "prefix", "max_target_length", "label_all_tokens", "stride",
+           "mlm_probability")  # fmt: skip
+TXTAI_STRIDE = 128  # the preset gives it to every task
+SPANS = ("text", "spans")  # what token-classification makes its words of
 
 
-def refuse_contradictions(config: RunConfig) -> None:
-    """Raise one ConfigError that lists them all, for a config whose defaults are filled in."""
-    if found := list(_contradictions(config)):
+def refuse_contradictions(config: RunConfig, objective: Objective, known: Mapping[str, Objective]) -> None:
+    """Raise one ConfigError that lists them all, for a config whose defaults are filled in.
+
+    Args:
+        objective: of the config's task. known: all of them, by name.
+    """
+    if found := [*_contradictions(config), *_without_effect(config, objective, known)]:
         raise ConfigError("\n".join(found))
+
+
+def has_effect(field: str, objective: Objective) -> bool:
+    """Whether a task reads a field of the config; those that all tasks read are not looked up."""
+    name = field.removeprefix("data.")
+    if name == "mlm_probability":
+        return objective.view.startswith("tasks.data.masking")
+    return name not in SHAPING or name in objective.shape
+
+
+def _without_effect(config: RunConfig, objective: Objective, known: Mapping[str, Objective]) -> Iterator[str]:
+    """Wishes about data that this task would not hear; a value that is the default's may stand anywhere."""
+    for name in SHAPING:
+        value = getattr(config.data, name)
+        if value not in (None, DataConfig.model_fields[name].default) and not has_effect(name, objective):
+            having = ", ".join(each.name for each in known.values() if has_effect(name, each))
+            yield f"data.{name}: {objective.name} has none; {having} has; leave it out"
+    roles = {role.name for role in objective.roles}
+    roles |= {*SPANS} if "tags" in roles else set()
+    for role, column in config.data.columns.model_dump().items():
+        if column is not None and role not in roles:
+            having = ", ".join(each.name for each in known.values() if role in {one.name for one in each.roles})
+            yield (f"data.columns.{role}: {objective.name} has no such column ({having or 'token-classification'} "
+                   f"has); its own are {', '.join(sorted(roles))}")  # fmt: skip
+    stride, usual = config.data.stride, objective.defaults.get("data.stride")
+    unread = config.data.overlong not in (None, "window") and "stride" in objective.shape
+    if unread and stride not in (None, usual, TXTAI_STRIDE):
+        yield f"data.stride: is read with data.overlong: window only, and that is {config.data.overlong!r}"
 
 
 def _contradictions(config: RunConfig) -> Iterator[str]:
@@ -27,3 +66,7 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         config.model.name.startswith("package:") or config.model.name.startswith(("/", ".", "~"))
     ):
         yield f"model.revision: only hub models have revisions, and model.name is {config.model.name!r}"
+    if config.eval.threshold != 0.5 and config.task != "text-classification":
+        yield f"eval.threshold: only text-classification decides by a threshold, and task is {config.task!r}"
+    if config.eval.threshold == "tuned" and not config.data.validation and not config.data.split.validation:
+        yield "eval.threshold: 'tuned' needs validation rows; give data.validation or data.split.validation"

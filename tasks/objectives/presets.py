@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.config import Layer, RunConfig, fill
-from tasks.objectives import objective_of
-from tasks.objectives.contradictions import refuse_contradictions
+from tasks.objectives import objective_of, objectives
+from tasks.objectives.contradictions import has_effect, refuse_contradictions
 
 # txtai 9.14: transformers' defaults, random order, no checkpoints; LoRA r 16 with alpha 8.
 TXTAI: Mapping[str, Any] = {
@@ -39,7 +39,8 @@ def resolve(config: RunConfig, origin: Mapping[str, str]) -> tuple[RunConfig, di
     """
     objective = objective_of(config.task)
     task = f"the default of {objective.name}"
-    layers = [Layer("preset txtai", TXTAI)] if config.preset == "txtai" else []
+    heard = {field: value for field, value in TXTAI.items() if has_effect(field, objective)}
+    layers = [Layer("preset txtai", heard)] if config.preset == "txtai" else []
     if config.peft.method != "none":
         if config.peft.r is not None and config.peft.lora_alpha is None and config.preset == "field":
             layers.append(Layer("twice peft.r", {"peft.lora_alpha": 2 * config.peft.r}))
@@ -48,5 +49,5 @@ def resolve(config: RunConfig, origin: Mapping[str, str]) -> tuple[RunConfig, di
     if config.eval.best and config.train.eval_strategy is None:
         layers.insert(0, Layer("needed by eval.best", {"train.eval_strategy": "epoch"}))
     filled, origins = fill(config, origin, layers)
-    refuse_contradictions(filled)
+    refuse_contradictions(filled, objective, objectives())
     return filled.model_copy(update={"task": objective.name}), origins

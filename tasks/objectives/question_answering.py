@@ -6,7 +6,7 @@ from tasks.objectives.defaults import COMMON, LORA
 
 QUESTION_ANSWERING = Objective(
     name="question-answering",
-    aliases=("extractive-question-answering", "qa", "squad"),
+    aliases=("extractive-question-answering", "extractive-qa", "qa", "squad"),
     roles=(QUESTION, CONTEXT, ANSWERS),
     prepare="tasks.data.questions:prepare",
     encode="tasks.data.encode_answers:encode_answers",

@@ -23,6 +23,16 @@ TEXT_CLASSIFICATION = Objective(
         "accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro", "matthews", "roc_auc", "loss",
         "f1_micro", "f1_samples", "precision_micro", "recall_micro", "pearson", "spearman", "mse", "rmse", "mae", "r2",
     ),
+    metrics_by_problem={
+        "single_label_classification": (
+            "accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro", "matthews", "roc_auc", "loss",
+        ),
+        "multi_label_classification": (
+            "f1_micro", "f1_macro", "f1_weighted", "f1_samples", "precision_micro", "recall_micro", "accuracy",
+            "roc_auc", "loss",
+        ),
+        "regression": ("pearson", "spearman", "mse", "rmse", "mae", "r2", "loss"),
+    },
     greater_is_better={"loss": False, "mse": False, "rmse": False, "mae": False},
     pipeline_tag="text-classification",
     loss_ignores_num_items=True,

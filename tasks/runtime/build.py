@@ -16,6 +16,12 @@ from tasks.artifacts.store import Store
 from tasks.runtime.log import say, warn
 
 
+def piece_of(document: Mapping[str, Any], named: Mapping[str, Any], instead_of: str = "") -> dict[str, Any]:
+    """The document of a piece of the artifact that `document` is of; see `Build.piece`."""
+    inputs = {name: digest for name, digest in document.get("inputs", {}).items() if name != instead_of}
+    return {**document, "stage": f"{document['stage']}.pieces", "inputs": inputs, "piece": dict(named)}
+
+
 @dataclass(frozen=True)
 class Build:
     """One build of one key.
@@ -26,6 +32,7 @@ class Build:
         files: the external files that stand in the key, by name.
         adopted: members of other artifacts that become this one's, without a copy.
         document: what the key is of. run: who builds.
+        until: the share of the training after which to pause; None: never.
     """
 
     store: Store
@@ -36,6 +43,7 @@ class Build:
     adopted: dict[str, Member] = field(default_factory=dict)
     document: Mapping[str, Any] = field(default_factory=dict)
     run: str = ""
+    until: float | None = None
     say: Callable[[str], None] = say
     warn: Callable[[str], None] = warn
 
@@ -44,7 +52,7 @@ class Build:
         return self.store.work(self.stage, self.key) / "keep"
 
     def piece(
-        self, named: Mapping[str, Any], *, instead_of: str, make: Callable[[Path], Mapping[str, Any]]
+        self, named: Mapping[str, Any], *, instead_of: str = "", make: Callable[[Path], Mapping[str, Any]]
     ) -> ArtifactRef:
         """A part of this artifact that is an artifact by itself: found, or made now. A build that was killed goes on
         with the first piece that is missing, and another build that needs the same piece finds it.
@@ -54,10 +62,8 @@ class Build:
                 the piece's too.
             make: writes the piece's members into a folder and returns its facts.
         """
-        inputs = {name: digest for name, digest in self.document.get("inputs", {}).items() if name != instead_of}
-        stage = f"{self.stage}.pieces"
-        document = {**self.document, "stage": stage, "inputs": inputs, "piece": dict(named)}
-        key, started = key_of(document), time.perf_counter()
+        document = piece_of(self.document, named, instead_of)
+        stage, key, started = document["stage"], key_of(document), time.perf_counter()
         with self.store.lease(stage, key, lambda: None):
             found = self.store.lookup(stage, key)
             if isinstance(found, ArtifactRef):

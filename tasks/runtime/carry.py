@@ -1,7 +1,9 @@
 """From a config to a carried-out run: defaults resolved, store opened, the twelve calls made, the run noted."""
 
 import os
+import re
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,15 +15,17 @@ from uuid import uuid4
 from tasks.artifacts.record import NewerStore
 from tasks.artifacts.store import DamagedBlob, Store
 from tasks.config import ConfigError, RunConfig, StoreConfig, to_yaml
-from tasks.config.errors import MachineError
+from tasks.config.errors import MACHINE_ERRORS, Interrupted, MachineError
 from tasks.config.leaves import leaves
 from tasks.objectives.presets import resolve
-from tasks.runtime.context import RunContext, StageEntry, open_run
+from tasks.runtime.context import Paused, RunContext, StageEntry, open_run
 from tasks.runtime.log import warn
 from tasks.runtime.places import check_places
-from tasks.runtime.stage import MACHINE_ERRORS
+from tasks.runtime.publish import publish, publish_failure
+from tasks.runtime.secrets import discreet, lending
 
 Result = TypeVar("Result")
+NAME_LENGTH = 100
 DEFAULT_STORE = "~/.cache/finetune-flow/store"
 
 
@@ -33,14 +37,39 @@ class Doorstep:
         origin: where each given value was written.
         replaced: a caller's own stages by name.
         listener: told of each stage.
+        until: the share of the training after which to pause, for a sweep's rungs.
+        on_failure: told of what ended the run, once that is noted and before Prefect is told.
     """
 
     origin: Mapping[str, str] = field(default_factory=dict)
     replaced: Mapping[str, Callable[..., Mapping[str, Any]]] = field(default_factory=dict)
     listener: Callable[[StageEntry], None] | None = None
+    until: float | None = None
+    on_failure: Callable[[BaseException], None] | None = None
 
 
 _doorstep: ContextVar[Doorstep | None] = ContextVar("finetune_doorstep", default=None)
+
+
+_running = threading.RLock()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Only one thread of a process runs at a time: torch has one random generator, and one number of threads, for all.
+
+    Raises:
+        ConfigError: another thread is at it.
+    """
+    if not _running.acquire(blocking=False):
+        raise ConfigError(
+            "another thread of this process is in a run; runs in threads would draw from each other's random numbers. "
+            "Run them one after another, or in processes of their own: `finetune run`, `finetune grid`, deployments"
+        )
+    try:
+        yield
+    finally:
+        _running.release()
 
 
 @contextmanager
@@ -51,6 +80,11 @@ def entering(doorstep: Doorstep) -> Iterator[None]:
         yield
     finally:
         _doorstep.reset(token)
+
+
+def current_doorstep() -> Doorstep:
+    """What the caller of the run that is under way brought."""
+    return _doorstep.get() or Doorstep()
 
 
 def store_root(section: StoreConfig) -> str:
@@ -73,20 +107,29 @@ def open_store(section: StoreConfig) -> Store:
         raise ConfigError(f"store.root: {section.root!r} cannot be used: {error}") from error
 
 
-def carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -> Result:
+def carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -> Result | Paused:
     """Run `pipeline(resolved config, the same as YAML)` as one run of the flow.
 
     An artifact found damaged while it is read is removed and the calls are made again: all but it are hits.
+    `Paused` is returned only to whoever asked for a pause.
 
     Raises:
         FinetuneError: what the user can mend.
     """
-    doorstep = _doorstep.get() or Doorstep()
+    with alone(), discreet(), lending(config.secrets):
+        return _carry_out(config, pipeline, current_doorstep())
+
+
+def _carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result], doorstep: Doorstep) -> Result | Paused:
     resolved, origin = resolve(config, doorstep.origin)
     if doorstep.origin:  # the flow passes every parameter; what nobody wrote anywhere is still a default
         origin = {path: "default" if place == "parameters" else place for path, place in origin.items()}
     context = RunContext(
-        open_store(resolved.store), _run_name(), replaced=doorstep.replaced, listener=doorstep.listener
+        open_store(resolved.store),
+        run_name(),
+        replaced=doorstep.replaced,
+        listener=doorstep.listener,
+        until=doorstep.until,
     )
     context.summary = _summary(resolved, origin)
     text = to_yaml(resolved, origin, header=f"made by run {context.run}; `finetune run` on this file is the same run")
@@ -95,33 +138,46 @@ def carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -
         try:
             result = _persistently(context, lambda: pipeline(resolved, text))
         except OSError as error:  # between stages: their own refusals are MachineErrors already
-            _note_end(context, "failed")
+            _note_failure(context, error)
             if error.errno not in MACHINE_ERRORS:
                 raise
             where = f" ({error.filename})" if error.filename else ""
             raise MachineError(f"{error.strerror}{where}; store.root is {context.store.root}") from error
+        except Paused as pause:
+            _note_end(context, "paused")
+            return pause
         except NewerStore:
             raise  # nothing in such a store is touched, not even by a note
-        except BaseException:
-            _note_end(context, "failed")
+        except BaseException as error:
+            _note_failure(context, error)
+            if doorstep.on_failure:
+                doorstep.on_failure(error)
             raise
+        publish(context)
         _note_end(context, "completed")
     return result
 
 
 def rehearse(
-    config: RunConfig, pipeline: Callable[[RunConfig, str], Any], doorstep: Doorstep, light: bool
+    config: RunConfig,
+    pipeline: Callable[[RunConfig, str], Any],
+    doorstep: Doorstep,
+    light: bool,
+    beside: RunContext | None = None,
 ) -> tuple[RunConfig, RunContext]:
     """Look every stage up without running the heavy ones; nothing is written.
 
     Args:
         light: whether light stages that are not there run into a store of their own, so that later ones can be named.
+        beside: a rehearsal of before: what its light stages made is not made again.
     """
     resolved, origin = resolve(config, doorstep.origin)
-    aside = tempfile.TemporaryDirectory(prefix=f"finetune-{os.getpid()}-")  # not memory: rows may be many
-    context = RunContext(
-        open_store(resolved.store), "plan", replaced=doorstep.replaced, overlay=Store(aside.name), keeps=aside
-    )
+    if beside is None:
+        aside: Any = tempfile.TemporaryDirectory(prefix=f"finetune-{os.getpid()}-")  # not memory: rows may be many
+        overlay = Store(aside.name)
+    else:
+        aside, overlay = beside.keeps, beside.overlay
+    context = RunContext(open_store(resolved.store), "plan", replaced=doorstep.replaced, overlay=overlay, keeps=aside)
     context.summary = _summary(resolved, origin)
     context.light, context.origin = light, origin
     check_places(resolved, context.store, probe=False)
@@ -155,14 +211,20 @@ def _summary(config: RunConfig, origin: Mapping[str, str]) -> dict[str, Any]:
     return {"name": config.name, "given": given, "model_path": path, "config": config.model_dump(mode="json")}
 
 
+def _note_failure(context: RunContext, error: BaseException) -> None:
+    state = "interrupted" if isinstance(error, Interrupted) or not isinstance(error, Exception) else "failed"
+    publish_failure(context, error, state)
+    _note_end(context, state)
+
+
 def _note_end(context: RunContext, state: str) -> None:
     try:
         context.write(state)
-    except OSError as error:  # the run's own outcome counts, not that its note could not be written
+    except (OSError, MachineError) as error:  # the run's own outcome counts, not that its note could not be written
         warn(f"the run's record could not be written: {error}")
 
 
-def _run_name() -> str:
+def run_name() -> str:
     import sys
 
     if "prefect" in sys.modules:
@@ -170,5 +232,6 @@ def _run_name() -> str:
 
         flow = FlowRunContext.get()
         if flow is not None and flow.flow_run is not None:
-            return f"{flow.flow_run.name}-{str(flow.flow_run.id)[:6]}"
+            plain = re.sub(r"[^\w.=-]+", "-", flow.flow_run.name)[:NAME_LENGTH]  # it becomes a file's name
+            return f"{plain}-{str(flow.flow_run.id)[:6]}"
     return f"run-{uuid4().hex[:8]}"

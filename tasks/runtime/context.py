@@ -5,7 +5,7 @@ A context is entered once for each run and found through a `ContextVar`, so stag
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
@@ -28,12 +28,27 @@ class StageEntry:
     reason: str
 
 
+class Paused(Exception):
+    """A training reached the share of its steps that was asked for, and a checkpoint is saved.
+
+    Attributes:
+        step, total: optimizer steps done, and in all. metrics: of the validation rows at that step.
+        history: what the Trainer logged until then.
+    """
+
+    def __init__(
+        self, step: int, total: int, metrics: Mapping[str, float], history: Sequence[Mapping[str, Any]] = ()
+    ) -> None:
+        super().__init__(f"paused after step {step} of {total}")
+        self.step, self.total, self.metrics, self.history = step, total, dict(metrics), list(history)
+
+
 @dataclass
 class RunContext:
     """One run of the flow.
 
     `replaced` maps a stage's name to a caller's own function. `overlay` is set while planning: light stages build
-    into it if `light`, the real store is only read.
+    into it if `light`, the real store is only read. `until` is the share of the training after which to pause.
     """
 
     store: Store
@@ -43,12 +58,14 @@ class RunContext:
     overlay: Store | None = None
     keeps: object = None  # what must live as long as the overlay
     light: bool = True
+    until: float | None = None
     entries: list[StageEntry] = field(default_factory=list)
     refs: dict[str, ArtifactRef] = field(default_factory=dict)
     building: list[str] | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
-    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    kept: str | None = None  # why `output_dir` keeps the model it had, if it does
+    started: str = field(default_factory=lambda: _now())
 
     def add(self, entry: StageEntry, ref: ArtifactRef) -> None:
         """Note a finished stage, tell the listener, and keep the run's own record up to date."""
@@ -83,14 +100,21 @@ class RunContext:
 
         return open_table(self.open(self.refs[stage]).path(f"{split}.arrow"))
 
-    def write(self, state: str = "running") -> None:
-        """Write `runs/<run>.json`: what `gc` must not touch, and what later comparisons read."""
-        stages = [asdict(entry) for entry in self.entries]
-        record = {
-            "run": self.run, "state": state, "started": self.started, "building": self.building, "stages": stages,
-            **self.summary,
+    def record(self, state: str = "running") -> dict[str, Any]:
+        """The run as JSON: its state, when it started (and was last heard of), its stages, what was asked of it."""
+        return {
+            "run": self.run, "state": state, "started": self.started, "updated": _now(), "building": self.building,
+            "stages": [asdict(entry) for entry in self.entries], "kept": self.kept, **self.summary,
         }  # fmt: skip
-        self.store.backend.write(f"runs/{self.run}.json", json.dumps(record, indent=1, ensure_ascii=False).encode())
+
+    def write(self, state: str = "running") -> None:
+        """Write `runs/<run>.json`: what `gc` must not touch, and what `finetune runs`, `show` and `compare` read."""
+        record = json.dumps(self.record(state), indent=1, ensure_ascii=False)
+        self.store.backend.write(f"runs/{self.run}.json", record.encode())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 _current: ContextVar[RunContext | None] = ContextVar("finetune_run", default=None)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.artifacts.record import Record
+from tasks.artifacts.ref import ArtifactRef
 from tasks.config import RunConfig
 from tasks.runtime.context import RunContext
 from tasks.runtime.stage import Pending
@@ -19,6 +21,7 @@ class Estimate:
         memory: bytes at the peak of a training step (weights, gradients, optimizer, activations of the longest batch).
         disk: bytes the store will hold for it at most, checkpoints included.
         trainable: parameters that are trained.
+        seconds: the training takes, as slow as any before of the same base and rows was; None if there was none here.
     """
 
     steps: int
@@ -26,6 +29,7 @@ class Estimate:
     memory: int
     disk: int
     trainable: int
+    seconds: float | None
 
 
 def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
@@ -44,9 +48,30 @@ def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
     kept = trainable * 4
     checkpoints = (trainable * 12) * ((config.train.save_total_limit or 1) + 1)
     epochs = plan["steps"]["total"] / plan["steps"]["steps_per_epoch"]
+    pace, rows = _seconds_a_row(context), plan["steps"]["total"] * plan["steps"]["effective_batch_size"]
     return Estimate(
-        plan["steps"]["total"], round(plan["tokens_per_epoch"] * epochs), memory, kept + checkpoints, trainable
-    )
+        plan["steps"]["total"], round(plan["tokens_per_epoch"] * epochs), memory, kept + checkpoints, trainable,
+        None if pace is None else pace * rows,
+    )  # fmt: skip
+
+
+def _seconds_a_row(context: RunContext) -> float | None:
+    """Of the slowest training of the same base and rows: one that was resumed says less than it took."""
+    if context.store.local is None:  # too many objects to ask for
+        return None
+    refs = context.refs
+    asked = refs["s03_base"].digest, refs["s05_tokenize"].select("train-*", "validation-*").digest
+    plans = {_digest(record): record.facts for record in context.store.records("s08_trainer")}
+    paces = []
+    for record in context.store.records("s09_train"):
+        given = record.document["inputs"]
+        if (given["base"], given["tokens"]) == asked and (plan := plans.get(given["plan"])):
+            paces.append(record.seconds / (plan["steps"] * plan["effective_batch_size"]))
+    return max(paces, default=None)
+
+
+def _digest(record: Record) -> str:
+    return ArtifactRef(stage=record.stage, key=record.key, members=record.members).digest
 
 
 def _activations(plan: dict[str, Any], base: dict[str, Any]) -> int:
@@ -65,3 +90,11 @@ def _lora_parameters(config: RunConfig, base: dict[str, Any]) -> int:
     if config.peft.method != "lora" or not (base["hidden_size"] and base["num_layers"]):
         return 0
     return int(base["num_layers"] * 6 * 2 * base["hidden_size"] * (config.peft.r or 8) * 1.5)
+
+
+def lasting(seconds: float) -> str:
+    """A length of time as one says it."""
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} s"

@@ -16,7 +16,8 @@ class FineTuned:
     """A finished run. `model, tokenizer = finetune(config)` works; so does each part by name.
 
     Attributes:
-        path: the model folder, or None when no `output_dir` was set.
+        path: the model folder; None when no `output_dir` was set, or it keeps a better model (`kept` says which).
+        promoted: whether `output_dir` holds this run's model. Without one, and where it was kept, `model` still is.
         metrics: `eval_…` of the validation rows, `test_…` of the test rows.
         intervals: the 95 % interval of those that are functions of sums over rows.
         slices: by column of `eval.slices` and its values, the metrics and the number of rows.
@@ -31,7 +32,9 @@ class FineTuned:
         self.stages: tuple[StageEntry, ...] = tuple(context.entries)
         self.artifacts: dict[str, ArtifactRef] = dict(context.refs)
         output_dir = context.summary.get("model_path")
-        self.path = Path(output_dir) if output_dir else None
+        self.kept = context.kept
+        self.path = Path(output_dir) if output_dir and not self.kept else None
+        self.promoted = self.path is not None
         handed = self._open("s12_handoff").json("report.json")
         self.metrics: dict[str, float] = handed["metrics"]
         self.intervals: dict[str, tuple[float, float]] = {
@@ -77,16 +80,24 @@ class FineTuned:
         return self._open("s09_train").json("history.json")
 
     @cached_property
+    def state(self) -> Any:
+        """The Trainer's state (`transformers.TrainerState`): global_step, epoch, best_metric, log_history, …"""
+        from transformers import TrainerState
+
+        return TrainerState(**self._open("s09_train").json("state.json"))
+
+    @cached_property
     def labels(self) -> list[str] | None:
         """The class names in the order of their ids; None where there are no classes."""
         return self._open("s04_prepare").json("head.json")["labels"]
 
     @property
     def report(self) -> str:
-        """The run in markdown: stages, metrics, where the model is."""
-        from tasks.runtime.report import markdown
+        """The run in markdown: metrics, curves, data, stages, what was asked, where the model is."""
+        from tasks.runtime.report import gather
+        from tasks.runtime.report_markdown import markdown
 
-        return markdown(self._context, self.metrics)
+        return markdown(gather(self._context.store, self._context.record("completed")))
 
     def rows(self, split: str, stage: str = "s05_tokenize") -> Any:
         """A split's rows as a memory-mapped `pyarrow.Table`: tokens, or texts (`stage="s04_prepare"`)."""

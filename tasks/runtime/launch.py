@@ -1,16 +1,19 @@
 """Everything around a flow run that is not the run: its API, its quiet, and the imports that can overlap."""
 
 import logging
-import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from tasks.runtime.api_server import QUIET
-from tasks.runtime.server import Server, api
+from tasks.runtime.environment import environment
+from tasks.runtime.secrets import discreet, lending
+from tasks.runtime.server import Server, answers, api
 
 Result = TypeVar("Result")
+# Prefect's own 180 s would be taken for death by the automation that calls silent runs Crashed after 90 s.
+HEARTBEAT_SECONDS = 30
 
 
 def in_flow() -> bool:
@@ -20,6 +23,13 @@ def in_flow() -> bool:
     from prefect.context import FlowRunContext
 
     return FlowRunContext.get() is not None
+
+
+def heard() -> bool:
+    """Whether there is an API to tell anything; where it is gone, Prefect's client would try for a minute each time."""
+    from prefect.settings import PREFECT_API_URL
+
+    return answers(str(PREFECT_API_URL.value()).rstrip("/"))
 
 
 @contextmanager
@@ -38,14 +48,23 @@ def prefect_at_hand(meanwhile: Callable[[], bool]) -> Iterator[Server]:
         from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
         changes: dict[Any, Any] = {PREFECT_API_URL: server.url}
-        if not (long and server.visible):
-            changes[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None
+        changes[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = HEARTBEAT_SECONDS if long and server.visible else None
         with temporary_settings(updates=changes):
             server.ready()
             try:
                 yield server
             finally:
                 _flush()
+
+
+@contextmanager
+def blocks_at_hand(secrets: Mapping[str, str]) -> Iterator[None]:
+    """Lend the secrets to what is done without a flow run, such as a plan; an API is needed only if there are any."""
+    if not secrets:
+        yield
+        return
+    with prefect_at_hand(lambda: False), discreet(), lending(secrets):
+        yield
 
 
 def import_heavy() -> None:
@@ -78,16 +97,8 @@ def _environment(server: Server) -> Iterator[None]:
     wanted = {name: QUIET[name] for name in ("DO_NOT_TRACK",)}
     if server.folder is not None and "prefect" not in sys.modules:
         wanted["PREFECT_HOME"] = str(server.folder)
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
+    with environment(wanted):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _flush() -> None:

@@ -2,12 +2,22 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pyarrow as pa
+
+from tasks.artifacts.formats import json as json_file
 from tasks.config import ConfigError, DataError, RunConfig
+from tasks.data.encode import UNBOUNDED
+from tasks.data.encode_answers import refuse_long_questions
 from tasks.data.say import Told, listening
+from tasks.data.shards import shards
+from tasks.models.base import link, words_files
+from tasks.objectives import objective_of
+from tasks.objectives.base import Objective
 
 Result = TypeVar("Result")
 SAMPLE = 2000  # rows whose tokens are counted
@@ -52,33 +62,82 @@ def _bad(message: str, told: Sequence[Told]) -> Iterator[dict[str, Any]]:
             yield {"file": match["file"], "line": int(match["line"]), "why": match["why"]}
 
 
-def overlong(config: RunConfig, rows: Any) -> dict[str, Any] | None:
-    """Of a sample of train's rows the share over `data.max_length` tokens, by the base's own tokenizer; None where
-    that is not at hand.
+def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> dict[str, Any] | None:
+    """What the run's own encoder makes of the rows: of a sample of train the longest, and the share over the limit
+    (`data.max_length`, or the model's where that is lower); None where the base is not at hand. All rows are encoded
+    where the run would stop at one.
 
     Args:
-        rows: prepared rows, columns named by their roles.
-    """
-    from tasks.models.base import base_files
+        config: with its defaults filled in. splits: prepared rows, columns named by their roles.
 
+    Returns:
+        `rows` looked at, `longest` (tokens), `max_length`, `share` over it, `overlong` (what becomes of those), and
+        for targets of their own the same under `targets`.
+
+    Raises:
+        DataError: rows the run would stop at. ConfigError: a tokenizer that cannot do what the task needs.
+    """
     try:
-        path = base_files(config.model).get("tokenizer.json")
+        files = words_files(config.model)
     except ConfigError:
         return None
-    limit = config.data.max_length
-    names = [name for name in ("text", "question", "context", "source") if name in rows.column_names]
-    if path is None or limit is None or not names:
-        return None
-    from tokenizers import Tokenizer
+    from tasks.models.words import check_room, check_tokenizer
 
-    core = Tokenizer.from_file(str(path))
-    core.no_truncation()
-    core.no_padding()
-    step = max(1, rows.num_rows // SAMPLE)
-    some = rows.select(names).take(list(range(0, rows.num_rows, step)))
-    columns = [[text or "" for text in some[name].to_pylist()] for name in names]
-    inputs = list(zip(*columns, strict=True)) if len(names) == 2 else columns[0]
-    lengths = [len(each.ids) for each in core.encode_batch(inputs)]
-    over = sum(length > limit for length in lengths)
-    return {"rows": len(lengths), "longest": max(lengths, default=0), "max_length": limit,
-            "share": over / max(len(lengths), 1), "overlong": config.data.overlong}  # fmt: skip
+    objective, data = objective_of(config.task), config.data
+    tokenizer, longest = _words(files, config.model.trust_remote_code)
+    special = sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id})
+    check_tokenizer(tokenizer, objective.name, objective.needs)
+    limit = min(data.max_length or longest, longest)
+    check_room(limit, tokenizer.num_special_tokens_to_add(pair=False))
+    shape = {name: getattr(data, name) for name in ("overlong", *objective.shape)}
+    shape |= {"max_length": limit, "special_ids": special}
+    _stop_where_the_run_would(objective, splits, tokenizer, shape)
+    step = max(1, splits["train"].num_rows // SAMPLE)
+    rows = range(0, splits["train"].num_rows, step)  # cut out one by one: `take` would copy all there are
+    some = pa.concat_tables([splits["train"].slice(row, 1) for row in rows]).combine_chunks()
+    whole = {**shape, "overlong": "truncate", "max_length": UNBOUNDED, "max_target_length": UNBOUNDED}
+    encoded = objective.part("encode")(some, tokenizer, whole, "data.train", False).table
+    chained = objective.gather is not None and shape.get("merge") == "concat" and not shape.get("packing")
+    becomes = "none is cut: data.merge is concat" if chained else shape["overlong"]
+    found = _over(encoded["input_ids"], UNBOUNDED if chained else limit, limit, becomes)
+    if "max_target_length" in shape:
+        most = shape["max_target_length"] or limit
+        found["targets"] = _over(encoded["labels"], most, most, becomes)
+    return found
+
+
+def _words(files: Mapping[str, Path], trust_remote_code: bool) -> tuple[Any, int]:
+    """A base's tokenizer and the longest row it allows; with torch only where there is no other way."""
+    from tasks.models.words import read_words
+
+    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
+        folder, out = link(files, Path(scratch, "base")), Path(scratch, "read")
+        if (found := read_words(folder)) is not None:
+            return found
+        from tasks.models.tokenizer import read_base, read_tokenizer
+
+        facts = read_base(folder, out, trust_remote_code)
+        json_file.write(facts, out / "base.json")
+        return read_tokenizer(out), facts["max_length"]
+
+
+def _over(ids: Any, most: int, limit: int, becomes: str) -> dict[str, Any]:
+    lengths = ids.combine_chunks().value_lengths().to_numpy()
+    return {"rows": len(lengths), "longest": int(lengths.max(initial=0)), "max_length": limit,
+            "share": float((lengths > most).mean()) if len(lengths) else 0.0, "overlong": becomes}  # fmt: skip
+
+
+def _stop_where_the_run_would(
+    objective: Objective, splits: Mapping[str, pa.Table], tokenizer: Any, shape: Mapping[str, Any]
+) -> None:
+    """Raise the DataError that encoding would end in."""
+    for split, table in splits.items():
+        field = f"data.{split}"
+        if objective.encode.endswith(":encode_answers"):
+            refuse_long_questions(table, tokenizer, shape, field)
+        if shape["overlong"] != "error":
+            continue
+        for _, shard in shards(table):
+            encoded = objective.part("encode")(shard, tokenizer, shape, field, split != "train")
+            if objective.gather:
+                objective.part("gather")([encoded.table], shape, field)

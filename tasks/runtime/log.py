@@ -3,11 +3,14 @@
 import logging
 import sys
 
+from tasks.runtime.secrets import hidden
+
 LOGGER = logging.getLogger("finetune")
 
 
 def say(message: str, level: int = logging.INFO) -> None:
     """Log `message` where the run is watched: in its Prefect log, and by whoever listens to the `finetune` logger."""
+    message = hidden(message)
     if not _told_prefect(message, level) or LOGGER.handlers:
         LOGGER.log(level, message)
 

@@ -12,6 +12,8 @@ from tasks.artifacts.formats import json
 from tasks.config import ConfigError, DataConfig, RunConfig
 from tasks.data.locate import locate
 from tasks.data.read import read
+from tasks.data.said import readable
+from tasks.models.base import is_adapter
 from tasks.models.device import device, matmul_precision, threads
 from tasks.objectives import objective_of
 from tasks.objectives.base import named
@@ -49,9 +51,7 @@ def ask_saved(
     Raises:
         DataError: naming file and line of what is wrong with the rows. ConfigError: the model cannot be loaded.
     """
-    import torch
-
-    from tasks.models.saved import load_saved
+    from tasks.models.torch_settings import torch_configured
 
     objective = objective_of(saved.task)
     found = read(locate(data.train, "INPUT"), data.format, data.encoding, "INPUT")
@@ -60,17 +60,16 @@ def ask_saved(
     data = _as_trained(saved, data, found.table.column_names)
     rows = objective.part("unseen")(found.table, data, objective.roles, saved.head, "INPUT", judged)
     parts = {} if judged else objective.asked
-    loading = saved.loading
-    torch.set_num_threads(threads())
-    torch.set_float32_matmul_precision(matmul_precision())
-    model = load_saved(saved.folder, loading["auto_model"], not judged and bool(parts), loading.get("dtype", "auto"),
-                       loading.get("attn_implementation"))  # fmt: skip
+    model = _loaded(saved, not judged and bool(parts), say)
     asking = _Asking(saved, model, saved.tokenizer(), {name: parts.get(name, getattr(objective, name))
                                                        for name in ("encode", "view", "collate", "judge")})  # fmt: skip
     gather = objective.gather if judged else None
     step = rows.num_rows if judged else CHUNK
     cut, tables = 0, []
-    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
+    with (
+        tempfile.TemporaryDirectory(prefix="finetune-") as scratch,
+        torch_configured(threads(), matmul_precision()),
+    ):
         for at in range(0, rows.num_rows, max(step, 1)):
             some = rows.slice(at, step)
             out = Path(scratch) / f"{at:09d}.arrow"
@@ -80,7 +79,8 @@ def ask_saved(
 
             cut += asking.ask(some, _shape(saved, judged), gather, judged, out, told)
             predictions = _open(out)
-            _hand_on(write, predictions, found.table.slice(at, step), gather)
+            shown = predictions if gather else readable(predictions, some, saved.head)
+            _hand_on(write, shown, found.table.slice(at, step), gather)
             tables.append(predictions)
         scored = score_table(objective.part("score")(saved.head), tables[0], float("nan"), None, 1000, {}, say) \
             if judged else Scores()  # fmt: skip
@@ -88,6 +88,15 @@ def ask_saved(
         say(f"INPUT: {cut} of {rows.num_rows} rows are longer than the model's {saved.shape['max_length']} tokens "
             f"({saved.shape['overlong']})")  # fmt: skip
     return Asked(rows.num_rows, cut, json.finite(scored.metrics), scored.intervals)
+
+
+def _loaded(saved: Saved, asked: bool, say: Callable[[str], None]) -> Any:
+    from tasks.models.saved import load_saved
+
+    quantized = device() != "cpu" and "spared" in saved.loading  # a folder of before does not say what was quantized
+    if saved.loading.get("quantization") and not (quantized and is_adapter(saved.folder)):
+        say("MODEL: its base was quantized when it was trained and judged, and is not here: its metrics may differ")
+    return load_saved(saved.folder, saved.loading, asked, quantized)
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ def _shape(saved: Saved, judged: bool) -> dict[str, Any]:
     overlong = saved.shape["overlong"]
     if not judged and (overlong in ("drop", "error") or saved.task == "token-classification"):
         overlong = "window" if saved.task != "sequence-sequence" else "truncate"
-    return {**saved.shape, "overlong": overlong}
+    return {**saved.shape, "overlong": overlong, "special_ids": saved.processor.get("special_ids", [])}
 
 
 def _as_trained(saved: Saved, data: DataConfig, names: list[str]) -> DataConfig:

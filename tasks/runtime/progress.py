@@ -3,6 +3,8 @@
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -11,6 +13,7 @@ from tqdm import tqdm
 
 UI_SECONDS = 3.0
 LOG_SECONDS = 10.0
+LAST_SECONDS = 2.0
 SHOWN = ("loss", "grad_norm", "learning_rate")
 
 
@@ -27,6 +30,8 @@ class Progress:
         self._artifact: UUID | None = None
         self._told_ui = self._told_log = 0.0
         self._ui_is_gone = False
+        self._teller = Thread()
+        self._teller.start()
 
     def __enter__(self) -> Self:
         return self
@@ -35,6 +40,8 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
+        if kind is None:
+            self._teller.join(LAST_SECONDS)
 
     def step(self, done: int, total: int) -> None:
         """Note that `done` of `total` steps are done."""
@@ -60,13 +67,22 @@ class Progress:
             self.say(f"step {step}/{self.total}: {_line(shown)}")
 
     def _tell_ui(self, percent: float) -> None:
+        """Beside the training: where the API is gone Prefect's client tries for a minute; no step may wait for it."""
         if "prefect" not in sys.modules:
             return
-        from prefect.artifacts import create_progress_artifact, update_progress_artifact
         from prefect.context import TaskRunContext
 
         if TaskRunContext.get() is None or self._ui_is_gone:
             return
+        if percent >= 100:  # the last word is said; those before are skipped while one is on its way
+            self._teller.join(LAST_SECONDS)
+        if not self._teller.is_alive():
+            self._teller = Thread(target=copy_context().run, args=(self._tell, percent), daemon=True)
+            self._teller.start()
+
+    def _tell(self, percent: float) -> None:
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
         try:
             if self._artifact is None:
                 made: Any = create_progress_artifact(progress=percent, key="training", description="steps of stage 9")

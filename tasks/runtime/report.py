@@ -1,35 +1,164 @@
-"""A run in words: the same text in Prefect's UI, in Python and on request."""
+"""What there is to say of a run, gathered from its record and its artifacts: the same for the run that has just ended
+and for one of last month, whose artifacts may have been collected since."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
+from tasks.artifacts.artifact import Artifact
+from tasks.artifacts.formats import json
+from tasks.artifacts.record import Record
+from tasks.artifacts.ref import ArtifactRef
+from tasks.artifacts.store import DamagedBlob, Store
+from tasks.config import ConfigError
+from tasks.evaluation.usage import usage
+from tasks.objectives import objective_of
 from tasks.runtime.context import RunContext
+from tasks.runtime.main_metric import best_of, main_metric
+
+PICTURE = "curves.png"
+RESULTS = ("metrics", "intervals", "slices", "data")
+NOWHERE = "in the store only; set output_dir to have it as a folder"
 
 
-def markdown(context: RunContext, metrics: Mapping[str, float]) -> str:
-    """Return the run's report: metrics, stages with their reasons, what of the config was not default, the model."""
-    scores = "\n".join(f"| {name} | {value:.4f} |" for name, value in metrics.items())
-    stages = "\n".join(
-        f"| {entry.stage} | {entry.state} | {entry.seconds:.1f} | {entry.reason} |" for entry in context.entries
-    )
-    changed = "\n".join(f"| {name} | {value} | {origin} |" for name, value, origin in context.summary["given"])
-    path = context.summary.get("model_path") or "in the store only; set output_dir to have it as a folder"
-    return f"""# {context.summary["name"] or context.run}
+@dataclass(frozen=True)
+class Report:
+    """A run in facts; `markdown`, `html` and the terminal show them.
 
-**Model**: `{path}`
+    Attributes:
+        record: `runs/<run>.json`. data: `data.json` of stage 4, as far as it is there.
+        metrics, intervals: by name; a metric may be None, which is not a number. slices: metrics by column and value.
+        curves: a PNG of the training. usage: the lines that load the model; both may be missing.
+    """
 
-| metric | value |
-|---|---|
-{scores}
+    record: Mapping[str, Any]
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    slices: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    curves: bytes | None = None
+    usage: str | None = None
 
-## Stages
+    @property
+    def run(self) -> str:
+        return str(self.record.get("run", "?"))
 
-| stage | state | seconds | why |
-|---|---|---|---|
-{stages}
+    @property
+    def title(self) -> str:
+        return self.record.get("name") or self.run
 
-## What was asked
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.record.get("config") or {}
 
-| field | value | from |
-|---|---|---|
-{changed}
-"""
+    @property
+    def task(self) -> str:
+        return self.config.get("task", "")
+
+    @property
+    def base(self) -> str:
+        """The base model's name."""
+        return (self.config.get("model") or {}).get("name", "")
+
+    @property
+    def main(self) -> str | None:
+        """The metric the run is known by."""
+        return main_metric(self.task, best_of(self.config), self.metrics)
+
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """Rows by split, in the order in which they are used."""
+        rows = self.data.get("rows", {})
+        return {split: rows[split] for split in ("train", "validation", "test") if split in rows}
+
+    @property
+    def stages(self) -> Sequence[Mapping[str, Any]]:
+        return self.record.get("stages") or []
+
+    @property
+    def given(self) -> Sequence[tuple[str, Any, str]]:
+        """What of the config is not default: field, value, where that stands."""
+        return [(name, value, origin) for name, value, origin in self.record.get("given") or []]
+
+    @property
+    def folder(self) -> str | None:
+        """Where the model is, if the run put it somewhere."""
+        done = self.record.get("state") == "completed"
+        return self.record.get("model_path") if done and not self.record.get("kept") else None
+
+    @property
+    def place(self) -> str:
+        """Where the model is, in words."""
+        if kept := self.record.get("kept"):
+            return f"in the store only; {self.record.get('model_path')} {kept}"
+        return self.folder or NOWHERE
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took, or has been heard of."""
+        started, updated = self.record.get("started"), self.record.get("updated")
+        if not started or not updated:
+            return None
+        return (datetime.fromisoformat(updated) - datetime.fromisoformat(started)).total_seconds()
+
+
+def results(context: RunContext) -> dict[str, Any]:
+    """What a finished run's own record keeps, so that it outlives the artifacts: metrics, and facts of the data."""
+    return _results({stage: Artifact(ref, context.store) for stage, ref in context.refs.items()})
+
+
+def gather(store: Store, record: Mapping[str, Any]) -> Report:
+    """The report of a run, given what its record says; what has been collected since is left out."""
+    artifacts = dict(_artifacts(store, record))
+    found = {**_results(artifacts), **{name: record[name] for name in RESULTS if name in record}}
+    saved, curves = artifacts.get("s11_save"), None
+    if saved is not None and PICTURE in saved:
+        with suppress(DamagedBlob, OSError):
+            curves = saved.path(PICTURE).read_bytes()
+    found["metrics"] = {name: found["metrics"][name] for name in sorted(found["metrics"], key=_test_first)}
+    report = Report(record, curves=curves, **found)
+    with suppress(ConfigError):  # a task of a package that is not installed here
+        return replace(report, usage=_usage(report))
+    return report
+
+
+def _results(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
+    handed = _json(artifacts, "s12_handoff", "report.json")
+    data = _json(artifacts, "s04_prepare", "data.json")
+    return {
+        "metrics": handed.get("metrics", {}),
+        "intervals": handed.get("intervals", {}),
+        "slices": handed.get("slices", {}),
+        "data": {name: value for name, value in data.items() if name != "looks"},
+    }
+
+
+def _test_first(name: str) -> tuple[bool, str]:
+    return not name.startswith("test_"), name
+
+
+def _artifacts(store: Store, record: Mapping[str, Any]) -> Iterator[tuple[str, Artifact]]:
+    for entry in record.get("stages") or []:
+        found = store.record(entry["stage"], entry["key"])
+        if isinstance(found, Record):
+            ref = ArtifactRef(stage=found.stage, key=found.key, members=found.members, facts=found.facts)
+            yield entry["stage"], Artifact(ref, store)
+
+
+def _json(artifacts: Mapping[str, Artifact], stage: str, name: str) -> dict[str, Any]:
+    """A JSON member, or {} where the artifact is gone, or a caller's own stage wrote none."""
+    with suppress(KeyError, DamagedBlob, ValueError, OSError):
+        return artifacts[stage].json(name)
+    return {}
+
+
+def _usage(report: Report) -> str | None:
+    if report.folder is None:
+        return None
+    objective, base = objective_of(report.task), None
+    with suppress(FileNotFoundError, KeyError, ValueError):
+        base = json.read(Path(report.folder) / "adapter_config.json")["base_model_name_or_path"]
+    return usage(report.folder, objective.auto_model, objective.pipeline_tag, base)

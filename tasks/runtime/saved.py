@@ -1,5 +1,6 @@
 """A model folder that says what it is: task, head, how rows become tokens."""
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,8 @@ from typing import Any
 
 from tasks.artifacts.formats import json
 from tasks.config import ConfigError, ModelConfig, RunConfig
-from tasks.models.base import base_files
+from tasks.models.base import base_files, link
+from tasks.models.files import ADAPTER_CONFIG, INSIDE
 from tasks.objectives import objective_of
 from tasks.objectives.presets import resolve
 
@@ -21,7 +23,7 @@ class Saved:
     Attributes:
         task: what it was trained for. head: labels and problem type. shape: how rows become tokens.
         columns: which column played which role in training.
-        processor: facts of its tokenizer. loading: `auto_model`, `dtype`, `attn_implementation`.
+        processor: facts of its tokenizer. loading: fields of `tasks.models.load.Loading`.
         arguments: batch size, precision, generation. options, seed: what its rows are masked by.
     """
 
@@ -35,9 +37,12 @@ class Saved:
     arguments: Mapping[str, Any]
     options: Mapping[str, Any]
     seed: int
+    opened: Any = None
 
     def tokenizer(self) -> Any:
-        """Its tokenizer; a composite keeps one in each part."""
+        """Its tokenizer (the one that was opened to learn of it); a composite keeps one in each part."""
+        if self.opened is not None:
+            return self.opened
         from transformers import AutoTokenizer
 
         folder = self.folder / "discriminator"
@@ -59,24 +64,30 @@ def open_saved(name: str, config: RunConfig) -> Saved:
     if "task" not in config.model_fields_set:
         what = f"has no {INFERENCE}, as a model of `finetune run` has" if folder.is_dir() else "is no folder"
         raise ConfigError(f"MODEL: {name!r} {what}; for a model from elsewhere, say what it does with --task")
-    return _foreign(base_files(ModelConfig(name=name))["config.json"].parent, config)
+    return _foreign(base_files(ModelConfig(name=name)), config)
 
 
-def _foreign(folder: Path, config: RunConfig) -> Saved:
+def _foreign(files: Mapping[str, Path], config: RunConfig) -> Saved:
     from transformers import AutoConfig
 
+    from tasks.models.folding import head_width
     from tasks.models.tokenizer import limit_of, open_tokenizer, processor_of
 
     resolved, _ = resolve(config, {})
     objective = objective_of(config.task)
-    given = AutoConfig.from_pretrained(folder, local_files_only=True)
-    tokenizer = open_tokenizer(folder, False)
+    folder = files.get(f"{INSIDE}{ADAPTER_CONFIG}", files["config.json"]).parent
+    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
+        words = link({name: path for name, path in files.items() if not name.endswith(".safetensors")}, Path(scratch))
+        given = AutoConfig.from_pretrained(words, local_files_only=True)
+        tokenizer = open_tokenizer(words, False)
+    if folder != files["config.json"].parent and (labels := head_width(folder)):
+        given.num_labels = labels
     shape = {name: getattr(resolved.data, name) for name in ("max_length", "overlong", *objective.shape)}
     return Saved(
         folder, objective.name, _head(given, objective), {**shape, "max_length": min(
             shape["max_length"], limit_of(tokenizer, given.get_text_config()))}, {}, processor_of(tokenizer),
         {"auto_model": objective.auto_model}, {"per_device_eval_batch_size": 32, "predict_with_generate": True},
-        {"mlm_probability": resolved.data.mlm_probability}, config.seed,
+        {"mlm_probability": resolved.data.mlm_probability}, config.seed, tokenizer,
     )  # fmt: skip
 
 

@@ -155,9 +155,10 @@ def _spawn(folder: Path, port: int, lasting: bool) -> Server:
     command += ["--home", str(folder), *([] if lasting else ["--parent", str(os.getpid())])]
     environment = {**os.environ, **QUIET, "PREFECT_UI_API_URL": f"{base}/api"}
     with (folder / "log").open("wb") as log:
+        # A session of its own: Ctrl-C in a terminal must not take it away before it has heard how the run ended.
         child = subprocess.Popen(
             command, pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env=environment, start_new_session=lasting, cwd=folder,
+            env=environment, start_new_session=True, cwd=folder,
         )  # fmt: skip
     listening.close()
     return Server(f"{base}/api", child, folder if not lasting else None)

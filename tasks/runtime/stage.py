@@ -5,11 +5,11 @@ flow all that happens in a Prefect task, whose state (*Cached* or *Completed*) a
 store decides, Prefect shows. Outside a flow a stage is an ordinary call.
 """
 
-import errno
 import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,15 @@ from tasks.artifacts.explain import explain
 from tasks.artifacts.key import key_of
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store
-from tasks.config.errors import MachineError
+from tasks.config.errors import MACHINE_ERRORS, MachineError
 from tasks.objectives import objective_of, part_modules
 from tasks.runtime.build import Build
-from tasks.runtime.context import RunContext, StageEntry, current
+from tasks.runtime.context import Paused, RunContext, StageEntry, current
 from tasks.runtime.log import say, warn
+from tasks.runtime.secrets import discreet
+from tasks.runtime.stopping import terminating
 
 Body = Callable[..., Mapping[str, Any]]
-MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Unkeyed(BaseModel):
@@ -39,9 +40,17 @@ class Unkeyed(BaseModel):
 
 
 class Pending(ArtifactRef):
-    """In a plan: an artifact that is not there yet, so that all that needs it waits too."""
+    """In a plan: an artifact that is not there yet, so that all that needs it waits too. Its bytes are not known;
+    what it would be made of stands in for them, so that equal questions are seen to be equal."""
+
+    @cached_property
+    def digest(self) -> str:
+        return f"of {self.key}"
 
     def select(self, *patterns: str) -> "Pending":
+        return self
+
+    def without(self, *names: str) -> "Pending":
         return self
 
 
@@ -80,9 +89,15 @@ class Stage:
         from prefect.states import Completed
 
         resolved: list[ArtifactRef] = []
+        paused: list[Paused] = []
 
         def run(**artifacts: ArtifactRef) -> Any:
-            ref, entry = self._resolve(context, inputs)
+            try:
+                with terminating():
+                    ref, entry = self._resolve(context, inputs)
+            except Paused as pause:  # not a failure: it goes on when its turn comes
+                paused.append(pause)
+                return Completed(name="Paused", message=str(pause), data=None)
             resolved.append(ref)
             return Completed(
                 name="Cached" if entry.state == "cached" else "Completed", message=entry.reason, data=ref.key
@@ -93,13 +108,16 @@ class Stage:
         task(run, name=self.name, cache_policy=NO_CACHE, persist_result=False)(  # type: ignore[call-overload]
             **artifacts
         )
+        if paused:
+            raise paused[0]
         return resolved[0]
 
     def _resolve(self, context: RunContext, inputs: dict[str, Any]) -> tuple[ArtifactRef, StageEntry]:
-        try:
-            return self._found_or_built(context, inputs)
-        except OSError as error:
-            raise _machine_error(error, self.name, context.store) from error
+        with discreet():
+            try:
+                return self._found_or_built(context, inputs)
+            except OSError as error:
+                raise _machine_error(error, self.name, context.store) from error
 
     def _found_or_built(self, context: RunContext, inputs: dict[str, Any]) -> tuple[ArtifactRef, StageEntry]:
         started, store = time.perf_counter(), context.store
@@ -135,7 +153,7 @@ class Stage:
     ) -> ArtifactRef:
         store, started = context.overlay or context.store, time.perf_counter()
         with store.building(self.name, key) as out:
-            build = Build(store, self.name, key, out, files, document=document, run=context.run)
+            build = Build(store, self.name, key, out, files, document=document, run=context.run, until=context.until)
             body = context.replaced.get(self.name, self.body)
             facts = body(build, **_opened(context, inputs))
             with store.guard():
@@ -152,7 +170,7 @@ class Stage:
         started = time.perf_counter()
         waits = [name for name, value in inputs.items() if isinstance(value, Pending)]
         if waits:
-            pending = Pending(stage=self.name, key="", members={})
+            pending = Pending(stage=self.name, key=key_of(self._question(context, inputs)[0]), members={})
             context.add(StageEntry(self.name, "miss", 0.0, "", f"DATA: {', '.join(waits)} will be new"), pending)
             return pending
         document, files = self._question(context, inputs)
@@ -162,8 +180,10 @@ class Stage:
             ref, state, reason = found, "hit", f"hit {key[:8]}, built by run {found.run}"
         else:
             state, reason = "miss", str(explain(context.store, self.name, document, found)[0])
-            ref = self._build(context, inputs, document, key, files) if self.light and context.light else None
-            ref = ref or Pending(stage=self.name, key=key, members={})
+            rehearsed = context.overlay.lookup(self.name, key)  # by a plan of another cell
+            ref = rehearsed if isinstance(rehearsed, ArtifactRef) else Pending(stage=self.name, key=key, members={})
+            if self.light and context.light and isinstance(ref, Pending):
+                ref = self._build(context, inputs, document, key, files)
         ref = ref.model_copy(update={"external": {name: str(path) for name, path in files.items()}})
         context.add(StageEntry(self.name, state, round(time.perf_counter() - started, 3), key, reason), ref)
         return ref

@@ -94,6 +94,34 @@ class StopOnSignal(TrainerCallback):
             control.should_save = control.should_training_stop = True
         return control
 
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        return control if self.stopped is None else _leave_open(state, control)
+
+
+class PauseAt(TrainerCallback):
+    """After a given step, save and stop; None, or the last step, stops nothing."""
+
+    def __init__(self, step: int | None) -> None:
+        self.step, self.reached = step, False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        if self.step is not None and self.step <= state.global_step < state.max_steps:
+            self.reached = True
+            control.should_save = control.should_training_stop = True
+        return control
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        return _leave_open(state, control) if self.reached else control
+
+
+def _leave_open(state: Any, control: Any) -> Any:
+    """To the library a training that stops in the middle of an epoch closes it, with the evaluation that is due then.
+    It must not: if that was the best so far a checkpoint of it would take the place of the one just saved, and who
+    goes on from there would know of an evaluation, and have drawn random numbers, that nobody else has."""
+    if not float(state.epoch).is_integer():
+        control.should_evaluate = control.should_log = False
+    return control
+
 
 class Watch(TrainerCallback):
     """Tells a listener of each step and of everything logged.

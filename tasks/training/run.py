@@ -2,8 +2,9 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from transformers.utils import logging as library_logging
 
 from tasks.config.errors import ConfigError, Interrupted, MachineError, TrainingError
 from tasks.data.rows import TokenRows
-from tasks.training.callbacks import Cadence, StopOnSignal, Watch
-from tasks.training.checkpoints import STATE, localise, newest_whole
+from tasks.models.live import save_module
+from tasks.models.torch_settings import deterministic, torch_configured
+from tasks.training.callbacks import Cadence, PauseAt, StopOnSignal, Watch
+from tasks.training.checkpoints import STATE, localise, newest_whole, step_of
 from tasks.training.signs import WarnOfSigns
 from tasks.training.trainer import Examination, FinetuneTrainer, NotFinite
 
@@ -41,19 +44,46 @@ class Watching:
     say: Callable[[str], None]
     warn: Callable[[str], None]
     falling: Sequence[str] = ("loss",)
+    until: int | None = None  # pause after this step
 
 
-def settle(plan: Mapping[str, Any]) -> None:
-    """Set what torch computes with, as the plan says: threads and the precision of float32 products.
+@dataclass(frozen=True)
+class Trained:
+    """What came of a training.
+
+    Attributes:
+        history: one entry for each log and evaluation.
+        state: the Trainer's state (`TrainerState`'s fields), without places on this machine.
+        paused: the step it was paused after, if `Watching.until` asked for it. metrics: of the evaluation rows there.
+    """
+
+    history: list[dict[str, Any]]
+    state: Mapping[str, Any] = field(default_factory=dict)
+    paused: int | None = None
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@contextmanager
+def settled(plan: Mapping[str, Any]) -> Iterator[None]:
+    """Within, torch computes as the plan says: threads, the precision of float32 products, and on a GPU only kernels
+    that add in the same order every time.
 
     Raises:
-        MachineError: the plan was made for a GPU that torch cannot use.
+        MachineError: the plan was made for a GPU that torch cannot use. TrainingError: no memory, or no such kernel.
     """
     if plan["device"] != "cpu" and not torch.cuda.is_available():
         raise MachineError(f"the plan is for {plan['device']}, but torch cannot use it; set CUDA_VISIBLE_DEVICES='' to "
                            "train on the CPU")  # fmt: skip
-    torch.set_num_threads(plan["threads"])
-    torch.set_float32_matmul_precision(plan["float32_matmul_precision"])
+    with (
+        torch_configured(plan["threads"], plan["float32_matmul_precision"]),
+        deterministic(plan["deterministic"]) if plan["device"] != "cpu" else nullcontext(),
+    ):
+        try:
+            yield
+        except RuntimeError as error:
+            if named := _named(error):
+                raise named from error
+            raise
 
 
 def train(
@@ -65,15 +95,12 @@ def train(
     examination: Examination,
     folder: Path,
     watching: Watching,
-) -> list[dict[str, Any]]:
+) -> Trained:
     """Train `model` in place, going on from the newest whole checkpoint in `folder`.
-
-    Returns:
-        The history: one entry for each log and evaluation.
 
     Raises:
         Interrupted: a signal asked to stop; a checkpoint was saved first.
-        ConfigError: arguments the library refuses. TrainingError: no memory, or weights that are not finite.
+        ConfigError: arguments the library refuses. TrainingError: a loss or weights that are not finite.
     """
     library_logging.set_verbosity_error()
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,14 +109,17 @@ def train(
         localise(resumed)
         watching.say(f"going on from {resumed.name}")
     cadence = Cadence(watching.every_minutes, *_cadence(plan, watching.arguments), resumed)
-    stop = StopOnSignal()
-    callbacks: list[TrainerCallback] = [stop, cadence, Watch(watching.on_step, watching.on_log),
+    stop, pause = StopOnSignal(), PauseAt(watching.until)
+    callbacks: list[TrainerCallback] = [stop, pause, cadence, Watch(watching.on_step, watching.on_log),
                                         WarnOfSigns(watching.warn, watching.falling)]  # fmt: skip
     if plan["patience"]:
         callbacks.append(_patience(plan["patience"], resumed))
     learning = {"train_dataset": rows, "eval_dataset": evaluation, "data_collator": collate}
     trainer = _trainer(model, plan, folder, watching, callbacks, examination=examination, **learning)
     cadence.trainer = trainer
+    if resumed is not None and watching.until is not None and step_of(resumed) >= watching.until:
+        trainer.take_up(resumed)
+        return _paused(trainer)
     try:
         with stop.listening():
             trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
@@ -100,23 +130,53 @@ def train(
             f"{', '.join(error.rows[:3]) or 'of that batch'} (all in {folder / NOT_FINITE}); look at them, lower "
             "train.learning_rate, or raise train.warmup_steps"
         ) from error
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            "the device ran out of memory; halve train.per_device_train_batch_size and double "
-            "train.gradient_accumulation_steps, which trains the same"
-        ) from error
     if stop.stopped is not None:
         raise Interrupted(
             f"stopped by signal {stop.stopped} after step {trainer.state.global_step} of {trainer.state.max_steps}; "
             "a checkpoint is saved, and the same command goes on from there"
         )
     _check_finite(trainer)
-    return trainer.state.log_history
+    return _paused(trainer) if pause.reached else Trained(trainer.state.log_history, _state(trainer))
+
+
+def _named(error: RuntimeError) -> TrainingError | None:
+    """What torch could not do, with what to do about it; None for an error of another kind."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return TrainingError(
+            "the device ran out of memory; halve train.per_device_train_batch_size and double "
+            "train.gradient_accumulation_steps, which trains the same"
+        )
+    if "use_deterministic_algorithms" in str(error):
+        late = "CuBLAS" in str(error)  # the GPU was in use before we could say how
+        return TrainingError(
+            f"only kernels that give the same bits every time are to be used ({str(error).splitlines()[0]}); set "
+            f"{'CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts, or ' if late else ''}train.full_determinism: "
+            "false: the run then resumes as ever, but not bit for bit"
+        )
+    return None
+
+
+def _paused(trainer: FinetuneTrainer) -> Trained:
+    """Judge the weights of a paused training, which its own history is not told of: the checkpoint is as ever."""
+    history, step = list(trainer.state.log_history), trainer.state.global_step
+    found = trainer.evaluate() if trainer.eval_dataset is not None else {}
+    timing = ("_runtime", "_per_second")
+    metrics = {name: float(value) for name, value in found.items() if name != "epoch" and not name.endswith(timing)}
+    return Trained(history, paused=step, metrics=metrics)
+
+
+def _state(trainer: FinetuneTrainer) -> dict[str, Any]:
+    local = ("best_model_checkpoint", "stateful_callbacks")
+    return {name: value for name, value in asdict(trainer.state).items() if name not in local}
 
 
 def save_weights(model: PreTrainedModel | PeftModel, out: Path) -> None:
     """Write the trained parameters: `model*.safetensors`, or an adapter's, with their config."""
-    model.save_pretrained(str(out))
+    if isinstance(model, PreTrainedModel | PeftModel):
+        model.save_pretrained(str(out))
+    else:  # a live module of the caller's
+        save_module(model, out)
+        model.config.save_pretrained(out)
     for extra in ("README.md", "training_args.bin"):
         (out / extra).unlink(missing_ok=True)
     shutil.rmtree(out / "__pycache__", ignore_errors=True)

@@ -7,6 +7,7 @@ import numpy as np
 from transformers import TrainerCallback
 
 DROP = 0.05
+CLOCKS = ("runtime", "_runtime", "_per_second", "compilation_time")  # what the library times beside the metrics
 ENOUGH = 20  # logged losses before "does not fall" is said
 
 
@@ -30,8 +31,11 @@ class Signs:
         if isinstance(loss := logs.get("loss"), int | float):
             self.losses.append(float(loss))
             found += self._flat()
-        evaluation = {name.removeprefix("eval_"): float(value) for name, value in logs.items()
-                      if name.startswith("eval_") and isinstance(value, int | float)}  # fmt: skip
+        evaluation = {
+            name.removeprefix("eval_"): float(value)
+            for name, value in logs.items()
+            if name.startswith("eval_") and not name.endswith(CLOCKS) and isinstance(value, int | float)
+        }
         if "loss" in evaluation:
             found += [*self._dropped(evaluation), *self._overfitting(evaluation)]
         return found

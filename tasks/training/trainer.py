@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 from torch.utils.data import Sampler
-from transformers import Trainer
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerState
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -22,8 +23,9 @@ from tasks.artifacts.formats.manifest import commit
 from tasks.data.arrow_file import open_table
 from tasks.data.rows import TokenRows
 from tasks.evaluation.judge import Judge, examine
+from tasks.models.live import save_module
 from tasks.training import state
-from tasks.training.checkpoints import outdated
+from tasks.training.checkpoints import STATE, outdated
 
 RNG, EPOCH_RNG = "rng", "epoch_rng"
 SHIFT = "prepare_decoder_input_ids_from_labels"
@@ -36,10 +38,12 @@ class Examination:
     Attributes:
         judge: the task's judge.
         score: from the predictions table to `{metric: value}`.
+        whole: the same from transformers' `EvalPrediction`, for a function that wants all logits at once.
     """
 
     judge: Judge
     score: Callable[[Any], Mapping[str, float]]
+    whole: Callable[[EvalPrediction], Mapping[str, float]] | None = None
 
 
 class NotFinite(Exception):
@@ -88,7 +92,7 @@ class FinetuneTrainer(Trainer):
             # transformers 5.23 takes any **kwargs in forward as "scales its own loss" and then leaves out the
             # division by the accumulation steps (its issue #47688).
             self.model_accepts_loss_kwargs = False
-        self.loss_ignores_num_items = loss_ignores_num_items
+        self.loss_ignores_num_items = loss_ignores_num_items or not self.model_accepts_loss_kwargs
         self._share: float | None = None
         self.examination = examination
         self.keep, self.on_commit, self.on_remove = keep, on_commit, on_remove
@@ -127,14 +131,25 @@ class FinetuneTrainer(Trainer):
             with torch.no_grad(), self.compute_loss_context_manager():
                 loss = examine(self.model, batches(), self.examination.judge, rows.table, out)
             found = {"loss": loss, **self.examination.score(open_table(out))}
+        if self.examination.whole is not None:
+            found |= self.examination.whole(self._predictions(dataloader, np.argsort(order)))
         metrics = {f"{prefix}_{name}": value for name, value in found.items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(rows))  # type: ignore[arg-type]
 
+    def _predictions(self, dataloader: Any, places: np.ndarray) -> EvalPrediction:
+        """All logits and labels, in the order of the rows."""
+        found = super().evaluation_loop(dataloader, "metrics", prediction_loss_only=False)
+        predictions, labels = (_ordered(each, places) for each in (found.predictions, found.label_ids))
+        return EvalPrediction(predictions, labels)
+
     def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
         found = super().get_batch_samples(*arguments, **named)
-        counts = [_scored(batch) for batch in found[0]]
-        self._share = None
-        if self.loss_ignores_num_items and len(counts) > 1 and all(count is not None for count in counts):
+        self._share, batches = None, found[0]
+        if not self.loss_ignores_num_items or len(batches) < 2:
+            return found
+        if terms := getattr(self.model, "terms", None):
+            _weigh(batches, terms)
+        elif None not in (counts := [_scored(batch) for batch in batches]):
             self._share = len(counts) / max(sum(counts), 1)  # type: ignore[arg-type]
         return found
 
@@ -193,8 +208,13 @@ class FinetuneTrainer(Trainer):
         self.seconds_saving = time.monotonic() - started
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        super()._save(output_dir, state_dict)
-        (Path(output_dir or self.args.output_dir or ".") / "training_args.bin").unlink()  # a pickle nobody needs
+        folder = Path(output_dir or self.args.output_dir or ".")
+        if isinstance(self.model, PreTrainedModel | PeftModel):
+            super()._save(output_dir, state_dict)
+            (folder / "training_args.bin").unlink()  # a pickle nobody needs
+        else:
+            assert self.model is not None
+            save_module(self.model, folder)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         assert self.optimizer is not None
@@ -227,6 +247,13 @@ class FinetuneTrainer(Trainer):
         if isinstance(self.train_dataset, TokenRows):
             self.train_dataset.enter_epoch(int(self.state.epoch or 0))
 
+    def take_up(self, checkpoint: Path) -> None:
+        """Have the weights a training paused at `checkpoint` would end with: the best so far, if the best is kept."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / STATE))
+        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
+            self._load_best_model()
+
     def _save_scaler(self, output_dir: str) -> None:
         if (scaler := getattr(self.accelerator, "scaler", None)) is not None:
             state.write_json(scaler.state_dict(), Path(output_dir) / "scaler.json")
@@ -237,9 +264,22 @@ class FinetuneTrainer(Trainer):
             self.accelerator.scaler.load_state_dict(state.read_json(path))
 
 
+def _ordered(values: Any, places: np.ndarray) -> Any:
+    if isinstance(values, tuple | list):
+        return tuple(_ordered(each, places) for each in values)
+    return values[places] if isinstance(values, np.ndarray) and len(values) == len(places) else values
+
+
 def _scored(batch: Any) -> int | None:
     """How many tokens of a batch have a label; None where labels are not one a token."""
     labels = batch.get("labels") if hasattr(batch, "get") else None
     if labels is None or labels.ndim != 2 or labels.is_floating_point():
         return None
     return int((labels != -100).sum())
+
+
+def _weigh(batches: Sequence[dict[str, torch.Tensor]], terms: Callable[[Any], Sequence[int]]) -> None:
+    """Give each micro-batch the `weights` of its loss's terms, where each term is a mean over another count."""
+    counts = torch.tensor([terms(batch) for batch in batches], dtype=torch.float64)
+    for batch, share in zip(batches, counts * len(batches) / counts.sum(0).clamp(min=1), strict=True):
+        batch["weights"] = share.float()

@@ -5,7 +5,6 @@ columns and labels that do not fit, answers and tags beside their texts, repeats
 """
 
 import json
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -333,11 +332,9 @@ def test_is_found(defect: Defect, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     data = {"train": next(iter(defect.files)), **defect.data}
     config = {"task": defect.task, "model": "nobody/has-this-model", "data": data, "store": {"root": "store"}}
     Path("config.yaml").write_text(json.dumps(config))
-    started = time.monotonic()
     code = main(["lint", "config.yaml", "--json", "--rejected", "rejected.jsonl"])
     said = capsys.readouterr()
     assert code == defect.code, said.err
-    assert time.monotonic() - started < 10
     if code:
         assert all(part in said.err for part in defect.says), said.err
         assert "Traceback" not in said.err

@@ -153,14 +153,9 @@ def test_old_and_new_together_are_refused(values: dict[str, object]) -> None:
 
 def test_importing_and_checking_is_light() -> None:
     code = (
-        "import sys, time; start = time.perf_counter(); import tasks.config; took = time.perf_counter() - start\n"
+        "import sys, tasks.config\n"
         "tasks.config.load({'model': 'm', 'data': 'd', 'train': {'adam_beta1': 0.8}})\n"
-        "heavy = {'torch', 'transformers', 'prefect', 'numpy', 'datasets'} & set(sys.modules)\n"
-        "print(took, sorted(heavy))"
+        "print(sorted({'torch', 'transformers', 'prefect', 'numpy', 'datasets'} & set(sys.modules)))"
     )
-    took, heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split(
-        maxsplit=1
-    )
+    heavy = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert heavy.strip() == "[]"
-    # 0.2 s alone; the bound leaves room for a busy machine.
-    assert float(took) < 2

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from tasks import STAGES
 from tasks.artifacts.key import canonical, key_of
-from tasks.artifacts.record import Record
+from tasks.artifacts.record import Member, Record
+from tasks.artifacts.ref import ArtifactRef
 from tests.kill.warm import ROOT, Warm, warm_parent
 from tests.tiny import make_config
 
@@ -155,6 +156,7 @@ CHANGES: list[tuple[str, str, set[int]]] = [
     ("full", "train.dataloader_num_workers=1", set()),
     ("full", "checkpoint.every_minutes=7", set()),
     ("full", "output_dir=somewhere", set()),
+    ("full", "export.promote=if_better", set()),
     ("full", "store.verify=size", set()),
     ("lora", "peft.r=4", {7, 9, 10, 11, 12}),
     ("lora", "peft.lora_dropout=0.2", {7, 9, 10, 11, 12}),
@@ -270,6 +272,13 @@ def test_what_has_no_one_form_is_refused_by_name(value: object, named: str) -> N
     with pytest.raises(TypeError, match=named) as caught:
         key_of({"section": {"field": [value]}})
     assert "$.section.field[0]" in str(caught.value)
+
+
+def test_an_artifact_of_fewer_members_is_another_one() -> None:
+    members = {name: Member(sha256=name, size=1) for name in ("a", "b")}
+    whole, part = (ArtifactRef(stage="s", key="k", members=each) for each in (members, {"a": members["a"]}))
+    assert whole.digest != part.digest  # computed before: it must not go with the copies
+    assert whole.select("a").digest == whole.without("b").digest == part.digest
 
 
 def test_minus_zero_asks_what_zero_asks() -> None:

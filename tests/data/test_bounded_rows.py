@@ -1,4 +1,4 @@
-"""A gigabyte passes stage 4 in a process that may allocate 600 MB.
+"""A gigabyte passes `finetune lint`, its tokens counted, in a process that may allocate 600 MB.
 
 The limit is RLIMIT_DATA: what a process takes for itself. Pages of mapped files are not counted by it; they are the
 system's, which takes them back when it needs them.
@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.served import HANG
 
 pytestmark = pytest.mark.slow
 LIMIT, ROWS = 600 * 2**20, 1_900_000
@@ -33,15 +35,15 @@ def write(path: Path, rows: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [LIMIT])
-def test_a_gigabyte_under_600_megabytes(limit: int, tmp_path: Path) -> None:
+def test_a_gigabyte_under_600_megabytes(limit: int, bert: Path, tmp_path: Path) -> None:
     data, config = tmp_path / "rows.csv", tmp_path / "config.yaml"
     write(data, ROWS)
     assert data.stat().st_size > 10**9
-    config.write_text(f"model: nobody/none\ndata: {{train: {data}, split: {{validation: 0.1}}}}\n"
+    config.write_text(f"model: {bert}\ndata: {{train: {data}, split: {{validation: 0.1}}}}\n"
                       f"store: {{root: {tmp_path / 'store'}}}\n")  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-c", LINT, str(config), str(limit)], capture_output=True, text=True, timeout=900,
+        [sys.executable, "-c", LINT, str(config), str(limit)], capture_output=True, text=True, timeout=HANG,
         env={**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert f'"train": {ROWS * 9 // 10}' in done.stdout
+    assert f'"train": {ROWS * 9 // 10}' in done.stdout and '"tokens": {"rows": ' in done.stdout

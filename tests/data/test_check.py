@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -97,13 +95,3 @@ def test_real_repeats_and_leaks(real) -> None:
     test = read(locate(str(real("trec6/test.csv")), "data.test")).table
     assert duplicates(train, COLUMNS).warnings[0].startswith("data.train: 6")
     assert leakage(train, test, COLUMNS, "data.test").warnings[0].startswith("data.test: 9 rows (1.8 %)")
-
-
-def test_fifty_thousand_short_rows_a_second() -> None:
-    numbers = np.arange(200_000) * 7919 % 150_000
-    table = pa.table({"text": [f"a question about order {n}, please help" for n in numbers], "label": numbers % 7})
-    start = time.process_time()
-    check_rows(table, COLUMNS, "data.train")
-    duplicates(table, COLUMNS)
-    leakage(table, table.slice(0, 1000), COLUMNS, "data.test")
-    assert table.num_rows / (time.process_time() - start) > 50_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.config.errors import DataError
-from tasks.data.columns import LABEL, TEXT, TEXT_PAIR, choose
+from tasks.data.columns import LABEL, PLAIN, SOURCE, TARGET, TEXT, TEXT_PAIR, choose
 
 ROLES = (TEXT, TEXT_PAIR, LABEL)
 
@@ -19,6 +19,15 @@ ROLES = (TEXT, TEXT_PAIR, LABEL)
         (["premise", "hypothesis", "label"], {"text": "premise", "text_pair": "hypothesis", "label": "label"}),
         (["sentence1", "hypothesis", "label"], {"text": "sentence1", "label": "label"}),
         (["sentence2", "label", "sentence1"], {"text": "sentence1", "text_pair": "sentence2", "label": "label"}),
+        (["question", "sentence", "label"], {"text": "question", "text_pair": "sentence", "label": "label"}),
+        (["text", "question", "label"], {"text": "text", "label": "label"}),
+        (
+            ["question1", "question2", "is_duplicate"],
+            {"text": "question1", "text_pair": "question2", "label": "is_duplicate"},
+        ),
+        (["text1", "text2", "label"], {"text": "text1", "text_pair": "text2", "label": "label"}),
+        (["text", "text_pair", "label"], {"text": "text", "text_pair": "text_pair", "label": "label"}),
+        (["review", "text_pair", "label"], {"text": "review", "text_pair": "text_pair", "label": "label"}),
     ],
 )
 def test_known_names(columns: list[str], expected: dict[str, str]) -> None:
@@ -57,3 +66,8 @@ def test_doubt_is_an_error(columns: list[str], wanted: dict[str, str | None], sa
     with pytest.raises(DataError) as caught:
         choose(columns, wanted, ROLES)
     assert str(caught.value).startswith(said)
+
+
+def test_a_pairs_names_do_not_hide_a_single_text() -> None:
+    assert choose(["question", "sentence"], {}, (PLAIN, TEXT_PAIR)) == {"text": "sentence"}
+    assert choose(["prompt", "completion"], {}, (SOURCE, TARGET)) == {"source": "prompt", "target": "completion"}

@@ -122,3 +122,18 @@ def test_a_remote_that_is_missing_or_unknown(tmp_path: Path) -> None:
         locate("memory://nowhere/x.csv", "data.train", cache=tmp_path)
     with pytest.raises(ConfigError, match=r"data.train: .* filesystem nosuch:// cannot be used"):
         locate("nosuch://x.csv", "data.train", cache=tmp_path)
+
+
+def test_a_remote_whose_client_has_errors_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As botocore's are, which are no OSErrors."""
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class ClientError(Exception):
+        """Of the service."""
+
+    def refuse(*_: object) -> bool:
+        raise ClientError("no such endpoint")
+
+    monkeypatch.setattr(MemoryFileSystem, "isdir", refuse)
+    with pytest.raises(DataError, match=r"data.train: 'memory://x.csv' cannot be read: ClientError: no such endpoint"):
+        locate("memory://x.csv", "data.train", cache=tmp_path)

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.config.errors import ConfigError, DataError
 from tasks.data.locate import locate
-from tasks.data.objects import hold, rows_to_file
+from tasks.data.objects import hold, is_rows, rows_to_file
 from tasks.data.read import read
 
 ROWS = [{"text": f"text {at}", "label": "ab"[at % 2]} for at in range(12)]
@@ -151,6 +151,21 @@ class Torchlike:
         return ROWS[at]
 
 
+class Lazylike:
+    """A LazyFrame as Polars has it."""
+
+    columns = ("text", "label")
+
+    def collect_schema(self) -> dict[str, str]:
+        return {}
+
+    def collect(self) -> "Lazylike":
+        return self
+
+    def to_arrow(self) -> pa.Table:
+        return pa.Table.from_pylist(ROWS)
+
+
 HELD: dict[str, Callable[[], Any]] = {
     "dicts": lambda: ROWS,
     "tuples": lambda: [(row["text"], row["label"]) for row in ROWS],
@@ -161,6 +176,8 @@ HELD: dict[str, Callable[[], Any]] = {
     "stream": lambda: datasets.Dataset.from_list(ROWS).to_iterable_dataset(),
     "shuffled": lambda: datasets.Dataset.from_list(ROWS[::-1]).select(range(11, -1, -1)),
     "arrow": lambda: pa.Table.from_pylist(ROWS),
+    "batch": lambda: pa.RecordBatch.from_pylist(ROWS),
+    "lazy": Lazylike,
     "generator": lambda: (row for row in ROWS),
     "torch": Torchlike,
 }
@@ -172,6 +189,122 @@ def test_what_python_holds(name: str, tmp_path: Path) -> None:
     assert [{key: row[key] for key in ("text", "label")} for row in rows_of(str(path))] == ROWS
     # the same rows are the same file, however they were held
     assert path == rows_to_file(ROWS, "data.train", tmp_path)
+
+
+CLASSES = datasets.Features({
+    "text": datasets.Value("string"), "label": datasets.ClassLabel(names=["neg", "pos"]),
+    "tags": datasets.Sequence(datasets.ClassLabel(names=["O", "B-ORG"])),
+})  # fmt: skip
+CODED = {"text": ["x", "y", "z"], "label": [1, 0, -1], "tags": [[0, 1], [], [1]]}
+NAMED = [("x", "pos", ["O", "B-ORG"]), ("y", "neg", []), ("z", None, ["B-ORG"])]
+
+
+@pytest.mark.parametrize("how", ["object", "stream", "slice", "folder", "parquet", "repository"])
+def test_class_labels_bear_their_names(how: str, tmp_path: Path) -> None:
+    dataset = datasets.Dataset.from_dict(CODED, features=CLASSES)
+    if how == "folder":
+        dataset.save_to_disk(str(tmp_path / "saved"))
+        spec = str(tmp_path / "saved")
+    elif how in ("parquet", "repository"):
+        (tmp_path / "repository").mkdir()
+        dataset.to_parquet(str(tmp_path / "repository" / "train.parquet"))
+        spec = f"hf:{tmp_path}/repository" if how == "repository" else str(tmp_path / "repository" / "train.parquet")
+    else:
+        more = datasets.concatenate_datasets([dataset, dataset]).select(range(3, 6))
+        held = {"object": dataset, "stream": dataset.to_iterable_dataset(), "slice": more}[how]
+        spec = str(rows_to_file(held, "data.train", tmp_path))
+    found = rows_of(spec, cache=tmp_path / "cache")
+    assert [(row["text"], row["label"], row["tags"]) for row in found] == NAMED
+
+
+@pytest.mark.parametrize("how", ["object", "folder", "parquet"])
+def test_class_labels_keep_their_ids(how: str, tmp_path: Path) -> None:
+    from tasks.config import DataConfig
+    from tasks.objectives import objective_of
+
+    names = ["world", "sports", "business", "unused"]  # in no alphabet's order
+    label = datasets.ClassLabel(names=names)
+    tags = ["O", "I-X", "B-X"]
+    features = datasets.Features({"text": datasets.Value("string"), "label": label, "several": datasets.List(label),
+                                  "tokens": datasets.List(datasets.Value("string")),
+                                  "ner_tags": datasets.List(datasets.ClassLabel(names=tags))})  # fmt: skip
+    rows = [{"text": f"text {at}", "label": at % 3, "several": [at % 3, 2], "tokens": ["a", f"b{at}"],
+             "ner_tags": [0, at % 3]} for at in range(9)]  # fmt: skip
+    dataset = datasets.Dataset.from_list(rows, features=features)
+    if how == "object":
+        spec = str(rows_to_file(dataset, "data.train", tmp_path))
+    elif how == "folder":
+        dataset.save_to_disk(str(tmp_path / "saved"), num_shards=2)
+        spec = str(tmp_path / "saved")
+    else:
+        dataset.to_parquet(spec := str(tmp_path / "train.parquet"))
+    table = read(locate(spec, "data.train")).table
+
+    def prepared(task: str, **data: Any) -> Any:
+        objective, section = objective_of(task), DataConfig(train=spec, split={"validation": 0, "test": 0}, **data)
+        return objective.part("prepare")({"train": table}, section, objective.roles)
+
+    one = prepared("text-classification")
+    assert one.head["labels"] == names
+    assert one.splits["train"]["label"].to_pylist() == [row["label"] for row in rows]
+    assert any("1 class of the data set no row has: unused" in line for line in one.warnings)
+    several = prepared("text-classification", columns={"label": "several"})
+    assert several.head["labels"] == names and several.splits["train"]["label"][1].as_py() == [0, 1, 1, 0]
+    tagged = prepared("token-classification")
+    assert tagged.head["labels"] == tags
+    assert tagged.splits["train"]["tags"].to_pylist() == [row["ner_tags"] for row in rows]
+    mine = prepared("text-classification", labels=["business", "sports", "world"])
+    assert mine.head["labels"] == ["business", "sports", "world"]
+
+
+def test_types_grow_with_later_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.data.objects.BATCH", 2)
+    rows = [{"text": f"t{at}", "note": None if at < 4 else "said", "score": 1 if at < 2 else 0.5,
+             "list": [] if at < 4 else ["x"], "meta": {"a": 1} if at < 6 else {"b": "x"}}
+            for at in range(8)]  # fmt: skip
+    path = rows_to_file(iter(rows), "data.train", tmp_path)
+    found = rows_of(str(path))
+    assert [row["note"] for row in found] == [None] * 4 + ["said"] * 4
+    assert [row["score"] for row in found] == [1.0] * 2 + [0.5] * 6
+    assert found[4]["list"] == ["x"] and found[7]["meta"] == {"a": None, "b": "x"}
+    assert [each.name for each in tmp_path.iterdir()] == [path.parent.name]  # nothing is left beside it
+    odd = [{"text": "x", "note": 1}, {"text": "y", "note": 2}, {"text": "z", "note": "three"}]
+    with pytest.raises(DataError, match=r"data\.train: from row 3 on column 'note' holds string, before int64"):
+        rows_to_file(iter(odd), "data.train", tmp_path)
+
+
+def test_types_of_a_query_grow_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.data.fetch.BATCH", 2)
+    with sqlite3.connect(tmp_path / "grown.db") as connection:
+        connection.execute("create table rows (text, note)")
+        connection.executemany("insert into rows values (?, ?)", [("a", None), ("b", None), ("c", "said"), ("d", None)])
+    spec = f"sql:sqlite:///{tmp_path}/grown.db::select * from rows"
+    assert [row["note"] for row in rows_of(spec, cache=tmp_path)] == [None, None, "said", None]
+
+
+@pytest.mark.parametrize(
+    ("value", "rows"),
+    [
+        (["a fine day", "a bad day"], True),
+        (["word"], True),
+        (["a text/with a slash"], True),
+        (["some.csv"], False),
+        (["folder/of/rows"], False),
+        (["s3://bucket/rows", "x"], False),
+        (["hf:imdb"], False),
+        ([Path("some.csv")], False),
+        ([__file__], False),
+    ],
+)
+def test_a_list_of_strings_is_texts_unless_they_look_like_files(value: list[Any], rows: bool, tmp_path: Path) -> None:
+    assert is_rows(value) is rows
+    if rows:
+        held = hold({"train": value}, tmp_path)["train"]
+        assert (
+            [row["text"] for row in rows_of(held)]
+            == value
+            == [row["text"] for row in rows_of(hold(value, tmp_path)["train"])]
+        )
 
 
 def test_strings_are_texts(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 import shutil
-import socket
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,9 +14,11 @@ import pytest
 
 from flows.cli import main
 from tasks import STAGES
+from tests.served import HANG, until
 from tests.tiny import make_rows
 
 ROOT = Path(__file__).parents[2]
+PREFECT = str(Path(sys.executable).with_name("prefect"))
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 # The quickstart in full takes minutes where cores are shared; three steps take the same way through every stage.
@@ -54,15 +56,19 @@ def test_every_command_runs(desk: Path, prefect_api: str, capsys: pytest.Capture
             assert (desk / "runs" / "quickstart" / "model.safetensors").exists()
         elif program == "make":  # running the tests from a test would not end
             subprocess.run(["make", "--dry-run", *rest], cwd=ROOT, check=True, capture_output=True)
+        elif words == ["finetune", "serve"]:
+            serve_and_end(desk)
+        elif program == "prefect":
+            assert subprocess.run([PREFECT, *rest], cwd=ROOT, env=os.environ | {"PWD": str(ROOT)}).returncode == 0, line
         elif program == "finetune":
-            more = ["--port", str(free_port())] if rest[:2] == ["server", "start"] else []
+            more = ["--port", "0"] if rest[:2] == ["server", "start"] else []
             assert main([*rest, *more]) == 0, line
         elif program == ".venv/bin/pip":
             assert rest[:2] == ["install", "--constraint"]
             assert (ROOT / rest[2]).exists()
         else:
             assert words == ["python3", "-m", "venv", ".venv"], line
-    assert ran == {"make", "finetune", "python3", ".venv/bin/pip"}
+    assert ran == {"make", "finetune", "prefect", "python3", ".venv/bin/pip"}
     assert (desk / "runs" / "reviews" / "model.safetensors").exists()
     assert (desk / "runs" / "reviews-lora" / "adapter_model.safetensors").exists()
 
@@ -96,7 +102,13 @@ def test_it_names_every_stage_once_and_in_order() -> None:
     assert re.findall(r"^\| `(s\d\d_\w+)` \|", README, re.MULTILINE) == list(STAGES)
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
+def serve_and_end(desk: Path) -> None:
+    """Until its worker works; then Ctrl-C."""
+    log, environment = desk / "serve.log", {name: os.environ[name] for name in os.environ if name != "PREFECT_API_URL"}
+    with log.open("wb") as out:
+        words = [sys.executable, "-m", "flows.cli", "serve", "--port", "0"]
+        served = subprocess.Popen(words, cwd=desk, env=environment, stdout=out, stderr=out, start_new_session=True)
+    until(lambda: "started!" in log.read_text() or served.poll() is not None)
+    served.send_signal(signal.SIGINT)
+    assert served.wait(HANG) == 0, log.read_text()
+    assert "stopped!" in log.read_text()

@@ -5,12 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from flows.cli import main
 from tasks.config import RunConfig
 from tasks.data.arrow_file import open_table
+from tasks.data.said import STARTS, readable
 from tasks.runtime.carry import carry_out
 from tests.tiny import make_config, make_task
 
@@ -46,7 +48,7 @@ def test_every_format(suffix: str, model: Path, asked: Path, tmp_path: Path) -> 
     assert [str(row["id"]) for row in found] == ["1", "2"]
     assert all(row["prediction"] in ("fruit", "metal", "river") for row in found)
     probabilities = found[0]["probabilities"]
-    assert len(json.loads(probabilities) if suffix == "csv" else probabilities) == 3
+    assert list(json.loads(probabilities) if suffix == "csv" else probabilities) == ["fruit", "metal", "river"]
 
 
 def test_lines_on_stdout(model: Path, asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -141,3 +143,30 @@ def test_masks_are_filled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines()[-2:])
     assert len(first["prediction"]) == 2 and len(first["candidates"][0]) == 5
     assert second["prediction"] == []
+
+
+def test_tags_of_plain_text_come_with_words_and_entities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from flows.finetune import pipeline
+
+    config = make_task("token-classification", tmp_path) | {"output_dir": str(tmp_path / "model")}
+    carry_out(RunConfig.model_validate(config), pipeline)
+    path = tmp_path / "asked.jsonl"
+    text = "balen  fruit, koral"
+    path.write_text(json.dumps({"text": text}) + "\n" + json.dumps({"text": "metal"}))
+    assert main(["predict", str(tmp_path / "model"), str(path)]) == 0
+    row = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert row["words"] == ["balen", "fruit", ",", "koral"] and len(row["prediction"]) == 4
+    assert all(row["text"][each["start"] : each["end"]].split() == each["text"].split() for each in row["entities"])
+
+
+def test_entities_are_grouped_by_their_tags() -> None:
+    rows = pa.table({"tokens": [["EU", "New", "York", "x"]], STARTS: [[2, 6, 10, 15]]})
+    tags = ["B-ORG", "B-LOC", "I-LOC", "O"]
+    predictions = pa.table({"__origin": [0], "prediction": [tags], "__places": [[0, 1, 2, 3]]})
+    (found,) = readable(predictions, rows, {"labels": sorted(set(tags))}).to_pylist()
+    assert found["words"] == ["EU", "New", "York", "x"]
+    assert [tuple(each.values()) for each in found["entities"]] == [(2, 4, "ORG", "EU"), (6, 14, "LOC", "New York")]
+    (given,) = readable(predictions, rows.drop_columns([STARTS]), {"labels": sorted(set(tags))}).to_pylist()
+    assert given["entities"][1] == {"start": 3, "end": 11, "label": "LOC", "text": "New York"}
+    (plain,) = readable(predictions, rows, {"labels": ["NOUN", "VERB"]}).to_pylist()
+    assert "entities" not in plain

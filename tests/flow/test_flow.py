@@ -2,20 +2,13 @@
 
 from pathlib import Path
 
-import pytest
-
 from flows import finetune
 from tasks import STAGES
 from tests.tiny import make_config
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
-
-
-def test_a_run_gives_model_and_tokenizer(prefect_api: str, bert: Path, rows: Path, store: Path) -> None:
-    done = finetune(make_config(bert, rows, store))
+def test_a_run_gives_model_and_tokenizer(prefect_api: str, bert: Path, rows: Path, tmp_path: Path) -> None:
+    done = finetune(make_config(bert, rows, tmp_path))
     model, tokenizer = done
     assert not model.training
     assert model.config.id2label == {0: "fruit", 1: "metal", 2: "river"}
@@ -25,8 +18,5 @@ def test_a_run_gives_model_and_tokenizer(prefect_api: str, bert: Path, rows: Pat
     assert done.path is None
     assert set(done.metrics) >= {"eval_accuracy", "test_accuracy", "test_loss"}
     assert "| s09_train | built |" in done.report
-
-
-def test_the_same_run_again_is_all_hits(prefect_api: str, bert: Path, rows: Path, store: Path) -> None:
-    done = finetune(make_config(bert, rows, store))
-    assert {entry.state for entry in done.stages} == {"cached"}
+    again = finetune(make_config(bert, rows, tmp_path))
+    assert {entry.state for entry in again.stages} == {"cached"}

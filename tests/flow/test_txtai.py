@@ -57,10 +57,118 @@ def test_labels_that_were_a_trap_there(bert: Path) -> None:
     assert model.config.problem_type == "multi_label_classification"
 
 
+def test_a_dataset_dict_brings_its_validation_rows(bert: Path) -> None:
+    from datasets import ClassLabel, Dataset, DatasetDict
+
+    whole = Dataset.from_list(ROWS).cast_column("label", ClassLabel(names=["river", "metal"]))
+    trainer = HFTrainer()
+    model, _ = trainer(str(bert), DatasetDict({"train": whole, "validation": whole.select(range(6))}), **QUICK)
+    assert model.config.id2label == {0: "river", 1: "metal"}, "the ids are the data set's"
+    assert trainer.result.rows("train")["labels"].to_pylist() == [row["label"] for row in ROWS]
+    assert trainer.result.rows("validation").num_rows == 6
+
+
 def test_another_label_column(bert: Path) -> None:
     rows = [{"body": row["text"], "topic": row["label"], "label": "else"} for row in ROWS]
     model, _ = HFTrainer()(str(bert), rows, columns=("body", None, "topic"), **QUICK)
     assert model.config.num_labels == 2
+
+
+def test_metrics_get_logits_of_every_task(tmp_path: Path, bert: Path) -> None:
+    import json
+
+    seen: list[Any] = []
+
+    def look(found: Any) -> dict[str, float]:
+        seen.append(found)
+        _, labels = found
+        return {"rows": float(len(labels[0] if isinstance(labels, tuple) else labels))}
+
+    trainer = HFTrainer()
+    trainer(str(bert), ROWS, validation=ROWS[:8], metrics=look, **QUICK)
+    logits = seen[-1].predictions
+    assert logits.shape == (8, 2) and not np.allclose(logits.sum(axis=1), 1.0)
+    assert seen[-1].label_ids.tolist() == [row["label"] for row in ROWS[:8]]
+    for name in ("question-answering", "sequence-sequence", "language-generation", "language-modeling"):
+        config = make_task(name, tmp_path / name)
+        rows = [json.loads(line) for line in Path(config["data"]["train"]).read_text().splitlines()]
+        model = config["model"]["name"]
+        trainer(model, rows, validation=rows[:6], task=name, maxlength=32, stride=8, metrics=look, **QUICK)
+        assert trainer.metrics["eval_rows"] > 0, name
+
+
+def test_the_trainers_state(bert: Path) -> None:
+    trainer = HFTrainer()
+    trainer(str(bert), ROWS, **QUICK)
+    state = trainer.result.state
+    assert (state.global_step, state.max_steps) == (4, 4) and state.log_history == trainer.result.history
+    assert state.best_model_checkpoint is None
+
+
+def test_the_best_is_kept_by_the_loss_unless_said_otherwise(bert: Path, caplog: pytest.LogCaptureFixture) -> None:
+    trainer = HFTrainer()
+    given = {"validation": ROWS[:8], "eval_strategy": "steps", "eval_steps": 2, **QUICK}
+    trainer(str(bert), ROWS, load_best_model_at_end=True, **given)
+    assert trainer.result.arguments["arguments"]["metric_for_best_model"] == "loss"
+    assert trainer.result.state.best_metric == pytest.approx(trainer.metrics["eval_loss"], abs=1e-6)
+    trainer(str(bert), ROWS, metric_for_best_model="accuracy", resume_from_checkpoint="x", **given)
+    assert "load_best_model_at_end" not in trainer.result.arguments["arguments"]
+    assert "metric_for_best_model: not heard without load_best_model_at_end" in caplog.text
+    assert "resume_from_checkpoint: not heard here" in caplog.text
+    from transformers import EarlyStoppingCallback
+
+    stop = [EarlyStoppingCallback(early_stopping_patience=1)]
+    trainer(
+        str(bert), ROWS, load_best_model_at_end=True, metric_for_best_model="eval_accuracy", callbacks=stop, **given
+    )
+    assert trainer.result.arguments["patience"] == 1
+
+
+def test_metrics_may_choose_the_best(bert: Path, caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[Any] = []
+
+    def falling(found: Any) -> dict[str, float]:
+        seen.append(found)
+        return {"mine": -float(len(seen))}
+
+    trainer = HFTrainer()
+    given = {"validation": ROWS[:8], "eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True, **QUICK}
+    trainer(str(bert), ROWS, metrics=falling, metric_for_best_model="mine", **given)
+    assert [entry["eval_mine"] for entry in trainer.result.history if "eval_mine" in entry] == [-1.0, -2.0]
+    assert (trainer.result.state.best_global_step, trainer.result.state.best_metric) == (2, -1.0)
+    assert seen[0].label_ids.tolist() == [row["label"] for row in ROWS[:8]], "in the order of the rows"
+    trainer(str(bert), ROWS, metrics=falling, metric_for_best_model="mine", **given)
+    assert {entry.state for entry in trainer.result.stages} == {"cached"} and len(seen) == 4
+    trainer(str(bert), ROWS, metrics=falling, metric_for_best_model="yours", **given)
+    assert "metrics failed and is left out: ValueError: it gives no 'yours', only mine" in caplog.text
+    with pytest.raises(ConfigError, match="a function that only the code has"):
+        from flows import finetune
+
+        finetune({"model": str(bert), "data": [*ROWS], "eval": {"best": "live:mine"}})
+
+
+def test_texts_alone(tmp_path: Path) -> None:
+    config = make_task("language-generation", tmp_path)
+    texts = [row["text"] for row in ROWS]
+    trainer = HFTrainer()
+    trainer(config["model"]["name"], texts, task="language-generation", maxlength=16, **QUICK)
+    assert trainer.result.rows("train", "s04_prepare")["text"].to_pylist() == texts
+
+
+def test_a_live_pair_gets_a_head_of_as_many_labels(bert: Path, caplog: pytest.LogCaptureFixture) -> None:
+    import torch
+    from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+
+    model = AutoModelForSequenceClassification.from_pretrained(bert, num_labels=3)
+    tokenizer = AutoTokenizer.from_pretrained(bert)
+    trainer = HFTrainer()
+    found, _ = trainer((model, tokenizer), ROWS, **QUICK)
+    asked = tokenizer(ROWS[0]["text"], return_tensors="pt")
+    assert found is model and found(**asked).logits.equal(trainer.result.model(**asked).logits)
+    assert found(**asked, labels=torch.tensor([1])).loss > 0 and found.classifier.out_features == 2
+    body = AutoModel.from_pretrained(bert)
+    assert HFTrainer()((body, tokenizer), ROWS, **QUICK)[0] is not body
+    assert "the live model cannot hold the trained weights" in caplog.text
 
 
 def test_metrics_are_called_and_never_lose_a_model(bert: Path) -> None:
@@ -117,6 +225,12 @@ def test_an_iterator_is_read_once(tmp_path: Path) -> None:
         ({"columns": ("text",)}, "columns: text-classification takes 3"),
         ({"lora": {"rank": 3}}, "lora: rank is not known here"),
         ({"teacher": "some"}, "teacher: distillation is not built yet"),
+        ({"quantize": {"load_in_4bits": True}}, "quantize: load_in_4bits is no field .* did you mean 'load_in_4bit'"),
+        (
+            {"quantize": {"load_in_4bit": True, "load_in_8bit": True}},
+            "quantize: load_in_4bit and load_in_8bit are both",
+        ),
+        ({"callbacks": [object()]}, "callbacks: object cannot be taken"),
         ({"learning_rat": 3}, "did you mean train.learning_rate"),
     ],
 )
@@ -128,3 +242,8 @@ def test_what_was_silent_there_is_an_error(arguments: dict[str, Any], says: str,
 def test_a_class_that_train_lacks_is_found_before_training(bert: Path) -> None:
     with pytest.raises(DataError, match="labels that the training data does not have: '7'"):
         HFTrainer()(str(bert), ROWS, validation=[{"text": "x y z", "label": 7}], **QUICK)
+
+
+def test_no_validation_rows_are_said(bert: Path) -> None:
+    with pytest.raises(DataError, match="validation: there are no rows in it; leave it out"):
+        HFTrainer()(str(bert), ROWS, validation=[])

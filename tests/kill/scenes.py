@@ -3,10 +3,12 @@
 The code under test knows nothing of this: every death is patched in from outside.
 """
 
+import io
 import json
 import os
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,6 +16,7 @@ from typing import Any, NoReturn
 import torch
 from transformers import Trainer
 
+from flows import cli
 from flows.finetune import pipeline
 from tasks import s05_tokenize
 from tasks.artifacts.store import Store
@@ -46,6 +49,14 @@ def run(config: Mapping[str, Any], death: tuple[str, Any] | None = None, engine:
     except FinetuneError as error:
         return {"error": type(error).__name__, "exit_code": error.exit_code, "message": str(error), "steps": steps}
     return told(done) | {"steps": steps}
+
+
+def say(words: list[str]) -> dict[str, Any]:
+    """A command with `--json`; what it says last."""
+    with redirect_stdout(io.StringIO()) as out:
+        code = cli.main(words)
+    assert code == 0, (words, code)
+    return json.loads(out.getvalue().splitlines()[-1])
 
 
 def told(done: FineTuned) -> dict[str, Any]:

@@ -39,7 +39,7 @@ IN_TRAINING: list[tuple[str, Any, int]] = [
     ("in_evaluation", 1, 7),
     ("in_evaluation", 2, 16),
 ]
-AGAIN = [(variant, *point) for variant in ("full", "best", "lora") for point in IN_TRAINING]
+AGAIN: list[Any] = [(variant, *point) for variant in ("full", "best", "lora") for point in IN_TRAINING]
 AGAIN += [("random order", "in_step", 14, 13), ("accumulating", "in_step", 14, 7)]
 AGAIN += [("lora best", "in_step", 14, 13), ("lora best", "in_evaluation", 2, 16)]
 

@@ -5,6 +5,7 @@ A child may die in any way: the parent only waits for it. It is shared by all pr
 """
 
 import functools
+import gc
 import importlib
 import json
 import os
@@ -18,6 +19,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+SLOW = (  # to import
+    "peft", "sklearn.metrics", "scipy.stats", "sacrebleu", "rouge_score.rouge_scorer", "flows.finetune", "flows.door",
+    "flows.ask", "tasks.runtime.predict", "tasks.training.run",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,14 @@ def warm_parent() -> Warm:
 
 
 def _serve() -> None:
-    for slow in ("peft", "sklearn.metrics", "flows.finetune", "flows.door", "tasks.training.run"):
-        importlib.import_module(slow)
+    from tasks.evaluation.plots import curves
+    from tasks.models.device import untouched
+
+    with untouched():
+        for slow in SLOW:
+            importlib.import_module(slow)
+    curves([{"step": step, "loss": 1.0} for step in (1, 2)], [])  # matplotlib, without its list of fonts
+    gc.freeze()  # what is imported is no rubbish: a child need not look through it, nor copy its pages to do so
     for line in sys.stdin:
         order = json.loads(line)
         if "wait" in order:

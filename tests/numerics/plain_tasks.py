@@ -7,6 +7,7 @@ random in masked language models is drawn here as `tasks.data.masking` says it i
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 import transformers as hf
 from datasets import load_dataset
+from safetensors.torch import save_file
 
 LENGTH = 32
 DATA = {}
@@ -153,6 +155,52 @@ class Masked(torch.utils.data.Dataset):
         return {"input_ids": ids, "labels": labels}
 
 
+class AllMasked(Masked):
+    """As `Masked`; what is chosen is masked without exception, and says which guess will stand there."""
+
+    def __getitem__(self, at):
+        row, ids = super().__getitem__(at), self.rows[at]
+        draws = np.random.PCG64([42, self.epoch, at]).random_raw(len(ids) + 1)[:-1] & np.uint64(2**32 - 1)
+        shown = [token if label == -100 else self.tokenizer.mask_token_id
+                 for token, label in zip(ids, row["labels"], strict=True)]  # fmt: skip
+        return {"input_ids": shown, "labels": row["labels"], "draws": draws.astype(int).tolist()}
+
+
+class Detector(torch.nn.Module):
+    """ELECTRA: a generator fills in, a discriminator tells what was replaced."""
+
+    def __init__(self, base):
+        super().__init__()
+        self.generator = hf.AutoModelForMaskedLM.from_pretrained(base)
+        self.discriminator = hf.AutoModelForPreTraining.from_pretrained(base)
+        self.discriminator.set_input_embeddings(self.generator.get_input_embeddings())
+
+    def forward(self, input_ids, attention_mask, labels, draws):
+        places = labels != -100
+        guesses = self.generator(input_ids=input_ids, attention_mask=attention_mask).logits[places]
+        steps = (guesses.detach().softmax(-1) * 2**30).long().cumsum(-1)
+        at = draws[places] * steps[:, -1] >> 32
+        filled = input_ids.clone()
+        filled[places] = (steps <= at[:, None]).sum(-1)
+        wrong = torch.where(places, filled != labels, False)
+        found = self.discriminator(input_ids=filled, attention_mask=attention_mask).logits
+        seen = attention_mask == 1
+        told = torch.nn.functional.binary_cross_entropy_with_logits(found[seen], wrong[seen].float())
+        return {"loss": torch.nn.functional.cross_entropy(guesses, labels[places]) + 50 * told}
+
+    def save_pretrained(self, folder):
+        once = {tensor.data_ptr(): name for name, tensor in reversed(self.state_dict().items())}
+        save_file({name: self.state_dict()[name].contiguous() for name in once.values()}, f"{folder}/model.safetensors")
+
+
+def detection(rows, tokenizer, base):
+    def collate(rows):
+        draws = torch.nn.utils.rnn.pad_sequence([torch.tensor(row.pop("draws")) for row in rows], batch_first=True)
+        return {**hf.DataCollatorForTokenClassification(tokenizer)(rows), "draws": draws}
+
+    return Detector(base), AllMasked(rows, tokenizer), collate
+
+
 class EachEpoch(hf.TrainerCallback):
     """Tells masked rows which epoch it is."""
 
@@ -172,12 +220,16 @@ TASKS = {
     "text-classification": classification, "multi-label": multi_label, "regression": regression,
     "token-classification": tagging, "question-answering": questions, "sequence-sequence": sequences,
     "language-generation": causal, "language-modeling": masking,
+    "token-detection": detection,
 }  # fmt: skip
 
 
-def main() -> None:
-    settings = json.loads(Path(sys.argv[1]).read_text())
+def main(path: str) -> None:
+    settings = json.loads(Path(path).read_text())
     DATA.update(settings["data"])
+    if torch.cuda.is_available():  # whose kernels give other last bits each time, unless told not to
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision(settings["float32_matmul_precision"])
     hf.set_seed(42)
@@ -187,8 +239,8 @@ def main() -> None:
     trainer = hf.Trainer(
         model=model,
         args=hf.TrainingArguments(
-            output_dir=settings["output"], seed=42, use_cpu=True, report_to="none", disable_tqdm=True,
-            **settings["arguments"],
+            output_dir=settings["output"], seed=42, report_to="none", disable_tqdm=True,
+            use_cpu=not torch.cuda.is_available(), **settings["arguments"],
         ),
         train_dataset=tokens,
         data_collator=collate,
@@ -199,4 +251,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from flows import finetune
+from tests.flow.scenes import carried
 from tests.numerics.test_same_weights import COMMON
 from tests.tiny import make_bert, make_config, make_rows
 
@@ -27,7 +27,7 @@ def still_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(prefect_api: str, still_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def runs(still_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("accumulation")
     data = make_rows(folder / "train.csv", 80)
     done = {}
@@ -38,7 +38,7 @@ def runs(prefect_api: str, still_bert: Path, tmp_path_factory: pytest.TempPathFa
             "max_grad_norm": 0.1, "optim": "sgd", "learning_rate": 0.5,
             "torch_num_threads": 1, "float32_matmul_precision": "highest", "max_steps": 6,
         }  # fmt: skip
-        done[shape] = finetune(config)
+        done[shape] = carried(config)
     return done
 
 

@@ -1,6 +1,8 @@
 """`eval.best` keeps the best of the evaluated models, `eval.patience` stops when there is none better for a while."""
 
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,8 +14,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, Trainer
 from flows.finetune import pipeline
 from tasks.config import RunConfig
 from tasks.config.errors import Interrupted
-from tasks.runtime.carry import carry_out
-from tasks.training.callbacks import Cadence
+from tasks.runtime.carry import Doorstep, carry_out, entering
+from tasks.runtime.context import Paused
+from tasks.training.callbacks import Cadence, Watch
 from tests.tiny import make_config
 
 pytestmark = pytest.mark.slow
@@ -69,6 +72,36 @@ def test_patience_goes_on_counting_after_an_interruption(
     assert weights[0] == weights[1]
 
 
+@pytest.mark.parametrize("how", ["paused", "signalled"])
+def test_a_stop_within_an_epoch_is_not_an_evaluation(
+    how: str, bert: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss rises at first, so an evaluation in the middle of the first epoch would be the best for ever."""
+
+    def config(store: str) -> RunConfig:
+        more = {"train__learning_rate": 1e-2, "train__num_train_epochs": 3, "train__weight_decay": 0.0}
+        return RunConfig.model_validate(make_config(bert, rows, tmp_path / store, eval={"best": "loss"}, **more))
+
+    whole = carry_out(config("whole"), pipeline)
+
+    def signal_after_four(self: Watch, args: object, state: TrainerState, control: object, **_: object) -> None:
+        if state.global_step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    if how == "paused":
+        with entering(Doorstep(until=0.2)):
+            assert isinstance(paused := carry_out(config("stopped"), pipeline), Paused)
+        assert paused.step == 5 and "eval_loss" in paused.metrics
+    else:
+        with monkeypatch.context() as patch, pytest.raises(Interrupted, match="after step 5 of 24"):
+            patch.setattr(Watch, "on_step_end", signal_after_four)
+            carry_out(config("stopped"), pipeline)
+    resumed = carry_out(config("stopped"), pipeline)
+    assert next(entry for entry in resumed.history if "eval_loss" in entry)["step"] == 8
+    weights = [run.artifacts["s09_train"].members["model.safetensors"].sha256 for run in (whole, resumed)]
+    assert weights[0] == weights[1]
+
+
 def test_an_adapter_is_saved_with_all_its_base_lacks(bert: Path, rows: Path, tmp_path: Path) -> None:
     """A base without a pooler: it is drawn at random here, and a folder without it would draw another one."""
     base = tmp_path / "headless"
@@ -97,7 +130,8 @@ def test_a_new_model_leaves_nothing_of_the_old_one(bert: Path, rows: Path, tmp_p
         config = make_config(bert, rows, tmp_path / "store", peft=peft, output_dir=str(folder), train__max_steps=2)
         done = carry_out(RunConfig.model_validate(config), pipeline)
     names = {path.name for path in folder.iterdir()}
-    assert names == {*done.artifacts["s11_save"].members, "finetune.json", "config.resolved.yaml", "notes.txt"}
+    ours = {"finetune.json", "config.resolved.yaml", "report.html"}
+    assert names == {*done.artifacts["s11_save"].members, *ours, "notes.txt"}
     assert not any("adapter" in name for name in names)
 
 

@@ -1,8 +1,6 @@
 """A run of the pipeline ends in the very bits a plain Hugging Face script ends in."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import pytest
 from safetensors.torch import load_file
 
 from flows import finetune
+from tests.kill.warm import warm_parent
 from tests.tiny import make_config, make_rows
 
 pytestmark = pytest.mark.slow
@@ -38,6 +37,7 @@ COMMON = {
     "logging_steps": 2,
     "eval_strategy": "no",
     "train_sampling_strategy": "random",
+    "bf16": False,  # what a GPU would be given
 }
 
 
@@ -89,7 +89,7 @@ def run_plain(
     }  # fmt: skip
     path = folder / "settings.json"
     path.write_text(json.dumps(settings))
-    subprocess.run([sys.executable, str(Path(__file__).parent / "plain.py"), str(path)], check=True, timeout=300)
+    warm_parent().play("tests.numerics.plain:main", path=str(path)).result  # noqa: B018
     return output
 
 

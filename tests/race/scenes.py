@@ -1,8 +1,10 @@
 """What children of the warm parent do for the race proofs: run, and say aloud what they build."""
 
+import contextlib
 import os
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,13 @@ from tasks.runtime.stage import Stage
 from tests.kill.scenes import told
 
 
-def build_aloud(config: Mapping[str, Any], events: str, go: str, slowly: float = 0.0) -> dict[str, Any]:
+def build_aloud(
+    config: Mapping[str, Any], events: str, go: str, slowly: float = 0.0, fatal: Sequence[str] = ()
+) -> dict[str, Any]:
     """Carry out `config` once `go` is there; append `pid stage` to `events` as each build begins.
 
-    `slowly` makes each build last that long at least, so that there is time to be killed in.
+    `slowly` makes each build last that many seconds at least. Of the stages in `fatal`, whoever is the first to build
+    one is killed at it, once the others wait.
     """
     original = Stage._build
 
@@ -26,6 +31,11 @@ def build_aloud(config: Mapping[str, Any], events: str, go: str, slowly: float =
         with Path(events).open("a") as file:
             file.write(f"{os.getpid()} {self.name}\n")
         time.sleep(slowly)
+        if self.name in fatal:
+            with contextlib.suppress(FileExistsError):
+                Path(f"{events}.{self.name}").touch(exist_ok=False)
+                time.sleep(0.1)
+                os.kill(os.getpid(), signal.SIGKILL)
         return original(self, *inputs)
 
     Stage._build = aloud  # type: ignore[method-assign]

@@ -1,11 +1,10 @@
 """One build for one key, whoever asks and whoever dies."""
 
 import json
-import os
 import random
 import signal
-import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,10 @@ def warm() -> Warm:
     return warm_parent()
 
 
-def started(warm: Warm, config: dict[str, Any], folder: Path, slowly: float = 0.0) -> list[Child]:
+def started(warm: Warm, config: dict[str, Any], folder: Path, fatal: Sequence[str] = ()) -> list[Child]:
     """Eight runs that begin at once."""
     go = folder / "go"
-    arguments = {"config": config, "events": str(folder / "events"), "go": str(go), "slowly": slowly}
+    arguments = {"config": config, "events": str(folder / "events"), "go": str(go), "fatal": list(fatal)}
     children = [warm.start(SCENE, **arguments) for _ in range(RUNS)]
     (folder / "events").touch()
     go.touch()
@@ -59,21 +58,10 @@ def test_many_runs_build_each_artifact_once(warm: Warm, bert: Path, rows: Path, 
 
 def test_builders_are_killed_and_others_take_over(warm: Warm, bert: Path, rows: Path, tmp_path: Path) -> None:
     config = make_config(bert, rows, tmp_path / "store", train__max_steps=4)
-    children = {child.pid: child for child in started(warm, config, tmp_path, slowly=0.15)}
-    draw, killed, deadline = random.Random(), list[int](), time.monotonic() + 60
-    victims = set(draw.sample(STAGES[:10], 4))
-    while victims and time.monotonic() < deadline:
-        time.sleep(0.005)
-        for pid, stage in builders(tmp_path)[-1:]:
-            if stage in victims and pid not in killed:
-                time.sleep(draw.random() * 0.1)
-                os.kill(pid, signal.SIGKILL)
-                killed.append(pid)
-                victims.discard(stage)
-    assert len(killed) == 4
-
-    ends = {pid: child.wait() for pid, child in children.items()}
-    assert {pid for pid, end in ends.items() if end.code == -signal.SIGKILL} == set(killed)
+    fatal = random.sample(STAGES[:10], 4)
+    ends = {child.pid: child.wait() for child in started(warm, config, tmp_path, fatal)}
+    killed = {pid for pid, end in ends.items() if end.code == -signal.SIGKILL}
+    assert len(killed) == 4, fatal
     results = [end.result for pid, end in ends.items() if pid not in killed]
     assert len({json.dumps([result["weights"], result["metrics"]]) for result in results}) == 1
     bodies = Counter(stage for _, stage in builders(tmp_path))

@@ -1,11 +1,11 @@
 """A store on S3 (moto's server, on this machine): the same run, the same hits, and a training that resumes from it."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
+from s3fs import S3FileSystem
 
 from flows.finetune import pipeline
 from tasks.config import RunConfig
@@ -17,25 +17,29 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
+def endpoint() -> Iterator[str]:
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     _, port = server.get_host_and_port()
-    url = f"http://127.0.0.1:{port}"
-    given = {
-        "FSSPEC_S3_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }  # fmt: skip
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)
-    fsspec.filesystem("s3", endpoint_url=url).mkdir("bucket")
-    fsspec.config.conf.setdefault("s3", {})["endpoint_url"] = url  # fsspec read its environment when it was imported
-    yield "s3://bucket/store"
+    yield f"http://127.0.0.1:{port}"
     server.stop()
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture
+def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of the test's own; its server is known to this test only."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    # fsspec read its environment when it was imported
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"endpoint_url": endpoint})
+    name = tmp_path.name.replace("_", "-")
+    S3FileSystem.clear_instance_cache()
+    fsspec.filesystem("s3").mkdir(name)
+    yield f"s3://{name}/store"
+    S3FileSystem.clear_instance_cache()
 
 
 def test_a_run_on_s3_and_its_hits(bucket: str, bert: Path, rows: Path) -> None:

@@ -30,6 +30,11 @@ def test_no_overfitting_where_train_rises_too_or_validation_rose_once() -> None:
     assert read(Signs(), *rising) == read(Signs(), *once) == []
 
 
+def test_what_the_library_times_is_no_metric() -> None:
+    clocks = {"eval_loss": 1.0, "eval_runtime": 0.9, "eval_samples_per_second": 0.9, "eval_steps_per_second": 0.8}
+    assert read(Signs(), clocks, {**dict.fromkeys(clocks, 0.1), "eval_loss": 1.0}) == []
+
+
 def test_a_drop_counts_in_the_metrics_own_direction() -> None:
     first = {"eval_loss": 1.0, "eval_accuracy": 0.80, "eval_mse": 0.9}
     signs = Signs(["loss", "mse"])

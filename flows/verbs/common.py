@@ -1,0 +1,66 @@
+"""What verbs share: loading a config with its overrides, opening a store, telling of stages as they end."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasks.runtime.context import StageEntry
+    from tasks.runtime.server import Server
+
+
+def load_config(options: argparse.Namespace, reader: Callable[..., Any] | None = None) -> Any:
+    """The config an invocation names, read by `load`, or another `reader`; what a user should know goes to stderr."""
+    from tasks.config import load
+
+    overrides = list(options.overrides)
+    if options.store:
+        overrides.append(f"store.root={json.dumps(options.store)}")
+    loaded = (reader or load)(options.config, overrides)
+    for notice in getattr(loaded, "base", loaded).notices:
+        print(f"note: {notice}", file=sys.stderr)
+    return loaded
+
+
+def existing_store(options: argparse.Namespace) -> Any:
+    """The store an invocation names.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    from tasks.config import ConfigError, StoreConfig
+    from tasks.runtime.carry import open_store
+
+    store = open_store(StoreConfig(root=options.store))
+    if store.local is not None and not store.local.root.is_dir():
+        raise ConfigError(f"--store: there is no store at {store.root}")
+    return store
+
+
+def tell(entry: "StageEntry") -> None:
+    """Print a stage's outcome."""
+    print(f"  {entry.stage:<14} {entry.state:<7} {entry.seconds:7.1f} s  {entry.reason}", file=sys.stderr)
+
+
+def greet(server: "Server") -> None:
+    """Once the API answers: keep its lines off the terminal, and say where runs can be looked at."""
+    from tasks.runtime.launch import silence_prefect
+
+    silence_prefect()
+    if server.visible:
+        print(f"watch it at {server.url.removesuffix('/api')}/runs", file=sys.stderr)
+
+
+def takes_config(sub: argparse.ArgumentParser) -> None:
+    """Add the arguments of a verb that is given a config."""
+    sub.add_argument("config", help="a YAML file")
+    sub.add_argument("overrides", nargs="*", metavar="key=value", help="such as train.learning_rate=1e-4")
+    takes_store(sub)
+    sub.add_argument("--json", action="store_true", help="end stdout with one JSON object")
+
+
+def takes_store(sub: argparse.ArgumentParser) -> None:
+    """Add the argument of a verb that looks into a store."""
+    sub.add_argument("--store", help="where artifacts live: a folder, an fsspec URL, or `memory`")

@@ -1,0 +1,48 @@
+"""`finetune grid`: a config with a `sweep` is carried out, cell by cell."""
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from flows.verbs.common import greet, load_config, takes_config
+
+if TYPE_CHECKING:
+    from flows.sweeping import Told
+
+PARTIAL = 6
+WHAT = "run a config's sweep: many runs with other values, the best one kept"
+
+
+def add(verbs: Any) -> None:
+    """Add this verb to the command."""
+    sub = verbs.add_parser("grid", help=WHAT, description=WHAT)
+    takes_config(sub)
+    sub.set_defaults(verb=_grid)
+
+
+def _grid(options: argparse.Namespace) -> int:
+    from tasks.config import load_sweep
+
+    loaded = load_config(options, load_sweep)
+    from flows.sweep_door import run_sweep
+
+    done = run_sweep(loaded, listener=None if options.json else tell, on_server=greet)
+    if options.json:
+        from flows.grid_report import summary
+
+        print(json.dumps(summary(done)))
+    else:
+        from flows.show_grid import show_grid
+
+        show_grid(done)
+    return PARTIAL if done.state == "partial" else 0
+
+
+def tell(told: "Told") -> None:
+    """Print what came of a cell; why it failed is a warning of its own."""
+    outcome = told.outcome
+    found = ((name, value) for name, value in outcome.metrics.items() if name != "eval_loss" and value is not None)
+    score = next((f"{name} {value:.4f}" for name, value in found), "")
+    place, seconds = f"{told.done:>3}/{told.of}", f"{outcome.seconds:6.1f} s"
+    print(f"  {place} {outcome.state:<11} {seconds}  {told.label}  {score}", file=sys.stderr)

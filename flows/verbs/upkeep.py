@@ -1,0 +1,68 @@
+"""`finetune schema`, `gc`, `verify`, `server`: what surrounds runs."""
+
+import argparse
+import json
+from typing import Any
+
+from flows.verbs.common import existing_store, takes_store
+
+
+def add(verbs: Any) -> None:
+    """Add these verbs to the command."""
+    sub = verbs.add_parser("schema", help="print the config's JSON Schema")
+    sub.set_defaults(verb=_schema)
+    sub = verbs.add_parser("gc", help="remove what no run needs (without --yes: say what)")
+    takes_store(sub)
+    sub.add_argument("--keep-runs", type=int, default=20, help="runs whose artifacts stay (default %(default)s)")
+    sub.add_argument("--grace-hours", type=float, default=24.0, help="nothing younger goes (default %(default)s)")
+    sub.add_argument("--yes", action="store_true", help="remove it")
+    sub.set_defaults(verb=_gc)
+    sub = verbs.add_parser("verify", help="prove every byte of the store")
+    takes_store(sub)
+    sub.set_defaults(verb=_verify)
+    sub = verbs.add_parser("server", help="a lasting local Prefect server with its UI")
+    sub.add_argument("action", choices=("start", "status", "stop"))
+    sub.add_argument("--port", type=int, default=4200)
+    sub.set_defaults(verb=_server)
+
+
+def _schema(options: argparse.Namespace) -> int:
+    from tasks.config import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def _gc(options: argparse.Namespace) -> int:
+    from tasks.artifacts.gc import collect
+
+    found = collect(existing_store(options), options.keep_runs, options.grace_hours, sweep=options.yes)
+    done = "removed" if options.yes else "would be removed; --yes removes"
+    print(f"{len(found.names)} objects, {found.size / 1e6:.1f} MB {done}")
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from tasks.artifacts.scrub import scrub
+
+    damage = list(scrub(existing_store(options)))
+    for each in damage:
+        print(f"{each.kind}: {each.name} (needed by {each.needed_by})")
+    print("everything is what it was when it was written" if not damage else f"{len(damage)} damaged; a run that needs "
+          "one of them builds it again")  # fmt: skip
+    return 5 if damage else 0
+
+
+def _server(options: argparse.Namespace) -> int:
+    from tasks.runtime import server
+
+    if options.action == "start":
+        state = server.start(options.port)
+        print(f"running at {str(state['url']).removesuffix('/api')} (pid {state['pid']}); runs now show there")
+    elif options.action == "stop":
+        print("stopped" if server.stop() else "no server was running")
+    else:
+        state = server.running()
+        print(f"running at {state['url']} (pid {state['pid']})" if state else "not running")
+        return 0 if state else 1
+    return 0

@@ -1,0 +1,121 @@
+"""How a training went, as a picture: losses and metrics by step.
+
+Drawn with matplotlib's own fonts and without its writing anything outside: the same history gives the same bytes, on
+a transparent ground and in tones that can be read on white and on black.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+INK, FAINT = "#767c86", "#767c8640"
+COLOURS = ("#3b82f6", "#f0883e", "#10a37f", "#a371f7")
+MOST = 3  # metrics in one picture
+Series = list[tuple[float, float]]
+
+
+def curves(
+    history: Sequence[Mapping[str, Any]], metrics: Sequence[str], best: str | None = None, upward: bool = True
+) -> bytes | None:
+    """Return a PNG of the losses and metrics of a training; None where nothing was logged twice.
+
+    Args:
+        history: what the Trainer logged, by step. metrics: names to look for, without `eval_`, best known first.
+        best: the metric by which the best checkpoint was kept, shown before all others and marked where it was best;
+            `upward`: more is better.
+    """
+    loss, watched = series(history, "loss"), series(history, "eval_loss")
+    names = [*([best] if best else []), *metrics]
+    shown = _together({name: series(history, f"eval_{name}") for name in names if not name.endswith("loss")})
+    panels = [
+        (title, lines)
+        for title, lines in (
+            ("loss", {"train": loss, "validation": watched}),
+            (next(iter(shown)) if len(shown) == 1 else "metrics on validation", shown),
+        )
+        if any(len(points) > 1 for points in lines.values())
+    ]
+    if not panels:
+        return None
+    at = _best_step(history, best, upward) if best else None
+    with _without_traces():
+        from matplotlib import rc_context
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        with rc_context({"font.family": "DejaVu Sans", "font.size": 9.5, "axes.unicode_minus": True}):
+            figure = Figure(figsize=(4.9 * len(panels), 3.1), dpi=144, layout="constrained")
+            FigureCanvasAgg(figure)
+            for axes, (title, lines) in zip(
+                figure.subplots(1, len(panels), squeeze=False, sharex=True)[0], panels, strict=True
+            ):
+                _draw(axes, title, lines, at)
+            out = BytesIO()
+            figure.savefig(out, format="png", transparent=True, metadata={"Software": None})
+    return out.getvalue()
+
+
+def series(history: Sequence[Mapping[str, Any]], name: str) -> Series:
+    """(step, value) of each entry that has a number for `name`."""
+    return [(entry["step"], entry[name]) for entry in history if entry.get(name) is not None and "step" in entry]
+
+
+def _together(found: Mapping[str, Series]) -> dict[str, Series]:
+    """The main metric, and those that can share its axis: shares between 0 and 1 go together, others stand alone."""
+    there = {name: points for name, points in found.items() if points}
+    if not there:
+        return {}
+    first = next(iter(there))
+    shares = {name: points for name, points in there.items() if all(0 <= value <= 1 for _, value in points)}
+    return dict(list(shares.items())[:MOST]) if first in shares else {first: there[first]}
+
+
+def _best_step(history: Sequence[Mapping[str, Any]], best: str, upward: bool) -> float | None:
+    points = series(history, f"eval_{best}")
+    return (max if upward else min)(points, key=lambda point: point[1])[0] if points else None
+
+
+def _draw(axes: Any, title: str, lines: Mapping[str, Series], best: float | None) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    for (name, points), colour in zip(lines.items(), COLOURS, strict=False):
+        if points:
+            steps, values = zip(*points, strict=True)
+            many = len(points) > 40
+            axes.plot(steps, values, color=colour, linewidth=1.8, label=name.replace("_", " "), marker=None if many
+                      else "o", markersize=3.2, solid_capstyle="round", solid_joinstyle="round")  # fmt: skip
+    if best is not None:
+        axes.axvline(best, color=INK, linewidth=1, linestyle=(0, (2, 3)))
+        left = best > sum(axes.get_xlim()) / 2
+        axes.annotate("best", (best, 1), xycoords=("data", "axes fraction"), xytext=(-4 if left else 4, -3), color=INK,
+                      ha="right" if left else "left", va="top", textcoords="offset points", fontsize=8.5)  # fmt: skip
+    axes.set_title(title.replace("_", " "), loc="left", color=INK, fontsize=10.5, fontweight="bold", pad=9)
+    axes.set_xlabel("step", color=INK)
+    axes.tick_params(colors=INK, length=0, pad=5)
+    axes.grid(axis="y", color=FAINT, linewidth=0.7)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(FAINT)
+    axes.margins(x=0.02, y=0.08)
+    if sum(bool(points) for points in lines.values()) > 1:
+        axes.legend(frameon=False, labelcolor=INK, handlelength=1.4)
+
+
+@contextmanager
+def _without_traces() -> Iterator[None]:
+    """matplotlib, when it is first imported, writes a list of the machine's fonts into the user's home."""
+    if "matplotlib" in sys.modules or "MPLCONFIGDIR" in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix=f"finetune-{os.getpid()}-") as folder:
+        os.environ["MPLCONFIGDIR"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["MPLCONFIGDIR"]

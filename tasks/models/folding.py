@@ -1,0 +1,127 @@
+"""The adapter a base carries, merged into its weights: what trains on is one model, whatever it was made of."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from transformers import PreTrainedModel
+
+from tasks.artifacts.formats import weights
+from tasks.artifacts.formats.weights import Tensor
+from tasks.config.errors import ConfigError
+from tasks.models.files import ADAPTER_WEIGHTS
+
+ROOT = "base_model.model."  # what peft writes before each name
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What became of a model.
+
+    Attributes:
+        changed: the names of its parameters that are other ones now.
+        unused: what of the adapter found no place: the head of another task, or of other labels.
+    """
+
+    changed: set[str]
+    unused: list[str]
+
+
+def fold(model: PreTrainedModel, folder: Path) -> Folded:
+    """Merge the adapter in `folder` into `model`, in place, by peft's own `merge_and_unload`; the heads it saved whole
+    take the places of the model's.
+
+    Raises:
+        ConfigError: the adapter is to another architecture, or of a kind that cannot be merged.
+    """
+    tensors = {_plain(name): tensor for name, tensor in weights.header(folder / ADAPTER_WEIGHTS).items()}
+    changed: set[str] = set()
+    unused: set[str] = set()
+    for name, part in _parts(model):
+        config = PeftConfig.from_pretrained(str(folder))
+        saved = _saved(config)
+        place, host = _host(part, list(filter(_is_inner, tensors)))
+        lost = _without_place(host, tensors, saved)
+        lost |= _merge(host, folder, config, tensors, lost)
+        modules = {each for each, _ in host.named_modules()}
+        touched = tuple(f"{name}{place}{_owner(each, modules)}." for each in tensors.keys() - lost)
+        changed |= {each for each in model.state_dict() if each.startswith(touched)}
+        unused |= lost
+    return Folded(changed, sorted(unused))
+
+
+def head_width(adapter: Path) -> int | None:
+    """How many labels the head has that an adapter saved whole; None where it saved none."""
+    tensors = weights.header(adapter / ADAPTER_WEIGHTS)
+    ends = ("classifier.weight", "score.weight", "classifier.out_proj.weight")
+    return next((each.shape[0] for name, each in tensors.items() if name.removeprefix(ROOT) in ends), None)
+
+
+def _parts(model: PreTrainedModel) -> Iterator[tuple[str, PreTrainedModel]]:
+    """The models a composite of ours is made of; else the model itself."""
+    inner = getattr(model, "parts", None)
+    yield from inner() if callable(inner) else (("", model),)  # type: ignore[misc]
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix(ROOT).replace(".base_layer.", ".")
+
+
+def _is_whole(name: str, saved: Iterable[str]) -> bool:
+    return any(f".{each}." in f".{name}" for each in saved)
+
+
+def _owner(name: str, modules: Collection[str]) -> str:
+    """The innermost module there is that a tensor of an adapter lies in."""
+    parts = name.split(".")
+    return next((owner for end in range(len(parts), 0, -1) if (owner := ".".join(parts[:end])) in modules), "")
+
+
+def _host(model: PreTrainedModel, names: Iterable[str]) -> tuple[str, Any]:
+    """Where an adapter's layers are: the model itself, or its body, where the adapter was trained on that alone."""
+    for place, host in (("", model), (f"{model.base_model_prefix}.", model.base_model)):
+        modules = {name for name, _ in host.named_modules()}
+        if all(_owner(name, modules) for name in names):
+            return place, host
+    raise ConfigError(f"model.name: its adapter is to layers the base does not have ({min(names, default='none')}, …): "
+                      f"{type(model).__name__} is another architecture")  # fmt: skip
+
+
+def _is_inner(name: str) -> bool:
+    """Whether a tensor is of one of a body's numbered layers, which a model of any task has."""
+    return any(part.isdigit() for part in name.split("."))
+
+
+def _merge(host: Any, folder: Path, config: PeftConfig, tensors: Mapping[str, Tensor], unused: set[str]) -> set[str]:
+    """Merge into `host`; return the layers of the adapter that it does not have (a pooler, a head's)."""
+    there = host.state_dict()
+    kept = {name for name in tensors if name not in unused}
+    config.task_type = None  # the run's task may be another one: only the layers count
+    config.modules_to_save = [each for each in _saved(config) if any(_is_whole(name, [each]) for name in kept)] or None  # type: ignore[attr-defined]
+    try:
+        adapted = PeftModel.from_pretrained(host, folder, config=config, ignore_mismatched_sizes=True)
+        merge: Any = adapted.base_model.merge_and_unload
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(f"model.name: its adapter ({config.peft_type}) cannot be merged into the base: {error}; "
+                          "merge it where it was made, and name the merged model") from error  # fmt: skip
+    loaded = {_plain(name): tensor for name, tensor in get_peft_model_state_dict(adapted).items()} | there
+    lost = {name for name in kept if name not in loaded}
+    wrong = {name for name in kept - lost if tuple(loaded[name].shape) != tensors[name].shape}
+    if wrong := wrong | set(filter(_is_inner, lost)):
+        raise ConfigError(f"model.name: its adapter is to a base of other sizes ({min(wrong)}, …)")
+    merge()
+    return lost
+
+
+def _saved(config: PeftConfig) -> list[str]:
+    """The modules that were trained and saved whole."""
+    return list(getattr(config, "modules_to_save", None) or [])
+
+
+def _without_place(host: Any, tensors: Mapping[str, Tensor], saved: list[str]) -> set[str]:
+    """The tensors of whole modules that the host lacks, or has in other sizes."""
+    there = host.state_dict()
+    return {name for name, tensor in tensors.items() if _is_whole(name, saved)
+            and (name not in there or tuple(there[name].shape) != tensor.shape)}  # fmt: skip

@@ -1,0 +1,48 @@
+"""How torch computes for as long as a run needs it; the caller's own settings come back afterwards."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def torch_configured(threads: int, matmul_precision: str) -> Iterator[None]:
+    """Within, torch computes with so many threads, and float32 products in that precision.
+
+    Args:
+        matmul_precision: see `torch.set_float32_matmul_precision`.
+    """
+    before = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision(matmul_precision)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.set_float32_matmul_precision(before[1])
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Within, on a GPU, only kernels that add in the same order every time are chosen, if `wanted`.
+
+    transformers' `full_determinism` also makes every launch wait, which is not needed.
+    """
+    settings: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
+    told = os.environ.get("FLASH_ATTENTION_DETERMINISTIC")
+    os.environ["FLASH_ATTENTION_DETERMINISTIC"] = str(int(wanted))  # transformers tells that library
+    torch.use_deterministic_algorithms(wanted)
+    settings.fill_uninitialized_memory = False  # filling memory that nothing reads takes time
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0])
+        settings.fill_uninitialized_memory = before[1]
+        if told is None:
+            del os.environ["FLASH_ATTENTION_DETERMINISTIC"]
+        else:
+            os.environ["FLASH_ATTENTION_DETERMINISTIC"] = told

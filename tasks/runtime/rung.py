@@ -1,0 +1,73 @@
+"""Where a training pauses when a sweep compares it with others before going on: its rung."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from tasks.artifacts.artifact import Artifact
+from tasks.artifacts.formats import json
+from tasks.artifacts.key import key_of
+from tasks.artifacts.record import Record
+from tasks.artifacts.ref import ArtifactRef
+from tasks.artifacts.store import Store
+from tasks.runtime.build import Build, piece_of
+from tasks.runtime.context import Paused
+
+if TYPE_CHECKING:
+    from tasks.training.run import Trained
+
+TRAIN = "s09_train"
+
+
+def step_at(share: float, total: int) -> int:
+    """The optimizer step that `share` of a training of `total` steps comes to; at least one."""
+    return max(1, round(share * total))
+
+
+@dataclass(frozen=True)
+class Rung:
+    """A build's next pause: after `step` of `total`, or never (None)."""
+
+    build: Build
+    step: int | None
+    total: int
+
+    def pause(self, done: Trained) -> NoReturn:
+        """Keep what was judged as a piece of the build, and raise `Paused`."""
+        assert self.step is not None
+
+        def make(out: Any) -> dict[str, Any]:
+            json.write(json.finite(done.history), out / "history.json")
+            return {"step": done.paused, "metrics": json.finite(dict(done.metrics))}
+
+        facts = self.build.piece({"until": self.step}, make=make).facts
+        raise Paused(self.step, self.total, facts["metrics"], done.history)
+
+
+def rung_of(build: Build, total: int) -> Rung:
+    """The rung a build goes up to; the last step is none.
+
+    Raises:
+        Paused: this very training was judged there before.
+    """
+    step = step_at(build.until, total) if build.until is not None else total
+    rung = Rung(build, step if step < total else None, total)
+    if rung.step is not None and (found := reached(build.store, build.document, rung.step)):
+        raise Paused(step, total, found["metrics"], found["history"])
+    return rung
+
+
+def reached(store: Store, document: Any, step: int) -> dict[str, Any] | None:
+    """`{"step", "metrics", "history"}` of the training that `document` is of, as judged after `step`; None if never."""
+    piece = piece_of(document, {"until": step})
+    found = store.lookup(piece["stage"], key_of(piece))
+    if not isinstance(found, ArtifactRef):
+        return None
+    return {**found.facts, "history": Artifact(found, store).json("history.json")}
+
+
+def reached_by_key(store: Store, key: str, step: int) -> dict[str, Any] | None:
+    """The same for a finished training, by the key of its artifact."""
+    record = store.record(TRAIN, key)
+    return reached(store, record.document, step) if isinstance(record, Record) else None

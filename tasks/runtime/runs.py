@@ -1,0 +1,95 @@
+"""The runs a store knows: listed, found by the beginning of their name, compared. No Prefect server is asked."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from tasks.artifacts.lease import is_held
+from tasks.artifacts.store import Store
+from tasks.config import ConfigError
+from tasks.config.names import nearest
+from tasks.runtime.main_metric import best_of, main_metric
+
+
+def runs(store: Store) -> list[dict[str, Any]]:
+    """The records of all runs, newest first; of one that was killed the state is `killed`."""
+    found = [_lively(store, record) for record in _records(store)]
+    return sorted(found, key=lambda record: str(record.get("started", "")), reverse=True)
+
+
+def find_run(store: Store, word: str) -> dict[str, Any]:
+    """The record of a run: by what it is called, by its config's name or its model folder (the newest there), or by
+    the beginning of what it is called.
+
+    Raises:
+        ConfigError: there is none (the nearest is named), or there are several.
+    """
+    known = {record["run"]: record for record in runs(store)}
+    if word in known:
+        return known[word]
+    folder = str(Path(word).expanduser().absolute())
+    for record in known.values():
+        if word == record.get("name") or (folder == record.get("model_path") and _is_there(record)):
+            return record
+    matching = [run for run in known if word and run.startswith(word)]
+    if len(matching) == 1:
+        return known[matching[0]]
+    if matching:
+        raise ConfigError(f"RUN: {word!r} may be any of {', '.join(matching[:5])}; give more of the name")
+    if not known:
+        raise ConfigError(f"RUN: there is no {word!r}; the store at {store.root} knows no run yet")
+    beginnings = {run[: len(word)]: run for run in known}
+    names = [*known, *(record["name"] for record in known.values() if record.get("name"))]
+    guess = nearest(word, names) or beginnings.get(nearest(word, beginnings) or "")
+    hint = f"did you mean {guess!r}?" if guess else f"the newest is {next(iter(known))!r}"
+    raise ConfigError(f"RUN: there is no {word!r} in the store at {store.root}; {hint}")
+
+
+def _is_there(record: Mapping[str, Any]) -> bool:
+    """Whether a run brought its model to the folder it was given."""
+    return record.get("state") == "completed" and not record.get("kept")
+
+
+def line_of(store: Store, record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a list shows of a run: its name and state, when it started, what it trains, its main metric."""
+    config, metrics = record.get("config") or {}, metrics_of(store, record)
+    name = main_metric(config.get("task", ""), best_of(config), metrics)
+    return {
+        "run": record["run"],
+        "state": record.get("state"),
+        "started": record.get("started"),
+        "name": record.get("name"),
+        "task": config.get("task"),
+        "model": (config.get("model") or {}).get("name"),
+        "metric": name,
+        "value": metrics[name] if name else None,
+        "model_path": record.get("model_path"),
+        "kept": record.get("kept"),
+    }
+
+
+def metrics_of(store: Store, record: Mapping[str, Any]) -> dict[str, float | None]:
+    """A run's metrics: its own record's or, where that is older than they are, its last artifact's."""
+    if "metrics" in record:
+        return record["metrics"]
+    key = next((entry["key"] for entry in record.get("stages") or () if entry["stage"] == "s12_handoff"), None)
+    return getattr(store.record("s12_handoff", key), "facts", {}) if key else {}
+
+
+def _records(store: Store) -> Iterator[dict[str, Any]]:
+    for name in list(store.backend.names("runs")):
+        try:
+            record = json.loads(store.backend.read(name))
+        except (json.JSONDecodeError, FileNotFoundError):  # torn, or collected a moment ago
+            continue
+        if isinstance(record, dict):
+            yield {"run": PurePosixPath(name).stem, **record}
+
+
+def _lively(store: Store, record: dict[str, Any]) -> dict[str, Any]:
+    """A local run holds a lock while it lives; elsewhere nobody can say."""
+    if record.get("state") != "running" or store.local is None:
+        return record
+    held = is_held(store.local.path(f"locks/run-{record['run']}.lock"))
+    return record if held else {**record, "state": "killed"}

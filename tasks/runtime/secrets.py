@@ -1,0 +1,88 @@
+"""Secrets of a run: lent to its process for as long as it lasts, and kept out of everything it says."""
+
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from tasks.config.errors import ConfigError, FinetuneError, MachineError
+from tasks.runtime.environment import environment
+
+# Environment variables whose value nobody should read in a log, whoever set them.
+TELLING = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_KEY|PRIVATE_KEY", re.IGNORECASE)
+SHORTEST = 8  # what is shorter stands in innocent texts too
+HIDDEN = "(a secret)"
+_lent: set[str] = set()
+
+
+@contextmanager
+def lending(secrets: Mapping[str, str]) -> Iterator[None]:
+    """Set each environment variable to the value of its Prefect Secret block; afterwards all is as it was.
+
+    Raises:
+        ConfigError: there is no such block. MachineError: the API does not answer.
+    """
+    if not secrets:
+        yield
+        return
+    values = {variable: _read(variable, block) for variable, block in secrets.items()}
+    _lent.update(values.values())
+    try:
+        with environment(values):
+            _forget_filesystems()
+            yield
+    finally:
+        _forget_filesystems()
+
+
+def hidden(text: str) -> str:
+    """`text` without the secrets this process knows."""
+    known = {value for name, value in os.environ.items() if TELLING.search(name)} | _lent
+    for value in sorted((value for value in known if len(value) >= SHORTEST), key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    return text
+
+
+@contextmanager
+def discreet() -> Iterator[None]:
+    """An error that tells a secret, in its text or in that of an error behind it, is raised without it."""
+    try:
+        yield
+    except Exception as error:
+        told = "".join(traceback.format_exception(error))
+        if hidden(told) == told:
+            raise
+        kind = type(error) if isinstance(error, FinetuneError) else MachineError
+        said = str(error) if kind is type(error) else f"{type(error).__name__}: {error}"
+        raise kind(hidden(said)) from None
+
+
+def _read(variable: str, block: str) -> str:
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    with get_client(sync_client=True) as client:
+        try:
+            found = client.read_block_document_by_name(block, "secret", include_secrets=True)
+        except ObjectNotFound:
+            raise ConfigError(
+                f"secrets.{variable}: {client.api_url} has no Secret block {block!r}; make one there (Blocks, +, "
+                f'Secret), or in Python: `Secret(value=…).save("{block}")` of prefect.blocks.system'
+            ) from None
+    value = found.data.get("value")
+    if not isinstance(value, str):
+        raise ConfigError(
+            f"secrets.{variable}: the Secret block {block!r} holds no text; an environment variable is text"
+        )
+    return value
+
+
+def _forget_filesystems() -> None:
+    """fsspec keeps a filesystem, with the credentials it was opened with, for whoever asks for its like."""
+    if "fsspec" in sys.modules:
+        import fsspec
+
+        for kind in set(fsspec.registry.values()):
+            kind.clear_instance_cache()

@@ -1,0 +1,53 @@
+"""How many trainings share a device: each holds a slot, a lock of the kernel's, which is free again when its holder is
+gone, however it went. Slots are of the machine, so sweeps that run at once share them."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tasks.artifacts.lease import POLL, claim
+from tasks.models import device
+
+
+def slots_folder() -> Path:
+    """Where the machine's slots are: of this user, gone with a reboot."""
+    return Path(tempfile.gettempdir()) / f"finetune-slots-{os.getuid()}"
+
+
+@contextmanager
+def slot(counts: Mapping[str, int], waiting: Callable[[], None], folder: Path | None = None) -> Iterator[str]:
+    """Hold a slot of one of the devices; yield the device.
+
+    Args:
+        counts: slots of each device. waiting: called once if all are held.
+    """
+    places = [(name, nth) for nth in range(max(counts.values())) for name in counts if nth < counts[name]]
+    told = False
+    while True:
+        for name, nth in places:
+            with ExitStack() as stack:
+                path = (folder or slots_folder()) / f"{name}-{nth}.lock"
+                if stack.enter_context(claim(path)):
+                    yield name
+                    return
+        if not told:
+            waiting()
+            told = True
+        time.sleep(POLL)
+
+
+def devices(parallel: int | None, threads: int | None) -> dict[str, int]:
+    """Slots of each device of this machine: `{"cuda-0": 1, …}` or `{"cpu": 2}`.
+
+    Args:
+        parallel: cells at once on each device, if the user says. threads: of each cell, if the user says.
+    """
+    found = device.device()
+    if found != "cpu":
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(found.count(",") + 1)))
+        return {f"cuda-{each.strip()}": parallel or 1 for each in visible.split(",")[: found.count(",") + 1]}
+    # Two: one computes while the other reads or saves. Their threads wait passively, so they do not collapse.
+    return {"cpu": parallel or max(1, device.cores() // threads if threads else min(2, device.cores()))}

@@ -1,0 +1,210 @@
+"""Runs of a deployment, started through the API of a real server and carried out by a real worker."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from flows.finetune import pipeline
+from tasks import STAGES
+from tasks.config import RunConfig
+from tasks.runtime.carry import carry_out
+from tests.served import HANG, Refused, Served, in_training, parameters, until, weights
+
+pytestmark = pytest.mark.slow
+STEPS = 400  # some seconds of training
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+def prefect(served: Served, *words: str) -> str:
+    """Prefect's own command, on our server."""
+    environment = {**served.environment, "PREFECT_API_URL": served.url}
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", *words], env=environment, cwd=served.place,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def undisturbed(given: dict[str, Any], place: Path) -> dict[str, str]:
+    """The weights of the same run with nothing in its way."""
+    carry_out(RunConfig.model_validate(given | {"store": {"root": str(place)}}), pipeline)
+    return weights(place)
+
+
+def test_a_run_comes_to_its_twelve_stages(served: Served, bert: Path, rows: Path, store: Path) -> None:
+    given = parameters(bert, rows, store)
+    first = served.create(given)
+    assert served.end(first) == "Completed", served.log()
+    assert served.tasks(first) == dict.fromkeys(STAGES, "Completed")
+    again = served.create(given)
+    assert served.end(again) == "Completed"
+    assert served.tasks(again) == dict.fromkeys(STAGES, "Cached")
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"train": {"learning_rate": -1}}, "learning_rate"),
+        ({"train": {"lerning_rate": 1}}, "lerning_rate"),
+        ({"seed": -1}, "seed"),
+        ({"modle": "m"}, "modle"),
+        ({"preset": "txt"}, "preset"),
+        ({"peft": {"method": "loar"}}, "peft"),
+        ({"secrets": {"TOKEN": "tr0ub4dor_X"}}, "secrets"),
+        ({"store": {"root": "s3://key:tr0ub4dor@bucket/x"}}, "root"),
+        ({"data": {"train": "s3://key:tr0ub4dor@bucket/x"}}, "data"),
+    ],
+)
+def test_a_wrong_value_is_refused_before_there_is_a_run(served: Served, more: dict[str, Any], says: str) -> None:
+    before = len(served.runs())
+    with pytest.raises(Refused, match=says):
+        served.create({"model": {"name": "m"}, "data": {"train": "d"}} | more)
+    assert len(served.runs()) == before
+
+
+def test_a_killed_run_is_retried_to_the_same_bits(
+    served: Served, bert: Path, rows: Path, store: Path, tmp_path: Path
+) -> None:
+    given = parameters(bert, rows, store, STEPS, seed=1)
+    run = served.create(given)
+    in_training(store)
+    served.engine().kill()
+    assert served.end(run) == "Crashed"
+    left = in_training(store).name
+    until(lambda: served.free_places() == 1, served.log)
+    time.sleep(6)  # the worker looks once more after its process is gone, and would take a retry back
+    prefect(served, "flow-run", "retry", run)  # what the button does
+    until(lambda: served.call(f"/flow_runs/{run}")["run_count"] == 2, served.log)
+    assert served.end(run) == "Completed", served.log()
+    assert f"going on from {left}" in served.log()
+    assert weights(store) == undisturbed(given, tmp_path / "undisturbed")
+
+
+def test_cancelling_stops_at_a_step_and_the_next_run_goes_on(
+    served: Served, bert: Path, rows: Path, store: Path, tmp_path: Path
+) -> None:
+    given = parameters(bert, rows, store, STEPS, seed=2)
+    run = served.create(given)
+    in_training(store)
+    prefect(served, "flow-run", "cancel", run)
+    assert until(lambda: served.state(run)[0] == "Cancelled", served.log)
+    left = in_training(store).name
+    assert f"stopped by signal 15 after step {left.rpartition('-')[2]} of {STEPS}" in served.log()
+    assert served.end(served.create(given)) == "Completed", served.log()
+    assert f"going on from {left}" in served.log()
+    assert weights(store) == undisturbed(given, tmp_path / "undisturbed")
+
+
+def test_a_run_that_comes_while_another_is_at_it_is_cancelled(
+    served: Served, bert: Path, rows: Path, store: Path
+) -> None:
+    given = parameters(bert, rows, store, 100_000, seed=3)
+    first = served.create(given)
+    in_training(store)
+    over = [served.create(given) for _ in range(3)]
+    assert [served.end(each) for each in over] == ["Cancelled"] * 3
+    assert "concurrency limit" in served.state(over[0])[1]
+    assert served.state(first)[0] == "Running"
+    prefect(served, "flow-run", "cancel", first)
+    assert until(lambda: served.state(first)[0] == "Cancelled", served.log)
+
+
+def test_a_sweep_is_cancelled_and_run_again_to_its_leaderboard(
+    served: Served, bert: Path, rows: Path, store: Path
+) -> None:
+    sweep = {"grid": {"train.learning_rate": [1e-3, 1e-2]}, "parallel": 2}
+    given = parameters(bert, rows, store, STEPS // 2, seed=7) | {"sweep": sweep}
+    first = served.create(given, "grid")
+    in_training(store)
+    engine = served.engine()
+    family = [engine, *engine.children(recursive=True)]
+    assert [each for each in family if "tasks.runtime.zygote" in each.cmdline()]
+    assert served.state(first)[0] == "Running", served.state(first)
+    prefect(served, "flow-run", "cancel", first)
+    assert until(lambda: served.state(first)[0] == "Cancelled", served.log)
+    assert not psutil.wait_procs(family, HANG)[1]
+    left = in_training(store).name
+    until(lambda: served.free_places("grid") == 1, served.log)
+
+    second = served.create(given, "grid")
+    assert served.end(second) == "Completed", served.log()
+    cells = served.cells(second)
+    assert [each["state_name"] for each in cells] == ["Completed"] * 3  # two, and the best as a whole
+    assert f"going on from {left}" in served.lines(*(each["id"] for each in cells))
+    board = served.artifact(second, "leaderboard")
+    assert [row["rank"] for row in json.loads(board)] == [1, 2]
+    assert "# Sweep" in served.artifact(second, "grid")
+
+
+def test_a_schedule_fires_and_finds_all_done(served: Served, bert: Path, rows: Path, store: Path) -> None:
+    given, deployment = parameters(bert, rows, store, seed=4), served.ids["finetune"]
+    schedule = {"schedule": {"interval": 8}, "active": True, "parameters": given}
+    made = served.call(f"/deployments/{deployment}/schedules", [schedule])[0]
+
+    def fired() -> list[str]:
+        return [run["id"] for run in served.runs() if run["auto_scheduled"] and run["state_name"] == "Completed"]
+
+    try:
+        until(lambda: len(fired()) >= 2, served.log)
+    finally:
+        served.call(f"/deployments/{deployment}/schedules/{made['id']}", method="DELETE")
+    until(lambda: served.free_places() == 1, served.log)
+    newest, *_, oldest = fired()
+    assert served.tasks(oldest) == dict.fromkeys(STAGES, "Completed")
+    assert served.tasks(newest) == dict.fromkeys(STAGES, "Cached")
+    ended = {run["state_name"] for run in served.runs() if run["auto_scheduled"] and run["start_time"]}
+    assert ended <= {"Completed", "Cancelled", "Running"}
+
+
+def test_worker_and_run_killed_is_a_crash_that_frees_its_place(
+    served: Served, bert: Path, rows: Path, store: Path
+) -> None:
+    given = parameters(bert, rows, store, STEPS, seed=5)
+    run = served.create(given)
+    in_training(store)
+    engine = served.engine()
+    assert served.process is not None
+    served.process.kill()
+    engine.kill()
+    served.process.wait()
+    assert served.state(run)[0] == "Running"
+    until(lambda: served.state(run)[0] == "Crashed", served.log)
+    assert "no sign of life" in served.state(run)[1]
+    until(lambda: served.free_places() == 1, served.log)
+    served.serve()  # the same command again: nothing is there twice
+    assert len(served.call("/automations/filter", {})) == 1
+    left = in_training(store).name
+    assert served.end(served.create(given)) == "Completed", served.log()
+    assert f"going on from {left}" in served.log()
+
+
+def test_ctrl_c_ends_worker_and_runs_and_loses_nothing(served: Served, bert: Path, rows: Path, store: Path) -> None:
+    given = parameters(bert, rows, store, STEPS * 5, seed=6)
+    run = served.create(given)
+    in_training(store)
+    engine = served.engine()
+    assert served.process is not None
+    workers = psutil.Process(served.process.pid).children(recursive=True)
+    served.stop()
+    until(lambda: not psutil.pid_exists(engine.pid), served.log)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        assert not [each for each in workers if each.is_running() and "api_server" not in " ".join(each.cmdline())]
+    assert served.state(run)[0] == "Crashed"
+    left = in_training(store).name
+    served.serve()
+    prefect(served, "flow-run", "retry", run)
+    until(lambda: f"going on from {left}" in served.log(), served.log)
+    prefect(served, "flow-run", "cancel", run)
+    assert until(lambda: served.state(run)[0] == "Cancelled", served.log)
