@@ -4,8 +4,6 @@ What a stage is given is what its result depends on, and nothing else is in its 
 """
 # ruff: noqa: I001 — the imports are the table of contents; one a line would bury it
 
-from prefect import flow
-
 from tasks import s01_arguments, s02_seed, s03_base, s04_prepare, s05_tokenize, s06_model, s07_adapter
 from tasks import s08_trainer, s09_train, s10_evaluate, s11_save, s12_handoff
 from tasks.config import (
@@ -13,15 +11,14 @@ from tasks.config import (
     RunConfig, Secrets, Seed, StoreConfig, TrainConfig, computing, watching,
 )  # fmt: skip
 from tasks.objectives import objective_of
+from tasks.runtime.as_flow import as_flow
 from tasks.runtime.carry import carry_out
 from tasks.runtime.context import Paused
 from tasks.runtime.stage import Unkeyed
 from tasks.runtime.finetuned import FineTuned
-from tasks.runtime.form import described
 
 
-@flow(name="finetune", persist_result=False)
-@described
+@as_flow("finetune")
 def finetune(
     model: ModelConfig,
     data: DataConfig,

@@ -3,7 +3,6 @@
 What cells have in common is built once: they share a store, and who needs a result first builds it for all.
 """
 
-from prefect import flow
 from prefect.states import Completed
 
 from flows.grid_report import publish
@@ -25,12 +24,11 @@ from tasks.config import (
     SweepConfig,
     TrainConfig,
 )  # fmt: skip
-from tasks.runtime.form import described
+from tasks.runtime.as_flow import as_flow
 from tasks.runtime.secrets import discreet, lending
 
 
-@flow(name="grid", persist_result=False)
-@described
+@as_flow("grid")
 def grid(
     model: ModelConfig,
     data: DataConfig,

@@ -49,7 +49,8 @@ def _restore_folder(before: str | None) -> None:
 
 
 def _signals() -> dict[int, Any]:
-    return {number: signal.getsignal(number) for number in signal.valid_signals()}
+    ours = signal.valid_signals() - {signal.SIGALRM}  # that one is pytest-timeout's
+    return {number: signal.getsignal(number) for number in ours}
 
 
 def _restore_signals(before: dict[int, Any]) -> None:
@@ -93,6 +94,10 @@ def _refresh_prefect(_: Any) -> None:
         from prefect.context import refresh_global_settings_context
 
         refresh_global_settings_context()
+
+
+def _path() -> list[str]:
+    return [each for each in sys.path if "/site-packages/ray/" not in each]  # Ray adds one when it is imported
 
 
 def _torch() -> tuple[Any, ...] | None:
@@ -173,7 +178,7 @@ SHARED = (
     Shared("fsspec settings", _fsspec, _restore_fsspec),
     Shared("Prefect settings", _prefect, _refresh_prefect),
     Shared("torch settings", _torch, _restore_torch),
-    Shared("import path", lambda: list(sys.path), lambda before: sys.path.__setitem__(slice(None), before)),
+    Shared("import path", _path, lambda before: sys.path.__setitem__(slice(None), before)),
     Shared("child processes", _children, _kill_new),
     Shared("listening ports", _ports, _nothing),
     Shared("cache folder", _cache, _empty_cache),

@@ -26,6 +26,7 @@ SELECTED = {
         "tests/docs/test_readme.py::test_python_runs_as_it_stands",
     ),
     "keys and code versions": (
+        "tests/contract/test_keys.py::test_what_keys_are_made_of",
         "tests/contract/test_code_version.py::test_each_module_changes_its_dependents_and_no_other",
     ),
 }

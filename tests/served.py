@@ -92,6 +92,11 @@ class Served:
         state = self.call(f"/flow_runs/{run}")["state"]
         return state["name"], state["message"] or ""
 
+    def states(self, run: str) -> list[str]:
+        """All states of a run so far, the first one first."""
+        found = self.call(f"/flow_run_states/?flow_run_id={run}")
+        return [each["name"] for each in sorted(found, key=lambda each: each["timestamp"])]
+
     def runs(self) -> list[dict[str, Any]]:
         """All runs, the newest first."""
         return self.call("/flow_runs/filter", {"sort": "START_TIME_DESC", "limit": 200})
@@ -111,6 +116,16 @@ class Served:
             return states if len(states) == 12 and not {"Pending", "Running"} & set(states.values()) else None
 
         return until(noted, self.log)
+
+    def ended_task(self, run: str, stage: str) -> str:
+        """The state in which a stage of a run ended."""
+
+        def ended() -> str | None:
+            found = self.call("/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+            states = [each for each in found if each["name"].startswith(stage) and each["state_type"] in FINAL]
+            return states[-1]["state_name"] if states else None
+
+        return until(ended, self.log)
 
     def cells(self, run: str) -> list[dict[str, Any]]:
         """The runs of a sweep's cells."""

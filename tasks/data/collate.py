@@ -24,6 +24,8 @@ class PadBatch:
 
     # Columns with one value a token, and what stands where a row has none.
     filled: Mapping[str, str | int] = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id"}
+    # Columns that say at which token of the row something stands: padding on the left moves it.
+    positions = ("start_positions", "end_positions")
 
     def __init__(self, processor: Mapping[str, Any], pad_to_multiple_of: int | None = None) -> None:
         self.processor = dict(processor)
@@ -38,6 +40,9 @@ class PadBatch:
                 batch[name] = torch.from_numpy(self._pad(values, self._fill(name)))
             else:
                 batch[name] = torch.as_tensor(np.asarray(values))
+        if self.processor.get("padding_side") == "left":
+            for name in batch.keys() & set(self.positions):
+                batch[name] = batch[name] + (batch["input_ids"].shape[1] - torch.as_tensor(lengths))
         ones = [np.ones(length, dtype=np.int64) for length in lengths]
         batch["attention_mask"] = torch.from_numpy(self._pad(ones, 0))
         return batch

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from io import StringIO
 from itertools import groupby
 from typing import Any
 
@@ -12,13 +14,14 @@ import pyarrow as pa
 from tasks.data.parse import Parsed
 from tasks.data.text_file import Text
 
+BLANKS = " \t"
 WORDS = pa.list_(pa.string())
 ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int64()))])
 
 
 def text_lines(name: str, text: str, problems: list[str]) -> Parsed | None:
     """A row a line, in a column `text`; blank lines are skipped."""
-    kept = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    kept = [(number, line) for number, line in _numbered(text) if line.strip()]
     if not kept:
         problems.append(f"{name} is empty")
         return None
@@ -32,11 +35,11 @@ def conll(name: str, text: str, problems: list[str]) -> Parsed | None:
     them) are skipped. A sentence stands on the line of its first word.
     """
     tokens, tags, lines = [], [], []
-    for has_words, some in groupby(_numbered(text), lambda pair: bool(pair[1].strip())):
+    for has_words, some in groupby(_numbered(text), lambda pair: bool(pair[1].strip(BLANKS))):
         words = [pair for pair in some if not pair[1].startswith(("-DOCSTART-", "# "))] if has_words else []
         if not words:
             continue
-        fields = [line.rstrip("\r\n").split("\t") if "\t" in line else line.split() for _, line in words]
+        fields = [line.split("\t") if "\t" in line else re.split(" +", line.strip(BLANKS)) for _, line in words]
         short = [number for (number, _), each in zip(words, fields, strict=True) if len(each) < 2]
         problems.extend(f"{name}:{number}: a word without a tag" for number in short)
         if not short:
@@ -49,7 +52,8 @@ def conll(name: str, text: str, problems: list[str]) -> Parsed | None:
 
 
 def _numbered(text: str) -> Iterator[tuple[int, str]]:
-    return enumerate(text.splitlines(), 1)
+    """Lines by number. They end at \\n, \\r\\n or \\r; `str.splitlines` would end them at form feeds and U+2028 too."""
+    return enumerate((line.removesuffix("\n") for line in StringIO(text, newline=None)), 1)
 
 
 def document(name: str, given: Text, problems: list[str]) -> Parsed | None:

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -19,8 +20,10 @@ from typing import Any, Self
 
 from tasks.config import ConfigError, SweepConfig
 from tasks.config.errors import MachineError
+from tasks.runtime.cancelling import cancellation, mark_cancelling
+from tasks.runtime.environment import environment_kept
 from tasks.runtime.log import say, warn
-from tasks.runtime.processes import KILLED, Processes, run_alone
+from tasks.runtime.processes import KILLED, IsCancelled, Processes, run_alone
 from tasks.runtime.secrets import hidden
 
 CELL = "flows.cell:carry"
@@ -29,7 +32,8 @@ HEAVY = ("flows.cell", "flows.finetune", "torch", "peft", "transformers", "trans
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 TAIL = 4000
 POLL = 0.05
-Start = Callable[[str, Path], int]
+STOP_SECONDS = 120.0
+Start = Callable[[str, Path, IsCancelled], int]
 
 
 class Fanout:
@@ -47,17 +51,23 @@ class Fanout:
         self._stack = ExitStack()
         self._processes: Processes | None = None
         self._ending = threading.Event()
+        self._futures: list[Any] = []
 
     def __enter__(self) -> Self:
         environment = {**PATIENT, **_api()}
+        self._stack.enter_context(environment_kept())  # Dask would leave OMP_NUM_THREADS=1 to trainings after it
         self._runner = _runner(self.sweep, sum(self.slots.values()))
         if self.sweep.runner == "processes":
             self._processes = self._stack.enter_context(Processes(CELL, list(HEAVY), environment))
-            start = partial(self._processes.run, environment={})
-            self._carry: Callable[..., Any] = partial(_carry, start, self.slots)
+            self._carry: Callable[..., Any] = partial(_carry, self._start, self.slots)
         else:
             self._carry = partial(_carry_far, environment, self.slots)
-        self._stack.enter_context(self._runner)
+        try:
+            self._stack.enter_context(self._runner)
+        except OSError as error:  # of each cluster's client, ConnectionError and TimeoutError among them
+            raise MachineError(
+                f"sweep.address: the cluster at {self.sweep.address} does not answer: {error}"
+            ) from error
         return self
 
     def __exit__(
@@ -69,14 +79,20 @@ class Fanout:
         finally:
             self._stack.close()
 
+    def _start(self, path: str, log: Path, cancelled: IsCancelled) -> int:
+        assert self._processes is not None
+        return self._processes.run(path, log, {}, cancelled)
+
     def _end(self) -> None:
         """In the middle of it: cells finish their step and save, what has not begun never begins."""
         self._ending.set()
-        if self._processes is None:
-            if hasattr(self._runner, "cancel_all"):
-                self._runner.cancel_all()
-            return
         say("stopping: cells finish their step and save a checkpoint; Ctrl-C again ends them at once")
+        if self._processes is None:
+            mark_cancelling()  # which those who wait for cells see, wherever they are
+            deadline = time.monotonic() + STOP_SECONDS
+            for future in self._futures:
+                future.wait(max(deadline - time.monotonic(), POLL))
+            return
         try:
             self._processes.end()  # before the threads that wait for them are waited for
             self._runner.cancel_all()
@@ -110,6 +126,7 @@ class Fanout:
         )
         with _bound(self.sweep, self._runner) as submit:
             futures = [submit(made, {"label": str(order["label"]), "order": dict(order)}) for order in orders]
+            self._futures = futures
             found: dict[int, dict[str, Any]] = {}
             while len(found) < len(futures):
                 for at, future in enumerate(futures):
@@ -140,36 +157,42 @@ def _as_task(carry: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:
 def _carry_far(environment: Mapping[str, str], slots: Mapping[str, int], order: dict[str, Any]) -> Any:
     """On a worker of a cluster: a process from scratch, which waits for a slot of that machine."""
 
-    def start(path: str, log: Path) -> int:
-        return run_alone(CELL, path, log, environment)
+    def start(path: str, log: Path, cancelled: IsCancelled) -> int:
+        return run_alone(CELL, path, log, environment, cancelled)
 
     return _carry(start, slots, order)
 
 
 def _carry(start: Start, slots: Mapping[str, int], order: dict[str, Any]) -> Any:
     """Inside the cell's task: make its flow run, start its process, wait, and say what came of it."""
-    from prefect.states import Completed, Failed
+    from prefect.states import Cancelled, Completed, Crashed, Failed
 
-    flow_run = _below(order)
+    flow_run, sweep = _below(order)
     folder = Path(tempfile.mkdtemp(prefix="finetune-cell-"))
     try:
         spec = {**order, "slots": dict(slots), "flow_run": flow_run, "outcome": str(folder / "outcome.json"),
                 "awaited_by": os.getpid()}  # fmt: skip
         (folder / "order.json").write_text(json.dumps(spec))
         log = folder / "log"
-        try:
-            code = start(str(folder / "order.json"), log)
-        except MachineError as error:
-            _mark_crashed(flow_run, str(error))
-            raise
-        outcome = _read(folder / "outcome.json")
+        with cancellation(flow_run, sweep) as cancelled:
+            try:
+                code = None if cancelled() else start(str(folder / "order.json"), log, cancelled)
+            except MachineError as error:
+                _mark(flow_run, Crashed(message=str(error)))
+                raise
+            outcome = _read(folder / "outcome.json")
+            if outcome is None and (code is None or cancelled()):
+                outcome = {"state": "interrupted", "error": "cancelled"}
+                _mark(flow_run, Cancelled(message="cancelled before a training began"))
         if outcome is None:
+            assert code is not None
             outcome = {"state": "killed" if code < 0 else "failed", "error": _end_of(code)}
-            _mark_crashed(flow_run, outcome["error"])
+            _mark(flow_run, Crashed(message=outcome["error"]))  # a killed process cannot say that it was
         if outcome["state"] in ("completed", "paused"):
             return Completed(name=outcome["state"].capitalize(), message=str(outcome["metrics"]), data=outcome)
         outcome["log"] = hidden(log.read_text(errors="replace")[-TAIL:]) if log.exists() else ""
-        return Failed(message=outcome["error"], data=outcome)
+        ended = Cancelled if outcome["state"] == "interrupted" else Failed
+        return ended(message=outcome["error"], data=outcome)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -187,8 +210,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _below(order: Mapping[str, Any]) -> str:
-    """A flow run of `finetune`, shown below the task this code runs in."""
+def _below(order: Mapping[str, Any]) -> tuple[str, str | None]:
+    """A flow run of `finetune`, shown below the task this code runs in, and the sweep's own flow run."""
     from prefect.client.orchestration import get_client
     from prefect.context import TaskRunContext
 
@@ -204,18 +227,16 @@ def _below(order: Mapping[str, Any]) -> str:
             flow, name=order["label"], parameters=order["config"], tags=["cell"],
             parent_task_run_id=context.task_run.id if context else None,
         )  # fmt: skip
-    return str(made.id)
+    return str(made.id), str(context.task_run.flow_run_id) if context else None
 
 
-def _mark_crashed(flow_run: str, why: str) -> None:
-    """A killed process cannot say that it was."""
+def _mark(flow_run: str, state: Any) -> None:
     from uuid import UUID
 
     from prefect.client.orchestration import get_client
-    from prefect.states import Crashed
 
     with get_client(sync_client=True) as client:
-        client.set_flow_run_state(UUID(flow_run), Crashed(message=why), force=True)
+        client.set_flow_run_state(UUID(flow_run), state, force=True)
 
 
 def _api() -> dict[str, str]:

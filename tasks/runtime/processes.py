@@ -7,18 +7,81 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 from tasks.config.errors import MachineError
+from tasks.runtime.cancelling import CHECK_SECONDS
 
 KILLED = -9
+IsCancelled = Callable[[], bool]
+
+
+class _Forker:
+    """A process that has imported what cells need and forks them, and what it has said so far."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
+        # A session of its own: Ctrl-C in a terminal must reach the sweep alone, which then ends its cells in order.
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+        self.changed, self.gone = threading.Condition(), False
+        self.pids: dict[str, int] = {}
+        self.codes: dict[int, int] = {}
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def order(self, line: bytes) -> None:
+        """Have an order carried out.
+
+        Raises:
+            BrokenPipeError, ValueError: the process is gone, or takes no more orders.
+        """
+        assert self.process.stdin is not None
+        self.process.stdin.write(line)
+        self.process.stdin.flush()
+
+    def wait(self, order: str, cancelled: IsCancelled) -> int | None:
+        """Wait until an order is carried out, asking it to stop if it is cancelled; return the exit code, None if it
+        was never begun.
+        """
+        told = False
+        while True:
+            with self.changed:
+                pid = self.pids.get(order)
+                if pid is not None and pid in self.codes:
+                    del self.pids[order]
+                    return self.codes.pop(pid)
+                if self.gone:
+                    return None if pid is None else KILLED
+                self.changed.wait(CHECK_SECONDS)
+                done = pid is None or pid in self.codes
+            if not (done or told) and cancelled():
+                told = True
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)  # type: ignore[arg-type] — there is one where it is not done
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            said = json.loads(line)
+            with self.changed:
+                if "order" in said:
+                    self.pids[said["order"]] = said["pid"]
+                elif "code" in said:
+                    self.codes[said["pid"]] = said["code"]
+                self.changed.notify_all()
+        with self.changed:
+            self.gone = True
+            self.changed.notify_all()
 
 
 class Processes:
     """Runs `function(order)` in processes forked from one that has imported `modules`; a context manager.
+
+    If the one that forks dies, the next order starts another.
 
     Args:
         function: `package.module:function`, called with a string; what it returns is the exit code.
@@ -27,86 +90,79 @@ class Processes:
     def __init__(self, function: str, modules: list[str], environment: Mapping[str, str]) -> None:
         self.environment = dict(environment)
         self._command = [sys.executable, "-m", "tasks.runtime.zygote", function, *modules]
-        self._lock, self._changed = threading.Lock(), threading.Condition()
-        self._pids: dict[str, int] = {}
-        self._codes: dict[int, int] = {}
-        self._gone = False
+        self._lock, self._ended = threading.Lock(), False
 
     def __enter__(self) -> Self:
-        # A session of its own: Ctrl-C in a terminal must reach the sweep alone, which then ends its cells in order.
-        self._process = subprocess.Popen(
-            self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
-            env={**os.environ, **self.environment},
-        )  # fmt: skip
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._forker = _Forker(self._command, self.environment)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.end()
-        self._process.wait()
+        self._forker.process.wait()
 
     def end(self) -> None:
         """Ask all processes to stop, which lets a training save a checkpoint; no order is taken any more."""
-        with contextlib.suppress(BrokenPipeError), self._lock:  # it is gone already
-            self._write().close()
+        with self._lock, contextlib.suppress(BrokenPipeError):  # it is gone already
+            self._ended = True
+            assert self._forker.process.stdin is not None
+            self._forker.process.stdin.close()
 
     def kill(self) -> None:
         """End all of them on the spot."""
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            os.killpg(self._forker.process.pid, signal.SIGKILL)
 
-    def run(self, order: str, log: Path, environment: Mapping[str, str]) -> int:
+    def run(self, order: str, log: Path, environment: Mapping[str, str], cancelled: IsCancelled = lambda: False) -> int:
         """Carry an order out and wait; return the exit code, negative if a signal killed it.
 
+        Args:
+            cancelled: asked now and then; once it is true, the process is asked to stop (SIGTERM).
+
         Raises:
-            MachineError: the process that forks is gone.
+            MachineError: the processes are being ended, or none can be started.
         """
         line = json.dumps({"order": order, "log": str(log), "environment": {**self.environment, **environment}})
-        try:
-            with self._lock:
-                self._write().write(line.encode() + b"\n")
-                self._write().flush()
-        except (BrokenPipeError, ValueError) as error:
-            raise MachineError("the process that starts cells is gone") from error
-        with self._changed:
-            while not self._gone:
-                pid = self._pids.get(order)
-                if pid is not None and pid in self._codes:
-                    del self._pids[order]
-                    return self._codes.pop(pid)
-                self._changed.wait()
-        return KILLED
+        while (code := self._taken(line.encode() + b"\n").wait(order, cancelled)) is None:
+            continue
+        return code
 
     def pid(self, order: str) -> int | None:
         """The process that carries `order` out, while it does."""
-        return self._pids.get(order)
+        return self._forker.pids.get(order)
 
-    def _write(self) -> IO[bytes]:
-        assert self._process.stdin is not None
-        return self._process.stdin
-
-    def _listen(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            said = json.loads(line)
-            with self._changed:
-                if "order" in said:
-                    self._pids[said["order"]] = said["pid"]
-                elif "code" in said:
-                    self._codes[said["pid"]] = said["code"]
-                self._changed.notify_all()
-        with self._changed:
-            self._gone = True
-            self._changed.notify_all()
+    def _taken(self, line: bytes) -> _Forker:
+        """Give an order to the process that forks, to another one if it is gone; return who took it."""
+        with self._lock:
+            for again in (True, False):
+                if self._ended:
+                    break
+                try:
+                    self._forker.order(line)
+                except BrokenPipeError:
+                    if again:
+                        self._forker.process.wait()
+                        self._forker = _Forker(self._command, self.environment)
+                    continue
+                return self._forker
+        raise MachineError("the process that starts cells is gone")
 
 
-def run_alone(function: str, order: str, log: Path, environment: Mapping[str, str]) -> int:
+def run_alone(
+    function: str, order: str, log: Path, environment: Mapping[str, str], cancelled: IsCancelled = lambda: False
+) -> int:
     """Carry one order out in a process started from scratch, where nothing is there to fork from; the exit code."""
+    told = False
     with log.open("ab") as file:
-        done = subprocess.run(
-            [sys.executable, "-m", "tasks.runtime.zygote", "--alone", function, order], check=False,
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tasks.runtime.zygote", "--alone", function, order],
             stdin=subprocess.DEVNULL, stdout=file, stderr=file, env={**os.environ, **environment},
         )  # fmt: skip
-    return done.returncode
+    while True:
+        try:
+            return process.wait(CHECK_SECONDS)
+        except subprocess.TimeoutExpired:
+            if not told and cancelled():
+                told = True
+                process.terminate()

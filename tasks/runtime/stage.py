@@ -22,13 +22,13 @@ from tasks.artifacts.explain import explain
 from tasks.artifacts.key import key_of
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store
-from tasks.config.errors import MACHINE_ERRORS, MachineError
+from tasks.config.errors import MACHINE_ERRORS, Interrupted, MachineError
 from tasks.objectives import objective_of, part_modules
 from tasks.runtime.build import Build
 from tasks.runtime.context import Paused, RunContext, StageEntry, current
 from tasks.runtime.log import say, warn
 from tasks.runtime.secrets import discreet
-from tasks.runtime.stopping import terminating
+from tasks.runtime.stopping import answering_for_prefect, cancelled
 
 Body = Callable[..., Mapping[str, Any]]
 
@@ -89,14 +89,17 @@ class Stage:
         from prefect.states import Completed
 
         resolved: list[ArtifactRef] = []
-        paused: list[Paused] = []
+        ended: list[Interrupted | Paused] = []  # Prefect raises neither
 
         def run(**artifacts: ArtifactRef) -> Any:
             try:
-                with terminating():
+                with answering_for_prefect():
                     ref, entry = self._resolve(context, inputs)
+            except Interrupted as stop:
+                ended.append(stop)
+                return cancelled(stop)
             except Paused as pause:  # not a failure: it goes on when its turn comes
-                paused.append(pause)
+                ended.append(pause)
                 return Completed(name="Paused", message=str(pause), data=None)
             resolved.append(ref)
             return Completed(
@@ -108,8 +111,8 @@ class Stage:
         task(run, name=self.name, cache_policy=NO_CACHE, persist_result=False)(  # type: ignore[call-overload]
             **artifacts
         )
-        if paused:
-            raise paused[0]
+        if ended:
+            raise ended[0]
         return resolved[0]
 
     def _resolve(self, context: RunContext, inputs: dict[str, Any]) -> tuple[ArtifactRef, StageEntry]:

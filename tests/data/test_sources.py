@@ -45,6 +45,28 @@ def test_conll_is_a_row_a_sentence(tmp_path: Path) -> None:
     assert (second["tokens"], second["ner_tags"], second["__row"]) == (["Peter"], ["B-PER"], 7)
 
 
+ODD = "a\u2028b\u0085c\u000cd\u2029e"  # where `str.splitlines` would end lines
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"], ids=repr)
+def test_lines_end_at_line_feeds_and_carriage_returns_only(end: str, tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_bytes(f"one {ODD}{end}{end}two{end}".encode())
+    rows = rows_of(str(tmp_path / "lines.txt"))
+    assert [(row["text"], row["__row"]) for row in rows] == [(f"one {ODD}", 1), ("two", 3)]
+    (tmp_path / "words.conll").write_bytes(f"{ODD} B-X{end}on O{end}{end}next\tO{end}".encode())
+    rows = rows_of(str(tmp_path / "words.conll"))
+    assert [(row["tokens"], row["ner_tags"], row["__row"]) for row in rows] == [
+        ([ODD, "on"], ["B-X", "O"], 1), (["next"], ["O"], 4),
+    ]  # fmt: skip
+    lines = (json.dumps({"text": f"{word} {ODD}"}, ensure_ascii=False) for word in ("one", "two"))
+    (tmp_path / "rows.jsonl").write_bytes(end.join(lines).encode())
+    rows = rows_of(str(tmp_path / "rows.jsonl"))
+    assert [(row["text"], row["__row"]) for row in rows] == [(f"one {ODD}", 1), (f"two {ODD}", 2)]
+    (tmp_path / "rows.csv").write_bytes(f"text,label{end}one {ODD},a{end}two,b{end}".encode())
+    rows = rows_of(str(tmp_path / "rows.csv"))
+    assert [(row["text"], row["__row"]) for row in rows] == [(f"one {ODD}", 2), ("two", 3)]
+
+
 def test_a_word_without_a_tag_is_named(tmp_path: Path) -> None:
     path = tmp_path / "words.iob2"
     path.write_text("EU B-ORG\nrejects\n")

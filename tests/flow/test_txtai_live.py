@@ -15,7 +15,7 @@ from transformers.modeling_outputs import CausalLMOutput, SequenceClassifierOutp
 
 from flows import HFTrainer
 from tasks.artifacts.code import function_version
-from tasks.config.errors import ConfigError
+from tasks.config.errors import ConfigError, Interrupted
 from tasks.models.live import live_of, save_module
 from tests.flow.test_txtai import QUICK, ROWS
 
@@ -133,7 +133,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(bert: Path, monkey
             raise KeyboardInterrupt
         return ends(self, args, state, control, **more)
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
         patched.setattr(Cadence, "on_step_end", die)
         HFTrainer()(simple(bert), ROWS, seed=7, **given)
     found, _ = HFTrainer()(simple(bert), ROWS, seed=7, **given)

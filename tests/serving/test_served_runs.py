@@ -100,6 +100,8 @@ def test_cancelling_stops_at_a_step_and_the_next_run_goes_on(
     in_training(store)
     prefect(served, "flow-run", "cancel", run)
     assert until(lambda: served.state(run)[0] == "Cancelled", served.log)
+    assert served.states(run)[-2:] == ["Cancelling", "Cancelled"], "and nothing in between"
+    assert served.ended_task(run, "s09_train") == "Cancelled"
     left = in_training(store).name
     assert f"stopped by signal 15 after step {left.rpartition('-')[2]} of {STEPS}" in served.log()
     assert served.end(served.create(given)) == "Completed", served.log()
@@ -135,6 +137,8 @@ def test_a_sweep_is_cancelled_and_run_again_to_its_leaderboard(
     prefect(served, "flow-run", "cancel", first)
     assert until(lambda: served.state(first)[0] == "Cancelled", served.log)
     assert not psutil.wait_procs(family, HANG)[1]
+    assert "Crashed" not in served.states(first)
+    assert [each["state_name"] for each in served.cells(first)] == ["Cancelled"] * 2
     left = in_training(store).name
     until(lambda: served.free_places("grid") == 1, served.log)
 

@@ -1,0 +1,50 @@
+"""Cancel reaches a cell wherever it runs: whoever waits for its process asks Prefect's API now and then."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+CHECK_SECONDS = 3.0
+LOST = 20  # checks in a row without an answer: the sweep, and its API with it, is gone
+OF_CELL = {"CANCELLING", "CANCELLED"}
+OF_SWEEP = OF_CELL | {"CRASHED", "FAILED"}
+
+
+@contextmanager
+def cancellation(cell: str, sweep: str | None) -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether a cell's flow run is to be stopped.
+
+    Args:
+        cell, sweep: ids of the cell's flow run and of the sweep's; either may be cancelled.
+    """
+    from prefect.client.orchestration import get_client
+
+    wanted = {cell: OF_CELL} | ({sweep: OF_SWEEP} if sweep else {})
+    missed = 0
+
+    with get_client(sync_client=True) as client:
+
+        def cancelled() -> bool:
+            nonlocal missed
+            try:
+                found = {each: client.read_flow_run(UUID(each)).state_type for each in wanted}
+            except Exception:  # noqa: BLE001 — no answer, whatever the client calls it
+                missed += 1
+                return missed >= LOST
+            missed = 0
+            return any(state is not None and state.value in wanted[each] for each, state in found.items())
+
+        yield cancelled
+
+
+def mark_cancelling() -> None:
+    """Say of the flow run this code is in that it is being cancelled, so that those who work for it elsewhere stop."""
+    from prefect.client.orchestration import get_client
+    from prefect.context import FlowRunContext
+    from prefect.states import Cancelling
+
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(context.flow_run.id, Cancelling(message="the sweep was stopped"), force=True)
