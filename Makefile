@@ -48,6 +48,7 @@ bench: $(VENV)/dev  ## every figure in seconds or bytes, as ratios where they ca
 	$(BIN)/python tests/benchmarks/overhead.py
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/data.py
+	$(BIN)/python -m tests.benchmarks.memory
 	$(BIN)/python -m tests.benchmarks.serving
 	$(BIN)/python -m tests.benchmarks.load --runs 50
 

@@ -1,6 +1,5 @@
 """The door to finished models: a model folder and rows in, predictions or metrics out."""
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,23 +56,18 @@ def _ask(
     model: str | Path, source: str, output: str | Path | None, task: str | None, overrides: Sequence[str],
     say: Callable[[str], None], judged: bool,
 ) -> "Asked":  # fmt: skip
-    from tqdm import tqdm
-
     from tasks.data.write_rows import RowsFile
     from tasks.runtime.predict import ask_saved, config_for, with_arguments
+    from tasks.runtime.progress import RowProgress
     from tasks.runtime.saved import open_saved
 
     config = config_for(source, task, list(overrides))
     saved = with_arguments(open_saved(str(model), config), config)
     to = RowsFile(Path(output).expanduser() if output is not None else None)
-    with to, tqdm(unit="row", desc="predict", disable=not sys.stderr.isatty(), leave=False) as bar:
-
-        def on_rows(done: int, of: int) -> None:
-            bar.total = of
-            bar.update(done - bar.n)
+    with to, RowProgress("evaluation" if judged else "prediction", say) as progress:
 
         def drop(_: pa.Table) -> None:
             pass
 
         keep = to.write if output is not None or not judged else drop
-        return ask_saved(saved, config.data, judged, keep, on_rows, say)
+        return ask_saved(saved, config.data, judged, keep, progress.rows, say)

@@ -88,7 +88,8 @@ def _carried(spec: dict[str, Any], stages: list[Any]) -> dict[str, Any]:
             _leave_word(spec, {})
             leave(INTERRUPTED)
 
-    doorstep = Doorstep(loaded.origin, listener=note, until=spec["until"], on_failure=ended)
+    doorstep = Doorstep(loaded.origin, listener=note, until=spec["until"], on_failure=ended,
+                        overwrite=spec.get("overwrite", False))  # fmt: skip
     with entering(doorstep), launch.prefect_at_hand(lambda: True):
         done = _flow_run(loaded.config, spec.get("flow_run"))
     if isinstance(done, Paused):

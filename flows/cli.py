@@ -4,12 +4,15 @@ Nothing heavy is imported before a verb needs it: `--help` and a config error an
 """
 
 import argparse
+import io
 import logging
 import os
+import stat
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from typing import Any, TextIO
 
 from flows.verbs import VERBS
 
@@ -22,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tasks.config.errors import MACHINE_ERRORS, FinetuneError
 
     try:
-        with _console():
+        with _outliving_readers() if options.goes_on else nullcontext(), _console():
             return options.verb(options)
     except FinetuneError as error:
         print(f"finetune: {error}", file=sys.stderr)
@@ -58,6 +61,45 @@ def _console() -> Iterator[None]:
         logging.lastResort = last
 
 
+@contextmanager
+def _outliving_readers() -> Iterator[None]:
+    """Where stdout or stderr is a pipe, and who reads it goes (`| head -1`), output ends and the run does not."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = map(_lasting, before)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _lasting(stream: TextIO) -> TextIO:
+    try:
+        descriptor = stream.fileno()
+        mode = os.fstat(descriptor).st_mode
+    except (AttributeError, OSError):  # closed, or no file at all
+        return stream
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return stream
+    stream.flush()
+    pipe = io.BufferedWriter(_Pipe(descriptor, "wb", closefd=False))
+    return io.TextIOWrapper(pipe, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
+
+
+class _Pipe(io.FileIO):
+    """A pipe that becomes /dev/null, for this process and those it starts, when nobody reads it any more."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self.fileno())
+            os.close(null)
+            return super().write(data) or 0
+
+
 class _BesideBars(logging.StreamHandler):  # type: ignore[type-arg]
     """Writes lines above a progress bar instead of through it."""
 
@@ -74,6 +116,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Overrides may stand anywhere after the config, before options and behind them."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
+    options.goes_on = getattr(options, "goes_on", False)
     strange = [word for word in rest if word.startswith("-") or "=" not in word or not hasattr(options, "overrides")]
     if strange:
         parser.error(f"{strange[0]!r} is neither an option nor key=value")

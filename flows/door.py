@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config import Loaded, RunConfig, load
+from tasks.data.fetch import fetching_once
 from tasks.data.locate import own_cache
 from tasks.runtime import launch
 from tasks.runtime.carry import Doorstep, alone, entering, rehearse
@@ -27,9 +28,9 @@ def run(
         stages: the caller's own functions in place of stages, by stage name.
         listener: told of each stage as it ends. on_server: told of the API once it answers.
     """
-    doorstep = Doorstep(loaded.origin, stages or {}, listener)
+    doorstep = Doorstep(loaded.origin, stages or {}, loaded.file, listener)
     parameters = {name: getattr(loaded.config, name) for name in SECTIONS}
-    with alone(), entering(doorstep):
+    with alone(), entering(doorstep), fetching_once():
         if launch.in_flow():
             from flows.finetune import finetune as flow
 
@@ -39,7 +40,9 @@ def run(
 
             if on_server:
                 on_server(server)
-            return flow(**parameters)  # type: ignore[return-value]
+                return flow(**parameters)  # type: ignore[return-value]
+            with launch.quietly(server):
+                return flow(**parameters)  # type: ignore[return-value]
 
 
 def plan(loaded: Loaded) -> tuple[RunConfig, RunContext]:
@@ -47,11 +50,11 @@ def plan(loaded: Loaded) -> tuple[RunConfig, RunContext]:
     from flows.finetune import pipeline
 
     with launch.blocks_at_hand(loaded.config.secrets):
-        return rehearse(loaded.config, pipeline, Doorstep(loaded.origin), light=True)
+        return rehearse(loaded.config, pipeline, Doorstep(loaded.origin, file=loaded.file), light=True)
 
 
 def lint(loaded: Loaded, rejected: Path | None = None) -> dict[str, Any]:
-    """Check a config's data as stage 4 would; return its counts, warnings, a row as it is read, lengths.
+    """Check a config's data as stage 4 would; return its counts, warnings, one sample row, lengths.
 
     Args:
         rejected: where bad rows go as JSON lines (file, line, why, row), if there are any.
@@ -67,7 +70,7 @@ def lint(loaded: Loaded, rejected: Path | None = None) -> dict[str, Any]:
         prepare(task=config.task, reading=reading(config.data), data=Unkeyed(value=config.data))
 
     def whole() -> dict[str, Any]:
-        resolved, context = rehearse(loaded.config, check, Doorstep(loaded.origin), light=True)
+        resolved, context = rehearse(loaded.config, check, Doorstep(loaded.origin, file=loaded.file), light=True)
         found = context.read("s04_prepare", "data.json")
         splits = {split: context.rows("s04_prepare", split) for split in found["rows"]}
         return {**found, "tokens": tokens(resolved, splits)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from flows.sweeping import Grid
 from tasks.artifacts.formats import json as jsons
-from tasks.runtime.attempt import attempt
+from tasks.evaluation.attempt import attempt
 from tasks.runtime.carry import open_store
 from tasks.runtime.log import warn
 from tasks.sweep.page import data_uri, markdown_table, page

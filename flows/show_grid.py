@@ -10,7 +10,7 @@ from rich.table import Table
 from flows.grid_report import lead
 from flows.sweep_plan import SweepCost
 from flows.sweeping import Grid
-from tasks.runtime.estimate import GIB, lasting
+from tasks.runtime.estimate import in_bytes, lasting
 from tasks.sweep.cells import shown
 
 COLOURS = {"completed": "green", "paused": "dim", "failed": "red", "killed": "red", "interrupted": "yellow"}
@@ -34,7 +34,7 @@ def show_sweep_plan(costs: SweepCost) -> None:
     places = ", ".join(f"{count} at once on {device}" for device, count in costs.at_once.items())
     console.print(
         f"training: {costs.steps:,} steps of {costs.full:,} without halving and with nothing found; {places}, "
-        f"which takes about {costs.memory / GIB:.1f} GiB of memory; at most {costs.disk / GIB:.2f} GiB of disk",
+        f"which takes about {in_bytes(costs.memory)} of memory; at most {in_bytes(costs.disk)} of disk",
         highlight=False,
     )
     took = "is known once one like it was trained here" if costs.seconds is None else f"about {lasting(costs.seconds)}"

@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from flows.show_metrics import metrics_table, show_classes, slices_table
 from tasks.runtime.report import Report
-from tasks.runtime.report_markdown import duration, facts, number, slice_metrics
+from tasks.runtime.report_markdown import duration, facts, number
 
 COLOURS = {"completed": "green", "failed": "red", "killed": "red", "interrupted": "yellow", "running": "blue",
            "built": "green", "cached": "blue"}  # fmt: skip
@@ -49,9 +50,10 @@ def show_report(report: Report) -> None:
         said = f"ended at {failure['stage']}: {failure['kind']}: {failure['message']}"
         console.print(said, highlight=False, markup=False, soft_wrap=True)
     if report.metrics:
-        console.print(_metrics(report))
+        console.print(metrics_table(report.metrics, report.intervals, report.main))
+    show_classes(console, report.classes)
     for column, values in report.slices.items():
-        console.print(_slices(column, values))
+        console.print(slices_table(column, values))
     if report.data:
         rows = ", ".join(f"{split} {count}" for split, count in report.rows.items())
         for line in (f"rows: {rows}", *facts(report.data)):
@@ -89,23 +91,6 @@ def show_comparison(one: Mapping[str, Any], other: Mapping[str, Any], found: Map
 def _console() -> Console:
     """As wide as the terminal; what goes into a file or a pipe is not cut to 80 columns."""
     return Console(width=None if sys.stdout.isatty() else 160)
-
-
-def _metrics(report: Report) -> Table:
-    table = Table("metric", "value", "95 % interval", title="metrics")
-    for name, value in report.metrics.items():
-        ends = report.intervals.get(name, ())
-        shown = number(value) or "not a number"
-        table.add_row(f"[bold]{name}[/bold]" if name == report.main else name, shown, " to ".join(map(number, ends)))
-    return table
-
-
-def _slices(column: str, values: Mapping[str, Mapping[str, float]]) -> Table:
-    names = slice_metrics(values)
-    table = Table(column, "rows", *names, title=f"by {column}")
-    for value, found in values.items():
-        table.add_row(escape(value), f"{found['rows']:.0f}", *(number(found.get(name)) for name in names))
-    return table
 
 
 def _value(kind: str, value: Any) -> str:

@@ -18,6 +18,7 @@ from tasks.objectives.presets import resolve
 from tasks.runtime.carry import current_doorstep, open_store, run_name, store_root
 from tasks.runtime.fanout import Fanout, warn_of
 from tasks.runtime.finetuned import FineTuned
+from tasks.runtime.log import say
 from tasks.runtime.places import check_places
 from tasks.runtime.slots import devices
 from tasks.sweep.axes import corners
@@ -131,7 +132,7 @@ class Grid:
         from tasks.runtime.carry import Doorstep, carry_out, entering
 
         loaded = self.base.cell(self.best["overrides"])
-        with entering(Doorstep(loaded.origin)):
+        with entering(Doorstep(loaded.origin, overwrite=True)):
             done = carry_out(loaded.config, pipeline)
         assert isinstance(done, FineTuned)
         return done
@@ -157,7 +158,9 @@ def carry_sweep(config: RunConfig, sweep: SweepConfig) -> Grid:
     if store_root(config.store) == "memory":
         raise ConfigError("store.root: memory is gone with each cell's process, so cells would share nothing; name a "
                           "folder")  # fmt: skip
-    check_places(resolved, open_store(config.store), probe=True)
+    varied = {*sweep.grid, *sweep.paired, *sweep.random, *sweep.derive}
+    if overwritten := check_places(resolved, open_store(config.store), probe=True, varied=varied):
+        say(f"output_dir: {overwritten}; the best cell's takes its place")
     grid = Grid(run_name(), cells_of(base, corners(sweep)), {}, goal, [], base)
     if sweep.sampler == "tpe":
         grid.cells.clear()  # what is drawn later is not known yet, but what it is drawn from can be
@@ -217,7 +220,7 @@ class _Sweeping:
             group = [cell for cell in grid.cells if cell.group == first.group]
             cell = max(group, key=lambda each: up * grid.outcomes[each.index].metrics[goal.metric])
             whole = grid.base.cell(cell.overrides)
-            order = {"label": f"{BEST}: {cell.label}", **_described(whole), "until": None}
+            order = {"label": f"{BEST}: {cell.label}", **_described(whole), "until": None, "overwrite": True}
             [found] = self.fanout.run([order], lambda at, outcome: self._note(order["label"], outcome, 1, 1))
             if found["state"] == "completed":
                 grid.best = {"overrides": dict(cell.overrides), "metrics": found["metrics"], "run": found["run"],

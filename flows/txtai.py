@@ -2,24 +2,22 @@
 
 Names and behaviour are those of txtai 9.14's `HFTrainer`. What differs, because it was a fault there: labels of any
 kind are mapped (`model.config.id2label`), a typo in `task` or `merge` is an error, rows are checked before a model is
-loaded, and evaluation can be had (`trainer.metrics`). A run that was stopped goes on when it is called again, so
-`checkpoint` needs no path.
+loaded, and evaluation can be had (`trainer.metrics`). A run that was stopped goes on when it is called again, with
+or without `checkpoint`.
 """
 
 import copy
-import hashlib
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from flows.txtai_arguments import adapter_of, arguments_of, data_of, quant_of
+from flows.txtai_arguments import adapter_of, arguments_of, checkpoint_of, data_of, quant_of
 from tasks.config.errors import ConfigError
-from tasks.data.locate import own_cache
+from tasks.evaluation.attempt import attempt
 from tasks.objectives import objective_of
-from tasks.runtime.attempt import attempt
+from tasks.runtime.live_folders import keep_live
 from tasks.runtime.log import warn
 
 
@@ -67,8 +65,9 @@ class HFTrainer:
             maxlength: tokens. stride: tokens that windows share. prefix: before every source.
             metrics: called with transformers' `EvalPrediction` of the validation rows when the training is over; joins
                 `trainer.metrics`. With `metric_for_best_model` it is called at every evaluation, and its source keyed.
-            tokenizers, tokenizebatch: accepted; tokenization takes the cores there are. checkpoint: accepted; a
-                stopped run goes on by itself.
+            tokenizers, tokenizebatch: accepted; tokenization takes the cores there are. checkpoint: True,
+                the newest of `output_dir`, or a path: the training goes on from it, also to more steps; an error if
+                there is none.
             quantize: True for 4 bits, or fields of BitsAndBytesConfig; without a GPU said and left out.
             lora: True (r 16, alpha 8, dropout 0.05), or a LoraConfig or its fields.
             merge: concat, pack or None, for language models.
@@ -77,8 +76,7 @@ class HFTrainer:
         Returns:
             The model, in eval mode, and its tokenizer. Raises ConfigError, DataError, TrainingError.
         """
-        if teacher is not None:
-            raise ConfigError("teacher: distillation is not built yet; leave it out")
+        _refuse(teacher)
         from flows.door import finetune
         from tasks.evaluation.custom import bringing
 
@@ -90,10 +88,10 @@ class HFTrainer:
             "task": task, "preset": "txtai", "model": str(_saved(*pair, live) if pair else base), "data": data,
             "peft": adapter_of(lora), "quant": quant_of(quantize, lora), **arguments_of(args, metrics is not None),
         }  # fmt: skip
+        given["train"] |= checkpoint_of(checkpoint, args.get("output_dir"))
         with _held(live), bringing(metrics):
             self.result = finetune(given)
-            asked = metrics and attempt("metrics", lambda: metrics(self._predictions()), {}, warn)
-            self._more = dict(asked or {})
+            self._more = dict((metrics and attempt("metrics", lambda: metrics(self._predictions()), {}, warn)) or {})
             return self._returned(pair)
 
     @property
@@ -120,7 +118,7 @@ class HFTrainer:
 
     def _returned(self, pair: tuple[Any, Any] | None) -> tuple[Any, Any]:
         """The trained model; where a live one was given and can hold the weights, that one."""
-        model = self.result.model
+        model = _trainable(self.result.model)
         if pair is None:
             return model, self.result.tokenizer
         live, tokenizer = pair
@@ -137,6 +135,24 @@ class HFTrainer:
         if hasattr(live, "num_labels"):
             live.num_labels = model.config.num_labels
         return live.eval(), tokenizer
+
+
+def _refuse(teacher: Any) -> None:
+    if teacher is not None:
+        raise ConfigError("teacher: distillation is not built yet; leave it out")
+
+
+def _trainable(model: Any) -> Any:
+    """A model with an adapter, of which those weights are trainable that were trained; another as it is."""
+    from peft import PeftModel
+
+    if isinstance(model, PeftModel):
+        for config in model.peft_config.values():
+            config.inference_mode = False
+        tuner: Any = model.base_model
+        tuner._mark_only_adapters_as_trainable(tuner.model)  # biases too, as `bias` has it
+        tuner.set_adapter(model.active_adapter)
+    return model
 
 
 def _pair(base: Any) -> tuple[Any, Any]:
@@ -176,17 +192,9 @@ def _held(live: Any) -> Any:
 
 def _saved(model: Any, tokenizer: Any, live: Any) -> Path:
     """The pair in a folder named by its content: the same weights are the same base."""
-    root = own_cache() / "live"
-    root.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=root, prefix="."))
-    live.save(scratch) if live else model.save_pretrained(scratch)
-    tokenizer.save_pretrained(scratch)
-    digest = hashlib.sha256()
-    for path in sorted(path for path in scratch.rglob("*") if path.is_file()):
-        digest.update(path.name.encode() + path.read_bytes())
-    target = root / digest.hexdigest()[:16]
-    if target.exists():
-        shutil.rmtree(scratch)
-    else:
-        scratch.rename(target)
-    return target
+
+    def write(folder: Path) -> None:
+        live.save(folder) if live else model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+    return keep_live(write)

@@ -2,11 +2,12 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from tasks.config.errors import ConfigError, DataError
+from tasks.config.errors import ConfigError
 from tasks.config.names import nearest
 from tasks.data.locate import own_cache
 from tasks.evaluation.custom import BROUGHT
@@ -24,7 +25,7 @@ BESIDE = {"output_dir": "output_dir", "seed": "seed"}
 BEST = ("load_best_model_at_end", "metric_for_best_model", "greater_is_better")
 # What is not handed on: the values that ask for nothing, and why the others are not heard.
 DROPPED: Mapping[str, tuple[tuple[Any, ...], str]] = {
-    "resume_from_checkpoint": ((False,), "a stopped run goes on by itself when it is called again"),
+    "resume_from_checkpoint": ((False,), "TrainingArguments only carries it; write checkpoint=…"),
     "report_to": (("none", [], ["none"]), "nothing is reported elsewhere; trainer.result.history has what was logged"),
     "log_level": (("warning", "passive"), "what is said is said through Python's logging, as finetune"),
 }
@@ -39,16 +40,16 @@ def data_of(
 
     splits = splits_of(train)  # a DatasetDict has both
     train, validation = splits.get("train", train), splits.get("validation") if validation is None else validation
-    if isinstance(validation, list | tuple) and not validation:
-        raise DataError("validation: there are no rows in it; leave it out, or give some")
+    validation = None if _is_empty(validation) else validation
     names = [name for name in columns if name] if columns else None
     given = {"train": train, "validation": validation}
     files = {
-        split: str(rows_to_file(rows, f"data.{split}", own_cache(), names)) if is_rows(rows) else rows
+        split: str(rows_to_file(rows, f"data.{split}", own_cache(), names)) if is_rows(rows) or _texts(rows) else rows
         for split, rows in given.items() if rows is not None
     }  # fmt: skip
     data: dict[str, Any] = {**files, "columns": _columns(task, columns), "leakage": "warn"}
     data |= {"max_length": maxlength} if maxlength else {}
+    data |= {"max_target_length": maxlength} if maxlength and task == "sequence-sequence" else {}  # as txtai cuts both
     data |= {"stride": stride} if task == "question-answering" else {}
     if prefix and task == "sequence-sequence":
         data["prefix"] = prefix
@@ -59,10 +60,21 @@ def data_of(
     return data
 
 
+def _is_empty(rows: Any) -> bool:
+    return not isinstance(rows, str | Path) and hasattr(rows, "__len__") and len(rows) == 0
+
+
+def _texts(rows: Any) -> bool:
+    """A list of strings holds texts here, never names of files."""
+    return isinstance(rows, list | tuple) and all(isinstance(row, str) for row in rows)
+
+
 def _columns(task: str, columns: Sequence[str | None] | None) -> dict[str, str]:
     if not columns:
         return {}
     roles = ROLES.get(task) or (("text", "label") if len(columns) == 2 else ("text", "text_pair", "label"))
+    if task in STREAMS and len(columns) == 1:
+        roles = roles[:1]
     if len(columns) != len(roles):
         raise ConfigError(f"columns: {task} takes {len(roles)} ({', '.join(roles)}), not {len(columns)}")
     return {role: name for role, name in zip(roles, columns, strict=True) if name}
@@ -105,11 +117,11 @@ def quant_of(quantize: Any, lora: Any) -> dict[str, Any]:
         QuantConfig.model_validate(ours)
     except ValidationError as error:
         raise ConfigError(f"quantize: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
+    if not lora:
+        raise ConfigError("quantize: quantized weights cannot be trained themselves; give lora=True too")
     if device() == "cpu":
         warn("quantize: there is no GPU, so the base is not quantized")
         return {}
-    if not lora:
-        raise ConfigError("quantize: quantized weights cannot be trained themselves; give lora=True too")
     return ours
 
 
@@ -126,6 +138,19 @@ def _refuse_strange(fields: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
             warn(f"quantize: {name} is not heard here; {', '.join(ours)} are")
 
 
+def checkpoint_of(checkpoint: str | Path | bool | None, output_dir: str | None) -> dict[str, Any]:
+    """The field by which a training goes on from a checkpoint: one in, or of the run that wrote to, `output_dir`.
+
+    Raises:
+        ConfigError: True, and no output_dir.
+    """
+    if not checkpoint:
+        return {}
+    if checkpoint is True and not output_dir:
+        raise ConfigError("checkpoint: True is the newest checkpoint of output_dir; give output_dir, or a path")
+    return {"resume_from_checkpoint": str(output_dir if checkpoint is True else checkpoint)}
+
+
 def arguments_of(args: Mapping[str, Any], own_metrics: bool) -> dict[str, Any]:
     """TrainingArguments where ours stand: a few at other places, a few that mean nothing here, which is said.
 
@@ -133,6 +158,8 @@ def arguments_of(args: Mapping[str, Any], own_metrics: bool) -> dict[str, Any]:
         own_metrics: whether a `metrics` function was given.
     """
     found: dict[str, Any] = {"train": {}}
+    if folder := args.get("output_dir"):
+        found["name"] = Path(folder).name or None  # whatever is trained into this folder is the same model, made anew
     for name, value in args.items():
         if value is None or name in BEST or (name == "output_dir" and not value):
             continue
@@ -142,6 +169,8 @@ def arguments_of(args: Mapping[str, Any], own_metrics: bool) -> dict[str, Any]:
             quiet, why = DROPPED[name]
             if value not in quiet:
                 warn(f"{name}: not heard here: {why}")
+        elif name == "overwrite_output_dir":
+            found["export"] = {"overwrite": bool(value)}
         elif name in BESIDE:
             found[BESIDE[name]] = value
         else:

@@ -7,23 +7,19 @@ A stage of its own because it is where a changed learning rate enters: everythin
 does not read it, and is not redone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tasks.artifacts.formats import json
 from tasks.artifacts.ref import ArtifactRef
-from tasks.config import ConfigError, EvalConfig
-from tasks.config.names import nearest
+from tasks.config import EvalConfig
+from tasks.data.arrow_file import open_table
 from tasks.objectives import objective_of
+from tasks.objectives.measured import refuse_undefined, refuse_unfit
 from tasks.runtime.build import Build
 from tasks.runtime.context import current
 from tasks.runtime.stage import stage
 
-PROBLEMS = {
-    "single_label_classification": "of rows with one label each",
-    "multi_label_classification": "of rows with several labels",
-    "regression": "of rows with a number",
-}
 OURS = ("float32_matmul_precision", "torch_num_threads")
 
 
@@ -35,60 +31,31 @@ def arguments(
 
     Args:
         custom: the versions of the code of a user's own metrics, by path.
-
-    Raises:
-        ConfigError: a metric the task does not have.
     """
     given = {name: value for name, value in train.items() if name not in OURS}
-    _refuse_unknown(task, eval)
     if best := _best(task, eval):
         given |= {"load_best_model_at_end": True, **best}
-    ours: dict[str, Any] = {name: train.get(name) for name in OURS}
+    ours: dict[str, Any] = {name: train.get(name) for name in OURS} | {"max_samples": eval.max_samples}
     if eval.best is not None and eval.best in custom:
         ours["own_best"] = {"path": eval.best, "code": custom[eval.best]}
     json.write({"training": given, "patience": eval.patience, **ours}, build.out / "arguments.json")
     return {"learning_rate": given["learning_rate"]}
 
 
-def _refuse_unknown(task: str, section: EvalConfig) -> None:
-    objective = objective_of(task)
-    valid = ", ".join(objective.metric_names)
-    if kinds := objective.metrics_by_problem:
-        valid = "; ".join(f"{PROBLEMS[problem]}: {', '.join(names)}" for problem, names in kinds.items())
-    for field, name in _asked(section):
-        if name not in objective.metric_names:
-            raise ConfigError(f"{field}: {objective.name} has no metric {name!r}; valid are {valid}, and your own as "
-                              f"package.module:function{_hint(name, objective.metric_names)}")  # fmt: skip
-
-
-def fitting(task: str, head: ArtifactRef, section: EvalConfig) -> ArtifactRef:
-    """Return `head`, once the metrics asked for are some that its rows have (a plan may not know them yet).
+def fitting(task: str, rows: ArtifactRef, section: EvalConfig) -> ArtifactRef:
+    """Return the head of `rows`, once the metrics asked for are some that they have (a plan may not know them yet).
 
     Raises:
-        ConfigError: one that the task has, but for rows of another kind.
+        ConfigError: one that the task has, but that these rows do not give.
     """
-    kinds = objective_of(task).metrics_by_problem
-    if not head.members or not kinds:
+    head = rows.select("head.json")
+    if not head.members:
         return head
-    problem = str(current().open(head).json("head.json")["problem_type"])
-    valid = kinds.get(problem, ())
-    for field, name in _asked(section):
-        if valid and name not in valid:
-            raise ConfigError(f"{field}: {name} cannot be measured {PROBLEMS[problem]}, as these are; valid are "
-                              f"{', '.join(valid)}{_hint(name, valid)}")  # fmt: skip
+    found = current().open(rows)
+    refuse_unfit(str(found.json("head.json")["problem_type"]), section, objective_of(task))
+    if section.best and "validation.arrow" in found:
+        refuse_undefined(section.best, open_table(found.path("validation.arrow")))
     return head
-
-
-def _asked(section: EvalConfig) -> list[tuple[str, str]]:
-    """The task's own metrics a config names, each with its field."""
-    named = [("eval.best", section.best)] if section.best else []
-    named += [("eval.metrics", name) for name in section.metrics or []]
-    return [(field, name) for field, name in named if ":" not in name]
-
-
-def _hint(name: str, valid: Sequence[str]) -> str:
-    guess = nearest(name, valid)
-    return f"; did you mean {guess!r}?" if guess else ""
 
 
 def _best(task: str, section: EvalConfig) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tasks.artifacts.formats import json, weights
 from tasks.config import ConfigError, ModelConfig
 from tasks.models.base import base_files, public_name
 from tasks.models.files import INSIDE
+from tasks.models.hub import commit_of
 from tasks.runtime.build import Build
 from tasks.runtime.stage import Unkeyed, stage
 
@@ -47,5 +48,9 @@ def base(build: Build, *, model: ModelConfig, trust_remote_code: bool) -> Mappin
     counted = {name: path for name, path in build.files.items() if name in shards or name.startswith(INSIDE)}
     digests = {name: digest_of(build.store, path) for name, path in counted.items()}
     json.write({**facts, "weights": digests, "parameters": parameters}, build.out / "base.json")
-    pinned = next((path.parent.name for path in shards.values() if path.parent.parent.name == "snapshots"), None)
-    return {"model": model.name, "commit": pinned, "model_type": facts["model_type"], "parameters": parameters}
+    return {
+        "model": model.name,
+        "commit": commit_of(build.files),
+        "model_type": facts["model_type"],
+        "parameters": parameters,
+    }

@@ -1,7 +1,8 @@
 """Stage 4: what was given as data becomes rows that can be trusted.
 
 In: the data files (by their bytes), how to read them, the task's idea of a row. Out: `train.arrow`,
-`validation.arrow`, `test.arrow` (those there are), `head.json`, and `data.json`: counts, columns, warnings.
+`validation.arrow`, `test.arrow` (those there are), `head.json`, `seen.json` (which rows of validation and test have a
+text that train has too) and `data.json`: counts, columns, warnings.
 All other columns stay in the rows, and every row knows its file and line.
 
 A stage of its own because what is wrong with data must be said before a model is even looked at.
@@ -85,6 +86,7 @@ def prepare(build: Build, *, task: str, reading: Mapping[str, Any], data: DataCo
     for name, table in prepared.splits.items():
         write(table, build.out / f"{name}.arrow")
     json.write(prepared.head, build.out / "head.json")
+    json.write(prepared.seen, build.out / "seen.json")
     counts = {name: table.num_rows for name, table in prepared.splits.items()}
     told = [*notices, *prepared.warnings]
     facts = {

@@ -17,22 +17,25 @@ import pyarrow as pa
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
+from tasks.artifacts.ref import ArtifactRef
 from tasks.config import ConfigError, DataConfig
 from tasks.data.arrow_file import open_table, write
 from tasks.data.shards import digest, shards
+from tasks.data.token_rows import shard_name
 from tasks.data.tokens import open_tokens
 from tasks.objectives import objective_of
 from tasks.runtime.build import Build
+from tasks.runtime.lengths import within
 from tasks.runtime.stage import stage
-from tasks.runtime.token_rows import shard_name
 
 SPLITS = ("train", "validation", "test")
 ROLES = ("text", "text_pair", "label", "tokens", "tags", "question", "context", "answers", "source", "target")
 
 
-def shape(task: str, data: DataConfig) -> dict[str, Any]:
-    """What of the data section shapes tokens."""
-    return {name: getattr(data, name) for name in ("max_length", "overlong", *objective_of(task).shape)}
+def shape(task: str, data: DataConfig, base: ArtifactRef) -> dict[str, Any]:
+    """What of the data section shapes tokens, as far as the base allows it."""
+    asked = {name: getattr(data, name) for name in ("max_length", "overlong", *objective_of(task).shape)}
+    return within(asked, base)
 
 
 @stage(libraries=("transformers", "tokenizers", "pyarrow"), parts=("encode", "gather", "needs"), light=True)
@@ -85,7 +88,7 @@ def tokenize(build: Build, *, task: str, rows: Artifact, base: Artifact, shape: 
         summary[split] = _counts(found, cut, lost, split)
         if cut:
             what = {"truncate": "cut to", "drop": "left out, being over", "window": "made into windows of"}
-            build.say(f"data.{split}: {cut} of {table.num_rows} rows {what.get(shape['overlong'], 'over')} {length} "
+            build.warn(f"data.{split}: {cut} of {table.num_rows} rows {what.get(shape['overlong'], 'over')} {length} "
                       "tokens (data.max_length, data.overlong)")  # fmt: skip
     json.write(summary, build.out / "summary.json")
     return summary

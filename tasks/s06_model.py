@@ -1,9 +1,10 @@
 """Stage 6: base and task become a model.
 
 In: the base's weights (by digest), the class names, how to load, a seed. Out: `config.json` with the head,
-`new.safetensors` with only the parameters the base lacks, `load.json`, and the state of the generator after making
-them; where the base carries an adapter, `merged.safetensors` with what that has changed. A base of 7 billion
-parameters makes an artifact of some kilobytes.
+`new.safetensors` with only the parameters the base lacks and those of a head whose rows were matched to the classes,
+`load.json`, `head.json` (the classes as the model has them: a base's own names stay where the data only numbers them),
+`size.json`, and the state of the generator after making them; where the base carries an adapter, `merged.safetensors`
+with what that has changed. A base of 7 billion parameters makes an artifact of some kilobytes.
 
 A stage of its own because the head is drawn at random: it must be the same in every run that shares base, labels and
 seed, whatever else differs.
@@ -57,9 +58,9 @@ def loading(task: str, model: ModelConfig, quant: QuantConfig) -> dict[str, Any]
     }
 
 
-@stage(libraries=("torch", "transformers"))
+@stage(libraries=("torch", "transformers"), parts=("auto_model",))
 def model(
-    build: Build, *, base: Artifact, head: Artifact, seeds: Artifact, loading: Mapping[str, Any]
+    build: Build, *, task: str, base: Artifact, head: Artifact, seeds: Artifact, loading: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Write the model's config and new parameters.
 
@@ -72,11 +73,21 @@ def model(
     ends = head.json("head.json")
     pad = base.json("padding.json")["pad_token_id"]
     folder = base.view(external=True)
-    made = create(folder, build.out, Loading(**loading), ends, seeds.json("seeds.json")["model"], pad)
+    tokens = base.json("base.json")["vocabulary"]
+    made = create(folder, build.out, Loading(**loading), ends, seeds.json("seeds.json")["model"], pad, tokens)
     if made.unused:
         build.warn(f"model.name: the head of its adapter is of another task, or of other labels, and stays out: "
                    f"{', '.join(made.unused)}")  # fmt: skip
+    if made.resized:
+        build.warn(f"model.name: its tokenizer has more tokens ({tokens:,}) than the model had rows for: its "
+                   "embeddings are resized, and the model is saved whole")  # fmt: skip
+    fitted = made.head
+    if fitted is not None and fitted.said:
+        (build.say if fitted.how == "kept" else build.warn)(f"model.name: {fitted.said}")
     spared = {"spared": made.new} if loading["quantization"] else {}
     json.write({**loading, **spared}, build.out / "load.json")
-    json.write({"parameters": made.parameters}, build.out / "size.json")
-    return {"parameters": made.parameters, "classes": len(ends["labels"] or [])}
+    json.write({**ends, "labels": fitted.labels if fitted else ends["labels"]}, build.out / "head.json")
+    size = {"parameters": made.parameters, "logits": made.logits, "head": fitted.said if fitted else ""}
+    json.write(size, build.out / "size.json")
+    facts = {"parameters": made.parameters, "classes": len(ends["labels"] or [])}
+    return {**facts, "head": fitted.how} if fitted else facts

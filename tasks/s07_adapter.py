@@ -18,7 +18,7 @@ from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
 
 
-@stage(libraries=("torch", "transformers", "peft"), parts=("peft_task_type",))
+@stage(libraries=("torch", "transformers", "peft"), parts=("peft_task_type", "auto_model"))
 def adapter(
     build: Build, *, task: str, base: Artifact, model: Artifact, seeds: Artifact, peft: PeftConfig
 ) -> Mapping[str, Any]:
@@ -44,7 +44,7 @@ def adapter(
         heads = heads_of(live, weights.header(model.path(NEW)))
         live = attach(live, peft, objective.peft_task_type, heads)
     except ValueError as error:
-        raise ConfigError(f"peft.target_modules: {peft.target_modules!r}: {error}") from error
+        raise ConfigError(f"peft.target_modules: {error}") from error
     save_weights(live, build.out)
     trainable = sum(parameter.numel() for parameter in live.parameters() if parameter.requires_grad)
     json.write({"method": peft.method, "trainable": trainable}, build.out / "adapter.json")

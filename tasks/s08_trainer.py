@@ -9,6 +9,7 @@ A stage of its own because a plan can be read, compared and costed before anythi
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 
 from tasks.artifacts.artifact import Artifact
@@ -19,6 +20,8 @@ from tasks.objectives import objective_of
 from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
 from tasks.training.arithmetic import count_steps
+
+SCORING = ("scipy", "seqeval", "sacrebleu", "rouge-score")  # by their numbers the best checkpoint may be chosen
 
 
 def options(task: str, data: DataConfig) -> dict[str, Any]:
@@ -37,7 +40,7 @@ def deterministic(training: dict[str, Any], where: str) -> bool:
     return training.pop("full_determinism", None) is not False and where != "cpu"
 
 
-@stage(parts=("loss_ignores_num_items",), environment=_machine, light=True)
+@stage(libraries=SCORING, parts=("loss_ignores_num_items",), environment=_machine, light=True)
 def trainer(
     build: Build, *, task: str, arguments: Artifact, tokens: Artifact, seeds: Artifact, options: Mapping[str, Any]
 ) -> Mapping[str, Any]:
@@ -68,7 +71,9 @@ def trainer(
         "arguments": training,
         "options": dict(options),
         "patience": asked["patience"],
+        "max_samples": asked["max_samples"],
         "own_best": asked.get("own_best"),
+        "scored_by": {name: version(name) for name in SCORING} if training.get("load_best_model_at_end") else {},
         "seed": seeds.json("seeds.json")["train"],
         "steps": asdict(steps),
         "rows": {name: summary[name]["rows"] for name in ("train", "validation") if name in summary},

@@ -1,7 +1,8 @@
 """Stage 10: the trained weights are judged.
 
 In: the trained weights as they were saved (so what is judged is what is kept), the validation and test rows. Out:
-`metrics.json` (`eval_…` for validation, `test_…` for test), `intervals.json`, `slices.json`, `head.json` (the head
+`metrics.json` (`eval_…` for validation, `test_…` for test), `intervals.json`, `slices.json`, `classes.json`
+(scores by class), `head.json` (the head
 with the threshold settled here), and `<split>.predictions.arrow`: what the task says of every row, with its file and
 line.
 
@@ -15,10 +16,13 @@ from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.code import function_version
 from tasks.artifacts.formats import json
 from tasks.config import ConfigError, EvalConfig
+from tasks.data.arrow_file import open_table
+from tasks.data.token_rows import scored_rows, tokens_of
+from tasks.evaluation.scoring import columns_of, score_table
 from tasks.objectives import objective_of
 from tasks.runtime.build import Build
+from tasks.runtime.progress import RowProgress
 from tasks.runtime.stage import stage
-from tasks.runtime.token_rows import tokens_of
 
 PREFIX = {"validation": "eval", "test": "test"}
 
@@ -42,7 +46,7 @@ def own_metrics(section: EvalConfig) -> dict[str, Any]:
 
 @stage(
     libraries=("torch", "transformers", "peft", "scipy", "seqeval", "sacrebleu", "rouge-score", "numpy"),
-    parts=("view", "collate", "judge", "score", "metric_names"),
+    parts=("auto_model", "view", "collate", "judge", "score", "metric_names"),
 )
 def evaluate(
     build: Build,
@@ -60,6 +64,7 @@ def evaluate(
     slices: list[str],
     threshold: float | str,
     splits: list[str],
+    seen: Artifact,
     rows: Artifact | None,
 ) -> Mapping[str, Any]:
     """Write metrics and predictions of every split but train.
@@ -68,38 +73,44 @@ def evaluate(
         metrics: names to keep and paths of a user's own functions. custom: the versions of the code of those.
         threshold: a probability, or `tuned` on validation. splits: which. bootstrap: samples of the intervals.
         slices: columns of `rows` to slice by (`rows` is None where there is none).
+        seen: the rows whose text train has too: each metric has one beside it, `…_unseen`, of the others.
 
     Raises:
         ConfigError: a metric or a column that is not there.
     """
-    from tasks.data.arrow_file import open_table
     from tasks.evaluation.ask import ask
     from tasks.evaluation.threshold import decided, tune
     from tasks.models.assemble import trained_model
     from tasks.models.tokenizer import read_tokenizer
-    from tasks.runtime.scoring import columns_of, score_table
     from tasks.training.run import settled
 
     objective, planned, processor = objective_of(task), plan.json("plan.json"), base.json("padding.json")
     ends = decided(head.json("head.json"), threshold)
-    asking = {"processor": processor, "tokenizer": lambda: read_tokenizer(base.view())}
     live = trained_model(trained.view(), model.view(), base.externals(), model.json("load.json"))
-    found: dict[str, dict[str, Any]] = {"metrics": {}, "intervals": {}, "slices": {}}
-    for split, prefix in PREFIX.items():
-        if split not in splits or (table := tokens_of(tokens, split)) is None:
+    found: dict[str, dict[str, Any]] = {"metrics": {}, "intervals": {}, "slices": {}, "classes": {}}
+    for split in PREFIX:
+        table = tokens_of(tokens.paths(f"{split}-")) if split in splits else None
+        if (table := scored_rows(table, planned["max_samples"], build.say)) is None:
             continue
         view = objective.part("view")(table, processor, planned["seed"], planned["options"])
         out = build.out / f"{split}.predictions.arrow"
-        judge = objective.part("judge")(head=ends, generation=planned["arguments"], **asking)
-        with settled(planned):
-            loss = ask(live, view, objective.part("collate")(processor), judge, planned, out)
-        if threshold == "tuned" and split == "validation":
-            ends = tune(ends, out)
-        said = open_table(out)
+        judge = objective.part("judge")(head=ends, processor=processor, generation=planned["arguments"],
+                                        tokenizer=lambda: read_tokenizer(base.view()))  # fmt: skip
+        with settled(planned), RowProgress(f"evaluation of {split}", build.say) as progress:
+            loss = ask(live, view, objective.part("collate")(processor), judge, planned, out, progress.rows)
+        ends = tune(ends, out) if threshold == "tuned" and split == "validation" else ends
+        said, scorer = open_table(out), objective.part("score")(ends)
         columns = columns_of(slices, rows.path(f"{split}.arrow"), said) if rows else {}
-        scored = score_table(objective.part("score")(ends), said, loss, metrics, bootstrap, columns, build.warn)
-        for kind, values in vars(scored).items():
-            found[kind] |= {f"{prefix}_{name}": value for name, value in values.items()}
-    for name, values in {**found, "metrics": json.finite(found["metrics"]), "head": ends}.items():
+        known = [] if objective.gather else seen.json("seen.json").get(split, [])  # there a row is of several texts
+        scored = score_table(scorer, said, loss, metrics, bootstrap, columns, build.warn, known)
+        _note(found, scored, split)
+    found["metrics"] = json.finite(found["metrics"])
+    for name, values in {**found, "head": ends}.items():
         json.write(values, build.out / f"{name}.json")
-    return json.finite(found["metrics"])
+    return found["metrics"]
+
+
+def _note(found: dict[str, dict[str, Any]], scored: Any, split: str) -> None:
+    for kind in ("metrics", "intervals", "slices"):
+        found[kind] |= {f"{PREFIX[split]}_{name}": value for name, value in getattr(scored, kind).items()}
+    found["classes"] |= {split: scored.classes} if scored.classes else {}

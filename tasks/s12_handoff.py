@@ -1,4 +1,4 @@
-"""Stage 12: the run is handed to whoever asked for it.
+"""Stage 12: returns metrics and paths to the caller.
 
 In: what was saved and judged. Out: `report.json`, from which `tasks.runtime.finetuned.FineTuned` gives a caller the
 model, the tokenizer and all the rest, each loaded when it is asked for.
@@ -21,6 +21,7 @@ def handoff(build: Build, *, task: str, saved: Artifact, plan: Artifact, evaluat
     digests = {name: member.sha256 for name, member in saved.ref.members.items()}
     metrics = evaluated.json("metrics.json")
     sure = {name: evaluated.json(f"{name}.json") for name in ("intervals", "slices")}
+    sure["classes"] = evaluated.json("classes.json") if "classes.json" in evaluated else {}
     report = {"task": task, "metrics": metrics, **sure, "model": digests, "steps": plan.json("plan.json")["steps"]}
     json.write(report, build.out / "report.json")
     return metrics

@@ -22,6 +22,8 @@ for name in [name for name in os.environ if name.startswith(("PREFECT_", "FINETU
 os.environ |= {
     "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "DO_NOT_TRACK": "1",
     "KMP_DUPLICATE_LIB_OK": "True", "KMP_INIT_AT_FORK": "FALSE",  # scikit-learn sets them when it is imported
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "CUDA_DEVICE_ORDER": "PCI_BUS_ID",  # and `flows` these
+    "RAY_CLIENT_MODE": "0",  # and Ray
     "XDG_CACHE_HOME": f"{_HOME.name}/cache", "PREFECT_HOME": f"{_HOME.name}/prefect",
 }  # fmt: skip
 for name, folder in {

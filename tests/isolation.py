@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 
-# Kept for the life of the process by the libraries that start them.
-LASTING = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "tests.kill.warm")
+# Kept for the life of the process by the libraries and fixtures that start them.
+LASTING = ("multiprocessing.resource_tracker", "multiprocessing.forkserver", "tests.kill.warm", "flows.cli serve")
 
 
 @dataclass(frozen=True)

@@ -75,3 +75,9 @@ def test_objectives_name_parts_that_exist(objective) -> None:
     assert objective.greater_is_better.keys() <= set(objective.metric_names)
     assert objective.peft_task_type in TaskType.__members__
     assert all(objective_of(alias) is objective for alias in objective.aliases)
+
+
+@pytest.mark.xdist_group("house")
+def test_groups_reach_the_scheduler(request: pytest.FixtureRequest) -> None:
+    """A pytest that pytest-xdist does not know would spread the tests of one server over several, in silence."""
+    assert request.node.nodeid.endswith("@house") is hasattr(request.config, "workerinput")

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -27,20 +28,30 @@ def _ask(options: argparse.Namespace) -> int:
 
     verb = ask.evaluate if options.judged else ask.predict
 
+    said: list[str] = []
+
     def say(line: str) -> None:
+        said.append(line)
         print(f"note: {line}", file=sys.stderr)
 
     done = verb(options.model, options.source, options.output, task=options.task, overrides=options.overrides, say=say)
     if options.judged and options.json:
         print(
             json.dumps(
-                {"rows": done.rows, "metrics": done.metrics, "intervals": done.intervals, "output": options.output}
+                {
+                    "rows": done.rows,
+                    "metrics": done.metrics,
+                    "intervals": done.intervals,
+                    "classes": done.classes,
+                    "output": options.output,
+                    "warnings": said,
+                }
             )
         )
     elif options.judged:
         from flows.show import show_metrics
 
-        show_metrics(done.metrics, done.intervals)
+        show_metrics(done.metrics, done.intervals, {Path(options.source).name: done.classes} if done.classes else {})
     if options.output:
         print(f"{done.rows} rows written to {options.output}", file=sys.stderr)
     return 0

@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +18,8 @@ def load_config(options: argparse.Namespace, reader: Callable[..., Any] | None =
     from tasks.config import load
 
     overrides = list(options.overrides)
+    if getattr(options, "overwrite", False):
+        overrides.append("export.overwrite=true")
     if options.store:
         overrides.append(f"store.root={json.dumps(options.store)}")
     loaded = (reader or load)(options.config, overrides)
@@ -39,6 +43,24 @@ def existing_store(options: argparse.Namespace) -> Any:
     return store
 
 
+@contextmanager
+def hearing_warnings() -> Iterator[list[str]]:
+    """The warnings that are logged within, without repeats, for the JSON at the end."""
+    heard: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if (line := record.getMessage()) not in heard:
+                heard.append(line)
+
+    listener, logger = Listener(logging.WARNING), logging.getLogger("finetune")
+    logger.addHandler(listener)
+    try:
+        yield heard
+    finally:
+        logger.removeHandler(listener)
+
+
 def tell(entry: "StageEntry") -> None:
     """Print a stage's outcome."""
     print(f"  {entry.stage:<14} {entry.state:<7} {entry.seconds:7.1f} s  {entry.reason}", file=sys.stderr)
@@ -59,6 +81,12 @@ def takes_config(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="such as train.learning_rate=1e-4")
     takes_store(sub)
     sub.add_argument("--json", action="store_true", help="end stdout with one JSON object")
+
+
+def takes_overwrite(sub: argparse.ArgumentParser) -> None:
+    """Add the argument of a verb that writes `output_dir`, or plans to."""
+    sub.add_argument("--overwrite", action="store_true",
+                     help="output_dir may hold files of somebody else, or another config's model")  # fmt: skip
 
 
 def takes_store(sub: argparse.ArgumentParser) -> None:

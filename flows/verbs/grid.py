@@ -5,7 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from flows.verbs.common import greet, load_config, takes_config
+from flows.verbs.common import greet, load_config, takes_config, takes_overwrite
 
 if TYPE_CHECKING:
     from flows.sweeping import Told
@@ -18,7 +18,8 @@ def add(verbs: Any) -> None:
     """Add this verb to the command."""
     sub = verbs.add_parser("grid", help=WHAT, description=WHAT)
     takes_config(sub)
-    sub.set_defaults(verb=_grid)
+    takes_overwrite(sub)
+    sub.set_defaults(verb=_grid, goes_on=True)
 
 
 def _grid(options: argparse.Namespace) -> int:

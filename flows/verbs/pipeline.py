@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.verbs.common import greet, load_config, takes_config, tell
+from flows.verbs.common import greet, hearing_warnings, load_config, takes_config, takes_overwrite, tell
 
 if TYPE_CHECKING:
     from tasks.config import LoadedSweep
@@ -23,18 +23,21 @@ def add(verbs: Any) -> None:
         takes_config(sub)
         if verb is _lint:
             sub.add_argument("--rejected", type=Path, help="where bad rows go: JSON lines of file, line, why, row")
-        sub.set_defaults(verb=verb)
+        else:
+            takes_overwrite(sub)
+        sub.set_defaults(verb=verb, goes_on=verb is _run)
 
 
 def _run(options: argparse.Namespace) -> int:
     loaded = load_config(options)
     from flows.door import run
 
-    done = run(loaded, listener=None if options.json else tell, on_server=greet)
+    done = run(loaded, listener=tell, on_server=greet)
     if options.json:
         stages = [entry.__dict__ for entry in done.stages]
         path = str(done.path) if done.path else None
-        print(json.dumps({"stages": stages, "metrics": done.metrics, "model_path": path, "run": done.run}))
+        found = {"stages": stages, "metrics": done.metrics, "classes": done.classes, "model_path": path}
+        print(json.dumps(found | {"run": done.run, "warnings": done.warnings}))
     else:
         from flows.show import show_run
 
@@ -51,11 +54,13 @@ def _plan(options: argparse.Namespace) -> int:
     from flows.door import plan
     from tasks.runtime.estimate import estimate
 
-    resolved, context = plan(loaded)
-    costs = estimate(resolved, context)
+    with hearing_warnings() as warnings:
+        resolved, context = plan(loaded)
+        costs = estimate(resolved, context)
     if options.json:
         found = costs.__dict__ if costs else {}
-        print(json.dumps({"stages": [entry.__dict__ for entry in context.entries], **found}))
+        stages = [entry.__dict__ for entry in context.entries]
+        print(json.dumps({"stages": stages, **found, "warnings": warnings}))
     else:
         from flows.show import show_plan
 

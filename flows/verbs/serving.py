@@ -13,7 +13,7 @@ def add(verbs: Any) -> None:
     sub.add_argument("--port", type=int, default=4200, help="of the local server, if one must start (%(default)s)")
     sub.add_argument("--limit", type=int, default=1, help="runs at a time on this machine (default %(default)s)")
     sub.add_argument("--deployments", type=Path, help="a folder with prefect.yaml and automations.yaml of your own")
-    sub.set_defaults(verb=_serve)
+    sub.set_defaults(verb=_serve, goes_on=True)
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 from typing import Any
 
 from flows.verbs.common import existing_store, takes_store
@@ -11,13 +12,13 @@ def add(verbs: Any) -> None:
     """Add these verbs to the command."""
     sub = verbs.add_parser("schema", help="print the config's JSON Schema")
     sub.set_defaults(verb=_schema)
-    sub = verbs.add_parser("gc", help="remove what no run needs (without --yes: say what)")
+    sub = verbs.add_parser("gc", help="list unused results; --yes deletes them")
     takes_store(sub)
     sub.add_argument("--keep-runs", type=int, default=20, help="runs whose artifacts stay (default %(default)s)")
     sub.add_argument("--grace-hours", type=float, default=24.0, help="nothing younger goes (default %(default)s)")
-    sub.add_argument("--yes", action="store_true", help="remove it")
+    sub.add_argument("--yes", action="store_true", help="delete them")
     sub.set_defaults(verb=_gc)
-    sub = verbs.add_parser("verify", help="prove every byte of the store")
+    sub = verbs.add_parser("verify", help="check every stored file against its hash")
     takes_store(sub)
     sub.set_defaults(verb=_verify)
     sub = verbs.add_parser("server", help="a lasting local Prefect server with its UI")
@@ -35,10 +36,17 @@ def _schema(options: argparse.Namespace) -> int:
 
 def _gc(options: argparse.Namespace) -> int:
     from tasks.artifacts.gc import collect
+    from tasks.runtime.live_folders import unused
 
-    found = collect(existing_store(options), options.keep_runs, options.grace_hours, sweep=options.yes)
-    done = "removed" if options.yes else "would be removed; --yes removes"
-    print(f"{len(found.names)} objects, {found.size / 1e6:.1f} MB {done}")
+    store = existing_store(options)
+    live = unused(store, options.keep_runs, options.grace_hours)
+    size = sum(path.stat().st_size for folder in live for path in folder.rglob("*") if path.is_file())
+    found = collect(store, options.keep_runs, options.grace_hours, sweep=options.yes)
+    if options.yes:
+        for folder in live:
+            shutil.rmtree(folder, ignore_errors=True)
+    done = "deleted" if options.yes else "are unused; --yes deletes them"
+    print(f"{len(found.names) + len(live)} objects, {(found.size + size) / 1e6:.1f} MB {done}")
     return 0
 
 
@@ -48,7 +56,7 @@ def _verify(options: argparse.Namespace) -> int:
     damage = list(scrub(existing_store(options)))
     for each in damage:
         print(f"{each.kind}: {each.name} (needed by {each.needed_by})")
-    print("everything is what it was when it was written" if not damage else f"{len(damage)} damaged; a run that needs "
+    print("all stored files match their hashes" if not damage else f"{len(damage)} damaged; a run that needs "
           "one of them builds it again")  # fmt: skip
     return 5 if damage else 0
 

@@ -27,6 +27,10 @@ class Artifact:
         """A local file with the bytes of a member (its name is the blob's; see `view` for real names)."""
         return self.store.path(self.ref.members[name])
 
+    def paths(self, start: str) -> dict[str, Path]:
+        """As `path`, of each member whose name begins with `start`."""
+        return {name: self.path(name) for name in self.ref.members if name.startswith(start)}
+
     def json(self, name: str) -> Any:
         """A JSON member's value."""
         return json.read(self.path(name))

@@ -4,7 +4,8 @@ Followed are the static imports of a stage's module within this project, lazily 
 docstrings and layout do not count. Some rooms are left out, because nothing they do can reach a stage's bytes:
 `tasks.config` and `tasks.objectives` reach a stage only as values, which stand in the key themselves (the parts an
 objective names are followed); the store and the runtime decide whether a stage runs, not what it makes (the file
-formats, which do shape bytes, are followed). Of a part in somebody else's package, that package's modules are followed.
+formats, pictures, and where a training begins do shape bytes, and are followed). Of a part in somebody else's package,
+that package's modules are followed.
 
 Sources are read once, when this module is imported: what is edited while a run is going is not what that run executes.
 """
@@ -23,7 +24,7 @@ from typing import Any
 
 PACKAGE = "tasks"
 OUTSIDE = ("tasks.config", "tasks.artifacts", "tasks.runtime", "tasks.objectives")
-INSIDE = ("tasks.artifacts.formats",)
+INSIDE = ("tasks.artifacts.formats", "tasks.runtime.pictures", "tasks.runtime.resuming")
 
 
 def code_version(modules: Iterable[str]) -> dict[str, str]:

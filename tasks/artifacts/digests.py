@@ -1,11 +1,18 @@
-"""Digests of files that are not ours (base weights, data): each is read once, then known by its inode and mtime."""
+"""Digests of files that are not ours (base weights, data) or came from elsewhere (a copied store): each is read once,
+then known by its inode and mtime."""
+
+from __future__ import annotations
 
 import json
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tasks.artifacts.backend import sha256_file
-from tasks.artifacts.store import Store
+
+if TYPE_CHECKING:
+    from tasks.artifacts.store import Store
 
 WORTH_A_MEMO = 1 << 20
 
@@ -25,8 +32,9 @@ def digest_of(store: Store, path: Path) -> str:
         memo = json.loads(store.backend.read(name))
         if memo["stamp"] == stamp:
             return str(memo["sha256"])
-    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
         pass  # no memo, or a torn one: the file itself answers
     digest = sha256_file(path)
-    store.backend.write(name, json.dumps({"stamp": stamp, "sha256": digest}).encode())
+    with suppress(OSError):  # a store that can only be read
+        store.backend.write(name, json.dumps({"stamp": stamp, "sha256": digest}).encode())
     return digest

@@ -1,12 +1,14 @@
-"""Why a key is not there: the nearest earlier question, and in what this one differs from it."""
+"""Why a key is not there: in what this question differs from the one the run before it asked."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tasks.artifacts.record import Record
 from tasks.artifacts.store import Miss, Store
 
 CATEGORIES = {"code": "CODE", "config": "CONFIG", "inputs": "DATA", "files": "DATA", "environment": "ENV"}
+SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,30 @@ class Cause:
         return f"{self.category}: {self.detail}"
 
 
-def explain(store: Store, stage: str, document: Mapping[str, Any], miss: Miss) -> list[Cause]:
-    """Return the causes of a miss, most telling first. Never empty."""
+def explain(
+    store: Store, stage: str, document: Mapping[str, Any], miss: Miss, before: Mapping[str, str] | None
+) -> list[Cause]:
+    """Return the causes of a miss, most telling first. Never empty.
+
+    Args:
+        before: the keys of the last run of this kind, by stage; None if there was none.
+    """
     if miss.category == "DAMAGED":
         return [Cause("DAMAGED", miss.detail)]
-    best: list[Cause] | None = None
-    for record in sorted(store.records(stage), key=lambda record: record.created, reverse=True):
-        causes = list(_differences(record.document, document))
-        if causes and (best is None or len(causes) < len(best)):
-            best = causes
-    return best or [Cause("MISSING", "not built yet")]
+    if before is None:
+        return [Cause("MISSING", "first run")]
+    record = store.record(stage, before[stage]) if stage in before else None
+    causes = list(_differences(record.document, document)) if isinstance(record, Record) else []
+    return causes or [Cause("MISSING", "not built yet")]
+
+
+def in_words(causes: list[Cause]) -> str:
+    """The first causes in one line, and how many more there are."""
+    first = causes[0]
+    same = [cause.detail for cause in causes if cause.category == first.category]
+    said = [f"{first.category}: {', '.join(same[:SHOWN])}"]
+    more = len(causes) - min(len(same), SHOWN)
+    return " ".join([*said, f"(and {more} more)"] if more else said)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Cause]:
@@ -57,5 +73,5 @@ def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping) and value:
         for name, leaf in value.items():
             yield from _leaves(leaf, f"{path}.{name}" if path else name)
-    else:
+    elif path:
         yield path, value

@@ -1,6 +1,5 @@
 """Removing what no run needs: mark what the last runs and all living ones refer to, wait a grace, sweep the rest."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from tasks.artifacts.backend import walk
 from tasks.artifacts.lease import claim, is_held
 from tasks.artifacts.record import Record
+from tasks.artifacts.runs import read_run
 from tasks.artifacts.store import Miss, Store
 
 GRACE_HOURS = 24.0
@@ -45,10 +45,8 @@ def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE
         blobs: set[str] = set()
         dead: list[str] = []
         pieces: list[tuple[str, Record | Miss]] = []
-        for name in list(store.backend.names("records")):
-            _, stage, file = name.split("/")
-            record = store.record(stage, file.removesuffix(".json"))
-            key = file.removesuffix(".json")
+        for name, stage, key in store.recorded():
+            record = store.record(stage, key)
             if (stage, key) in roots or stage in busy or _young(store, name, grace_hours):
                 blobs |= _blobs(record)
             elif stage.endswith(PIECES):
@@ -74,11 +72,8 @@ def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE
 
 
 def _runs(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name in store.backend.names("runs"):
-        try:
-            yield name, json.loads(store.backend.read(name))
-        except json.JSONDecodeError:
-            yield name, {}
+    for name in list(store.backend.names("runs")):
+        yield name, read_run(store, name) or {}
 
 
 def _young(store: Store, name: str, hours: float) -> bool:
@@ -126,9 +121,9 @@ def _abandoned(store: Store, needed: set[tuple[str, str]], grace_hours: float) -
     """Work folders and locks of builds that nobody has gone on with, and half-written files of the dead."""
     old: dict[tuple[str, str], list[str]] = {}
     for name in store.backend.names("work"):
-        stage, key = name.split("/")[1:3]
-        if (stage, key) not in needed and not _young(store, name, grace_hours):
-            old.setdefault((stage, key), []).append(name)
+        _, *place, _ = name.split("/", 3)
+        if len(place) == 2 and (place[0], place[1]) not in needed and not _young(store, name, grace_hours):
+            old.setdefault((place[0], place[1]), []).append(name)
     if store.local is None:
         yield from (_Group(None, names) for names in old.values())
         return

@@ -1,12 +1,12 @@
 """The one object that makes an artifact exist. It is written last; what has no record was never built."""
 
 import hashlib
-import json
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from tasks.artifacts.key import canonical
+from tasks.artifacts.names import are_files
 from tasks.config.errors import MachineError
 
 FORMAT = 1
@@ -19,9 +19,33 @@ class Member(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    sha256: str
-    size: int
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
     stamp: tuple[int, int] | None = None
+
+
+def _of_one_folder(members: dict[str, Member]) -> dict[str, Member]:
+    if not are_files(members):
+        raise ValueError("a member's name is no file inside the artifact")
+    return members
+
+
+Members = Annotated[dict[str, Member], AfterValidator(_of_one_folder)]
+
+
+class Question(BaseModel):
+    """The parts of a record's document that are read again: to explain a miss, to compare runs, to estimate."""
+
+    config: dict[str, Any] = {}
+    inputs: dict[str, str] = {}
+    files: dict[str, str] = {}
+    code: dict[str, str] = {}
+    environment: dict[str, str] = {}
+
+
+def _readable(document: dict[str, Any]) -> dict[str, Any]:
+    Question.model_validate(document)
+    return document
 
 
 class Record(BaseModel):
@@ -32,8 +56,8 @@ class Record(BaseModel):
     format: int = FORMAT
     stage: str
     key: str
-    document: dict[str, Any]
-    members: dict[str, Member]
+    document: Annotated[dict[str, Any], AfterValidator(_readable)]
+    members: Members
     facts: dict[str, Any]
     run: str
     created: str
@@ -56,12 +80,18 @@ class Record(BaseModel):
         body = body.removesuffix(b"\n")
         if hashlib.sha256(body).hexdigest().encode() != digest:
             raise TornRecord
-        if json.loads(body).get("format", 0) > FORMAT:
-            raise NewerStore(f"the store was written by a newer finetune-flow; this one reads format {FORMAT}")
         try:
+            if _Version.model_validate_json(body).format > FORMAT:
+                raise NewerStore(f"the store was written by a newer finetune-flow; this one reads format {FORMAT}")
             return cls.model_validate_json(body)
         except ValidationError as error:
             raise TornRecord from error
+
+
+class _Version(BaseModel):
+    """What every version of a record says."""
+
+    format: int = 0
 
 
 class TornRecord(Exception):

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from tasks.artifacts.key import key_of
-from tasks.artifacts.record import Member
+from tasks.artifacts.record import Member, Members
 
 
 class ArtifactRef(BaseModel):
@@ -22,7 +22,7 @@ class ArtifactRef(BaseModel):
 
     stage: str
     key: str
-    members: dict[str, Member]
+    members: Members
     run: str = ""
     facts: dict[str, Any] = {}
     external: dict[str, str] = {}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from tasks.artifacts.backend import sha256_file
@@ -24,9 +23,8 @@ def scrub(store: Store) -> Iterator[Damage]:
     Stamps are not trusted here: this finds what rotted under an unchanged inode and time.
     """
     proved: dict[str, bool] = {}
-    for name in store.backend.names("records"):
-        _, stage, file = name.split("/")
-        record = store.record(stage, Path(file).stem)
+    for name, stage, key in store.recorded():
+        record = store.record(stage, key)
         if isinstance(record, Miss):
             yield Damage(name, "torn record", stage)
             continue

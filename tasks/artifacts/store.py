@@ -6,22 +6,26 @@ A hit is proved: the record parses and answers this very question, and every blo
 
 import fcntl
 import os
+import re
 import shutil
-import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 from uuid import uuid4
 
 from tasks.artifacts.backend import FsspecBackend, LocalBackend, open_backend, sha256_file
+from tasks.artifacts.digests import digest_of
 from tasks.artifacts.lease import flock_lease, heartbeat_lease
 from tasks.artifacts.record import Member, Record, TornRecord
 from tasks.artifacts.ref import ArtifactRef
+from tasks.artifacts.scratch import Scratch
 from tasks.config.errors import MachineError
+
+RECORD = re.compile(r"records/(?P<stage>[^/]+)/(?P<key>[^/]+)\.json")
 
 
 class DamagedBlob(MachineError):
@@ -55,7 +59,8 @@ class Store:
         self.verify = verify
         self.backend = open_backend(self.root)
         self.local = self.backend if isinstance(self.backend, LocalBackend) else None
-        self._scratch: list[Path] = []
+        self._scratch: list[Scratch] = []
+        self._proved: set[str] = set()
         self._cleanup = weakref.finalize(self, _forget, self.backend if private else None, self._scratch)
 
     def close(self) -> None:
@@ -84,7 +89,7 @@ class Store:
             record = Record.unseal(self.backend.read(f"records/{stage}/{key}.json"))
         except FileNotFoundError:
             return Miss("MISSING", "not built yet")
-        except TornRecord:
+        except (TornRecord, IsADirectoryError):
             return Miss("DAMAGED", "its record is torn")
         if record.key != key or record.stage != stage:
             return Miss("DAMAGED", "its record speaks of another key")
@@ -92,13 +97,20 @@ class Store:
 
     def records(self, stage: str) -> Iterator[Record]:
         """All whole records of a stage."""
-        for name in self.backend.names(f"records/{stage}"):
-            record = self.record(stage, Path(name).stem)
+        for _, _, key in self.recorded(f"records/{stage}"):
+            record = self.record(stage, key)
             if isinstance(record, Record):
                 yield record
 
+    def recorded(self, folder: str = "records") -> Iterator[tuple[str, str, str]]:
+        """(name, stage, key) of all records, whole or not; other files that lie there are nobody's business."""
+        for name in list(self.backend.names(folder)):
+            if match := RECORD.fullmatch(name):
+                yield name, match["stage"], match["key"]
+
     def path(self, member: Member) -> Path:
-        """Return a local file with the member's bytes; a blob of a remote root is fetched once and proved.
+        """Return a local file with the member's bytes. A blob of a remote root is fetched once and proved; one of a
+        local root is proved when it is first asked for (unless `verify` is `size`): whoever asks reads it anyway.
 
         Raises:
             DamagedBlob: the bytes are not there, or not those.
@@ -106,9 +118,12 @@ class Store:
         blob = f"blobs/{member.sha256}"
         if self.local is not None:
             path = self.local.path(blob)
-            if self.local.size(blob) != member.size:
-                path.unlink(missing_ok=True)
-                raise DamagedBlob(blob)
+            whole = self.local.size(blob) == member.size
+            if whole and self.verify == "full" and member.sha256 not in self._proved:
+                whole = sha256_file(path) == member.sha256
+            if not whole:
+                self.discard(member)
+            self._proved.add(member.sha256)
             return path
         assert isinstance(self.backend, FsspecBackend)
         path = self.scratch() / "blobs" / member.sha256
@@ -121,10 +136,19 @@ class Store:
                 raise DamagedBlob(blob) from error
             if sha256_file(temporary) != member.sha256:
                 temporary.unlink()
-                self.backend.delete(blob)
-                raise DamagedBlob(blob)
+                self.discard(member)
             temporary.replace(path)
         return path
+
+    def discard(self, member: Member) -> NoReturn:
+        """Remove a blob whose bytes are not those that were written, and say so.
+
+        Raises:
+            DamagedBlob: always.
+        """
+        blob = f"blobs/{member.sha256}"
+        self.backend.delete(blob)
+        raise DamagedBlob(blob)
 
     def _prove(self, name: str, member: Member) -> Miss | None:
         blob = f"blobs/{member.sha256}"
@@ -136,7 +160,7 @@ class Store:
         if self.local is None or self.verify == "size":
             return None
         path = self.local.path(blob)
-        if member.stamp != _stamp(path) and sha256_file(path) != member.sha256:
+        if member.stamp != _stamp(path) and digest_of(self, path) != member.sha256:  # a copied store has other inodes
             return Miss("DAMAGED", f"{name} holds other bytes than were written")
         return None
 
@@ -170,6 +194,7 @@ class Store:
     def _put(self, path: Path) -> Member:
         digest, size = sha256_file(path), path.stat().st_size
         blob = f"blobs/{digest}"
+        self._proved.add(digest)
         there = self.backend.size(blob) == size
         if self.local is None:
             self.backend.put(path, blob)
@@ -231,9 +256,8 @@ class Store:
     def scratch(self) -> Path:
         """A local folder that is gone with this object: fetched blobs, views of artifacts as model folders."""
         if not self._scratch:
-            _sweep_scratch()
-            self._scratch.append(Path(tempfile.mkdtemp(prefix=f"finetune-{os.getpid()}-")))
-        return self._scratch[0]
+            self._scratch.append(Scratch())
+        return self._scratch[0].path
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -241,26 +265,8 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
-def _forget(private: LocalBackend | FsspecBackend | None, scratch: list[Path]) -> None:
+def _forget(private: LocalBackend | FsspecBackend | None, scratch: list[Scratch]) -> None:
     for folder in scratch:
-        shutil.rmtree(folder, ignore_errors=True)
+        folder.remove()
     if isinstance(private, FsspecBackend) and private.fs.exists(private.root):
         private.fs.rm(private.root, recursive=True)
-
-
-def _sweep_scratch() -> None:
-    """Remove the scratch folders of killed processes."""
-    for folder in Path(tempfile.gettempdir()).glob("finetune-*-*"):
-        owner = folder.name.split("-")[1]
-        if owner.isdigit() and not _alive(int(owner)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

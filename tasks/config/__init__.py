@@ -16,7 +16,7 @@ from tasks.config.load import Loaded, LoadedSweep, load, load_either, load_sweep
 from tasks.config.model import ModelConfig
 from tasks.config.peft import Lora, NoPeft, PeftConfig
 from tasks.config.quant import QuantConfig
-from tasks.config.resolved import to_yaml
+from tasks.config.resolved import as_used, to_yaml
 from tasks.config.run import Preset, RunConfig
 from tasks.config.schema import json_schema
 from tasks.config.secrets import Secrets
@@ -44,6 +44,7 @@ __all__ = [
     "Secrets",
     "Preset",
     "Seed",
+    "as_used",
     "computing",
     "watching",
     "load",

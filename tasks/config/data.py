@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from tasks.config.secrets import NO_CREDENTIALS
 from tasks.config.section import Count, Section, Seed, Share
 
 Source = Annotated[str, Field(json_schema_extra=NO_CREDENTIALS)]
 Sources = Annotated[Source, Field(min_length=1)] | Annotated[list[Source], Field(min_length=1)]
-# Classes are often 0, 1 or 1 … 5: a label is text, however it is written.
-Label = Annotated[str, Field(coerce_numbers_to_str=True)]
+# Classes are often 0, 1 or 1 … 5, or true and false: a label is text, however it is written.
+Label = Annotated[
+    str,
+    Field(coerce_numbers_to_str=True),
+    BeforeValidator(lambda value: str(value).lower() if isinstance(value, bool) else value),
+]
 
 
 class ColumnsConfig(Section):
@@ -27,13 +31,19 @@ class ColumnsConfig(Section):
     )
     tokens: str | None = Field(default=None, description="Column with the list of words, for token-classification.")
     tags: str | None = Field(default=None, description="Column with one tag a word, for token-classification.")
+    sentence: str | None = Field(
+        default=None, description="Column that says which sentence a word belongs to, where a row is one word."
+    )
     spans: str | None = Field(
         default=None, description="Column with labelled character spans [{start, end, label}] of the text."
     )
     question: str | None = Field(default=None, description="Column with the question, for question-answering.")
     context: str | None = Field(default=None, description="Column with the text that holds the answer.")
     answers: str | None = Field(
-        default=None, description="Column with the answers: {text: […], answer_start: […]}, or the answer's own text."
+        default=None, description="Column with the answers: {text: […], answer_start: […]}, a text, or a list of texts."
+    )
+    answer_start: str | None = Field(
+        default=None, description="Column with where the answer begins in its context, if the answers do not say it."
     )
     source: str | None = Field(default=None, description="Column with the input text, for sequence-sequence.")
     target: str | None = Field(default=None, description="Column with the text to be produced.")
@@ -107,6 +117,12 @@ class DataConfig(Section):
     labels: list[Label] | None = Field(
         default=None, min_length=1, description="The classes in order. Omit: those found in train, sorted."
     )
+    label_separator: str | None = Field(
+        default=None,
+        min_length=1,
+        description="What stands between several labels in one text, as the comma in red,green; none: a text is one "
+        "label. Omit: texts are split, and it is said, where that is beyond doubt.",
+    )
     split: SplitConfig = Field(default_factory=SplitConfig, description="How rows are held out.")
     dedupe: Literal["off", "exact"] = Field(
         default="off",
@@ -114,8 +130,8 @@ class DataConfig(Section):
     )
     leakage: Literal["error", "warn", "remove", "off"] | None = Field(
         default=None,
-        description="Rows of validation or test whose text is in train too, exactly: error stops, warn says so, remove "
-        "leaves them out of train, off does not look. Omit: error, and warn for language models.",
+        description="Rows of validation or test whose text is in train too, exactly: error stops, warn says so and "
+        "gives each metric without them too, remove leaves them out of train, off does not look. Omit: warn.",
     )
     near_duplicates: Literal["warn", "off"] = Field(
         default="warn",

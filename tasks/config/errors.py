@@ -5,8 +5,12 @@ An error's text is the whole message: it names the field or the row, what was gi
 
 import errno
 
-# What the operating system says when the machine, not the program, is at fault: no space, no right.
-MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+# What the operating system says when the machine, not the program, is at fault: no space, no right, a disk that fails,
+# a folder where a file should be.
+MACHINE_ERRORS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOLCK,
+    errno.EMFILE, errno.ENFILE, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG,
+}  # fmt: skip
 MISTAKES = (TypeError, AttributeError, NameError, LookupError, AssertionError)  # of a program: no service raises them
 
 
@@ -17,7 +21,7 @@ class FinetuneError(Exception):
 
 
 class ConfigError(FinetuneError):
-    """The config says something that cannot be (exit code 2)."""
+    """The config is invalid (exit code 2)."""
 
     exit_code = 2
 
@@ -44,3 +48,15 @@ class Interrupted(FinetuneError):
     """Stopped by a signal after a checkpoint was saved; the same command goes on from there (exit code 130)."""
 
     exit_code = 130
+
+
+class Signalled(KeyboardInterrupt):
+    """A signal asked to stop, and is heeded at once: no `except Exception` on the way takes it for a failure.
+
+    Attributes:
+        number: the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"signal {number}")
+        self.number = number

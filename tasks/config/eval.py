@@ -21,6 +21,11 @@ class EvalConfig(Section):
         default=["validation", "test"],
         description="Which rows the trained model is judged on. A sweep judges cells on validation, the best on test.",
     )
+    max_samples: Count | None = Field(
+        default=None,
+        description="Score at most so many rows of validation and of test, drawn at random but the same every time, "
+        "while training and after it. Omit: all.",
+    )
     slices: list[str] = Field(
         default_factory=list, description="Columns of the data by whose values the metrics are also reported."
     )

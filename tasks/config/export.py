@@ -19,3 +19,8 @@ class ExportConfig(Section):
         description="Which model output_dir holds in the end: always this run's, or (if_better) the one it has, unless "
         "this run's main metric (eval.best, or the task's first; on test rows where there are any) is as good.",
     )
+    overwrite: bool = Field(
+        default=False,
+        description="Let output_dir be a folder that holds files of somebody else, or the model of another config. "
+        "Only files of the names a model has are replaced.",
+    )

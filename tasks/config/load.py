@@ -28,6 +28,7 @@ class Loaded:
     config: RunConfig
     origin: Mapping[str, str]
     notices: tuple[str, ...]
+    file: str | None = None  # the config file, absolute
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def _checked(draft: _Draft) -> Loaded:
     if draft.problems:
         raise ConfigError(draft.report())
     origin = {leaf.path: draft.place(leaf.path) for leaf in leaves(config) if leaf.is_set}
-    return Loaded(config, origin, tuple(draft.notices))
+    return Loaded(config, origin, tuple(draft.notices), draft.file)
 
 
 @dataclass
@@ -128,6 +129,7 @@ class _Draft:
     name: str
     values: dict[str, Any]
     places: dict[str, str]
+    file: str | None = None
     problems: list[tuple[str, Problem]] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
 
@@ -171,7 +173,7 @@ def _open(source: str | Path | Mapping[str, Any] | RunConfig) -> _Draft:
     if isinstance(source, (str, Path)):
         document, name = read(source), Path(source).name
         places = {path: f"{name}:{line}" for path, line in document.lines.items()}
-        draft = _Draft(name, dict(document.values), places)
+        draft = _Draft(name, dict(document.values), places, file=str(Path(source).expanduser().absolute()))
     else:
         values = given(source) if isinstance(source, RunConfig) else given(dict(source))
         draft = _Draft("call", values, {})

@@ -20,7 +20,7 @@ RENAMED: Mapping[str, str] = {
 DROPPED: Mapping[str, str] = {
     "use_mps_device": "an Apple GPU is used when there is one",
     "logging_dir": "logs are kept with the run",
-    "overwrite_output_dir": "a finished run replaces its output whole",
+    "overwrite_output_dir": "a run replaces its own model; another's, or other files: export.overwrite: true",
     "save_safetensors": "weights are always saved as safetensors",
     "half_precision_backend": "there is only one left",
     "fp16_backend": "there is only one left",

@@ -59,3 +59,13 @@ def _text(text: str) -> str:
     if _WORD.fullmatch(text) and tags == {"tag:yaml.org,2002:str"}:
         return text
     return yaml.dump(text, default_style='"', allow_unicode=True, width=10**9).rstrip("\n")
+
+
+def as_used(text: str, values: Mapping[str, Any]) -> str:
+    """Put into a config as YAML the numbers of its data section that the run went by, where it could not have those
+    asked for."""
+    for name, value in values.items():
+        if isinstance(value, int):
+            line = rf"(?m)^(  {name}: )(?!{value} )\d+(  # .*)$"
+            text = re.sub(line, rf"\g<1>{value}\g<2>; as far as the model takes it", text, count=1)
+    return text

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
-from tasks.config.secrets import CREDENTIALS
+from tasks.config.secrets import has_credentials
 
 
 def _no_truth(value: object) -> object:
@@ -49,10 +50,11 @@ class Section(BaseModel):
     @classmethod
     def _no_credentials(cls, value: Any) -> Any:
         """What a config says is written down in many places: records, forms, the saved model's own config."""
-        if any(isinstance(text, str) and CREDENTIALS.search(text) for text in (value, *_items(value))):
+        if any(map(has_credentials, _texts(value))):
             raise ValueError(  # never with the value
                 "credentials stand in this URL; leave them out and set environment variables instead, by hand or by "
-                "`secrets` (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://, $NAME in the URL for sql:)"
+                "`secrets` (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://; for sql: and web addresses write "
+                "$NAME in the URL, the name of the variable)"
             )
         return value
 
@@ -62,5 +64,10 @@ class Section(BaseModel):
         return cls.expand(value)
 
 
-def _items(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list | tuple) else ()
+def _texts(value: Any) -> Iterator[str]:
+    """All text within a value; other sections look after their own."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple | Mapping):
+        for each in value.items() if isinstance(value, Mapping) else value:
+            yield from _texts(each)

@@ -20,7 +20,7 @@ class StoreConfig(Section):
         min_length=1,
         json_schema_extra=NO_CREDENTIALS,
         description="Folder or fsspec URL of the store; memory: nothing is left behind. "
-        "Omit: $FINETUNE_STORE, else ~/.cache/finetune-flow/store.",
+        "Omit: $FINETUNE_STORE, else ~/.cache/finetune-flow/store (below $XDG_CACHE_HOME if that is set).",
     )
     verify: Literal["size", "full"] = Field(
         default="full", description="How stored files are checked before use: by size, or in full by checksum."

@@ -39,7 +39,6 @@ OWNED: Mapping[str, str] = {
     "load_best_model_at_end": "write eval.best: <metric>",
     "metric_for_best_model": "write eval.best: <metric>",
     "greater_is_better": "the metric in eval.best knows its direction; leave it out",
-    "resume_from_checkpoint": "run the same command again: it goes on by itself",
     "ignore_data_skip": "a resumed run must see the rows an uninterrupted one would; leave it out",
     "dataloader_persistent_workers": "kept workers draw other random numbers each epoch, which no resume can "
     "repeat; leave it out",
@@ -66,9 +65,28 @@ OWNED: Mapping[str, str] = {
 }
 
 
+# Options of transformers' example scripts that are no TrainingArguments: where they are here.
+SCRIPTS: Mapping[str, str] = {
+    "max_eval_samples": "write eval.max_samples",
+    "max_predict_samples": "write eval.max_samples, which holds for the test rows too",
+    "max_seq_length": "write data.max_length",
+    "max_source_length": "write data.max_length",
+    "train_file": "write data.train",
+    "validation_file": "write data.validation",
+    "test_file": "write data.test",
+}
+
+
 def _false_is_no(value: object) -> object:
     # Readers of YAML 1.1, Prefect's among them, turn `save_strategy: no` into False.
     return "no" if value is False else value
+
+
+def _no_truth(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError(f"{str(value).lower()} given; a run that was stopped goes on by itself when it is run again; "
+                         "to start from a checkpoint of another one, name its folder or run")  # fmt: skip
+    return value
 
 
 def _in_catalogue(value: str | None, info: ValidationInfo) -> str | None:
@@ -83,7 +101,7 @@ class TrainConfig(Section):
 
     model_config = ConfigDict(extra="allow")
 
-    learning_rate: Positive | None = Field(default=None, description="Peak learning rate.")
+    learning_rate: NotNegative | None = Field(default=None, description="Peak learning rate.")
     per_device_train_batch_size: Count | None = Field(default=None, description="Rows per step on one device.")
     per_device_eval_batch_size: Count | None = Field(default=None, description="Rows per evaluation step.")
     gradient_accumulation_steps: Count | None = Field(
@@ -127,6 +145,12 @@ class TrainConfig(Section):
         default=None, description="Updates between checkpoints; below 1 a share of all updates."
     )
     save_total_limit: Count | None = Field(default=None, description="Checkpoints kept at a time.")
+    resume_from_checkpoint: Annotated[str, BeforeValidator(_no_truth)] | None = Field(
+        default=None,
+        min_length=1,
+        description="Start from a checkpoint of another training: its folder, a folder of checkpoints (the newest), or "
+        "a run of this store; one of transformers' Trainer too. A run that was stopped goes on without this.",
+    )
     dataloader_num_workers: WholeNotNegative | None = Field(
         default=None, description="Processes that prepare batches; 0: the training process itself."
     )
@@ -196,7 +220,8 @@ def _checked(values: Mapping[str, Any], explicit: set[str]) -> tuple[dict[str, A
     good: dict[str, Any] = {}
     problems: list[InitErrorDetails] = []
     for name, value in values.items():
-        reason = f"not here: {OWNED[name]}" if name in OWNED else old_name_problem(name)
+        elsewhere = {**OWNED, **SCRIPTS}
+        reason = f"not here: {elsewhere[name]}" if name in elsewhere else old_name_problem(name)
         if reason is None and name not in explicit and name not in catalogue():
             problems.append(InitErrorDetails(type="extra_forbidden", loc=(name,), input=value))
             continue

@@ -35,6 +35,9 @@ WATCHING = frozenset(
 )
 
 
+PLACES = ("resume_from_checkpoint",)  # what lies there is in the key, not where
+
+
 def computing(train: TrainConfig) -> dict[str, Any]:
     """The arguments that shape the weights (and those of ours beside them), without those left to the library."""
     return {name: value for name, value in _given(train).items() if name not in WATCHING}
@@ -46,4 +49,6 @@ def watching(train: TrainConfig) -> dict[str, Any]:
 
 
 def _given(train: TrainConfig) -> Mapping[str, Any]:
-    return {name: value for name, value in train.model_dump(mode="json").items() if value is not None}
+    return {
+        name: value for name, value in train.model_dump(mode="json").items() if value is not None and name not in PLACES
+    }

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.config.names import nearest
-from tasks.config.secrets import CREDENTIALS
+from tasks.config.secrets import has_credentials
 
 _TYPES = {
     "string": "text",
@@ -38,7 +38,7 @@ def _shown(value: object) -> str:
     except (TypeError, ValueError):
         text = repr(value)
     text = f"'{value}'" if isinstance(value, str) else text
-    if CREDENTIALS.search(text):
+    if has_credentials(text):
         return "a URL with credentials"
     return text if len(text) <= 80 else f"{text[:77]}…"
 

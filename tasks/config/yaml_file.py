@@ -13,12 +13,25 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
 
 from tasks.config.errors import ConfigError
 
 
 class CoreLoader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's core rules for plain scalars."""
+    """SafeLoader with YAML 1.2's core rules for plain scalars, for documents of bounded depth."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> yaml.Node | None:
+        """As the base, which calls itself for what is inside."""
+        self.depth += 1
+        if self.depth > DEEPEST:
+            mark = self.peek_event().start_mark
+            raise ComposerError(None, None, f"more than {DEEPEST} values inside each other", mark)
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 # An own table: PyYAML's is inherited, and adding to it would change every other reader of the process.
@@ -35,8 +48,18 @@ for _tag, _pattern, _first in (
     CoreLoader.add_implicit_resolver(_TAG + _tag, re.compile(f"^(?:{_pattern})$"), _first)
 
 
+# No config comes near these; what does would cost minutes or all memory before anybody could say why.
+LARGEST_FILE = 1 << 20  # bytes
+MOST_VALUES = 100_000  # with every alias written out
+DEEPEST = 100
+MOST_DIGITS = 40
+
+
 def _whole(loader: CoreLoader, node: yaml.ScalarNode) -> int:
     text = str(loader.construct_scalar(node))
+    if len(text) > MOST_DIGITS:
+        problem = f"a whole number of {len(text)} digits; put it in quotes if it is text"
+        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
     return int(text, 0) if text.lower().startswith(("0o", "0x")) else int(text)
 
 
@@ -55,13 +78,17 @@ def read(path: str | Path) -> Document:
     """Read a config file; what is wrong with its form is a ConfigError with file and line."""
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        text = data.decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
+    if len(data) > LARGEST_FILE:
+        raise ConfigError(f"{path}: more than {LARGEST_FILE >> 20} MiB; a config is smaller (rows go into data files)")
     return parse_document(text, path.name)
 
 
@@ -100,7 +127,10 @@ class _Walk:
         try:
             loader = CoreLoader(text)
             node = loader.get_single_node()
-            return None if node is None else self._value(loader, node, "")
+            if node is None:
+                return None
+            _measure(node, {})
+            return self._value(loader, node, "")
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             where = f"{self.name}:{mark.line + 1}" if mark else self.name
@@ -113,7 +143,11 @@ class _Walk:
             return self._mapping(loader, node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self._value(loader, item, f"{path}.{index}") for index, item in enumerate(node.value)]
-        return loader.construct_object(node)
+        try:
+            return loader.construct_object(node)
+        except (ValueError, LookupError, TypeError, AttributeError) as error:  # of a tag that was written: !!int "a"
+            problem = f"{str(node.value)!r} is not what {node.tag.removeprefix(_TAG)!r} says"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
     def _mapping(self, loader: CoreLoader, node: yaml.MappingNode, path: str) -> dict[str, Any]:
         # An anchored mapping is met once for each alias; its merges are folded in, in place, only once.
@@ -131,9 +165,36 @@ class _Walk:
     def _find_repeated(self, node: yaml.MappingNode, path: str) -> None:
         seen: dict[str, int] = {}
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                problem = f"a {key.id} as a name; names are text"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             line = key.start_mark.line + 1
             name = str(key.value)
             if name in seen:
                 dotted = f"{path}.{name}" if path else name
                 self.problems.append(f"{self.name}:{line}: {dotted}: given twice, first on line {seen[name]}; keep one")
             seen[name] = line
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """How many values a node stands for, and how deep they lie, with its aliases written out; nothing is expanded.
+
+    Raises:
+        ComposerError: too many, too deep, or the node is inside itself.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        return 1, 1
+    if id(node) in known:
+        count, depth = known[id(node)]
+        if not count:
+            raise ComposerError(None, None, "a value that is inside itself", node.start_mark)
+        return count, depth
+    known[id(node)] = 0, 0
+    inside = node.value if isinstance(node, yaml.SequenceNode) else [each for pair in node.value for each in pair]
+    sizes = [_measure(each, known) for each in inside]
+    count, depth = 1 + sum(size for size, _ in sizes), 1 + max((deep for _, deep in sizes), default=0)
+    if count > MOST_VALUES or depth > DEEPEST:
+        what = f"{MOST_VALUES} values" if count > MOST_VALUES else f"{DEEPEST} values inside each other"
+        raise ComposerError(None, None, f"aliases make more than {what} of it", node.start_mark)
+    known[id(node)] = count, depth
+    return count, depth

@@ -84,8 +84,7 @@ def duplicates(table: pa.Table, columns: Mapping[str, str], field: str = "data.t
 
 def leakage(train: pa.Table, other: pa.Table, columns: Mapping[str, str], name: str) -> Findings:
     """Warning: rows of `other` (the field `name`, such as `data.test`) whose text is in `train` too, exactly."""
-    seen, keys = row_keys([train, other], list(_texts(columns).values()))
-    leaked = np.flatnonzero(np.isin(keys, seen))
+    leaked = seen_rows(train, other, columns)
     if not len(leaked):
         return Findings()
     share = 100 * len(leaked) / other.num_rows
@@ -95,6 +94,12 @@ def leakage(train: pa.Table, other: pa.Table, columns: Mapping[str, str], name: 
             f"{rows_at(other, leaked)}",
         )
     )
+
+
+def seen_rows(train: pa.Table, other: pa.Table, columns: Mapping[str, str]) -> np.ndarray:
+    """The positions of the rows of `other` whose text is in `train` too, exactly."""
+    seen, keys = row_keys([train, other], list(_texts(columns).values()))
+    return np.flatnonzero(np.isin(keys, seen))
 
 
 def _texts(columns: Mapping[str, str]) -> dict[str, str]:

@@ -1,21 +1,18 @@
 """Rows of classification and regression: one class, several at once, or a number."""
 
-# pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tasks.config import DataConfig
 from tasks.config.errors import DataError
 from tasks.data.check import Findings
 from tasks.data.class_names import names_in_order
 from tasks.data.columns import Role, choose
-from tasks.data.labels import encode_labels, is_real, label_names
+from tasks.data.joined_labels import split_labels
+from tasks.data.labels import as_numbers, encode_labels, is_real, label_names
 from tasks.data.look import label_warnings
 from tasks.data.multi_label import MultiLabel, gathered
 from tasks.data.prepare import Column, Head, Prepared
@@ -24,15 +21,28 @@ from tasks.data.say import count, first, rows_at
 
 
 def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
-    """Rows of `text-classification`: lists of labels (or several 0/1 columns) are multi-label, numbers with a fraction
-    regression, all else one class a row. See `tasks.data.prepare.prepare`."""
+    """Rows of `text-classification`: lists of labels (written as text too, or several 0/1 columns) are multi-label,
+    numbers with a fraction regression, all else one class a row. See `tasks.data.prepare.prepare`."""
     tables, data = gathered(tables, data)
     train = tables["train"]
     named = [name for name in train.column_names if not name.startswith("__")]
-    label = train[choose(named, data.columns.model_dump(), roles)["label"]]
+    name = choose(named, data.columns.model_dump(), roles)["label"]
+    if names_in_order(train, name) is None:
+        tables, separator, told = split_labels(tables, name, data.label_separator, data.labels)
+    else:  # the data says what its classes are
+        separator, told = None, []
+    prepared = _prepared(tables, data, roles, name, separator)
+    prepared.warnings[:0] = told
+    return prepared
+
+
+def _prepared(
+    tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role], name: str, separator: str | None
+) -> Prepared:
+    label = tables["train"][name]
     if pa.types.is_list(label.type) or pa.types.is_large_list(label.type):
-        return prepare_rows(tables, data, roles, MultiLabel())
-    if is_real(label):
+        return prepare_rows(tables, data, roles, MultiLabel(separator))
+    if data.labels is None and is_real(label):
         prepared = prepare_rows(tables, data, roles, Number())
         prepared.warnings.append("data.train: the labels are numbers with fractions, so this is trained as regression")
         return prepared
@@ -116,12 +126,4 @@ class Number:
         return []
 
     def _numbers(self, table: pa.Table, columns: Mapping[str, str]) -> np.ndarray:
-        """float64, NaN for what is no number."""
-        column = table[columns["label"]]
-        if pa.types.is_string(column.type):
-            pattern = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?\s*$"
-            plain = pc.if_else(pc.match_substring_regex(column, pattern), pc.utf8_trim_whitespace(column), None)
-            column = pc.cast(plain, pa.float64())
-        elif pa.types.is_nested(column.type) or pa.types.is_null(column.type):
-            return np.full(len(column), np.nan)
-        return pc.cast(column, pa.float64()).to_numpy().astype(np.float64)
+        return as_numbers(table[columns["label"]])

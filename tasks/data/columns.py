@@ -52,7 +52,8 @@ TAGS = Role("tags", ("ner_tags", "tags", "labels", "ner", "pos_tags", "chunk_tag
 SPANS = Role("spans", ("spans", "entities"), required=True)
 QUESTION = Role("question", ("question", "query"), required=True)
 CONTEXT = Role("context", ("context", "passage", "paragraph", "article"), required=True)
-ANSWERS = Role("answers", ("answers", "answer"), required=True)
+ANSWERS = Role("answers", ("answers", "answer", "answer_text"), required=True)
+ANSWER_START = Role("answer_start", ("answer_start",), required=False)
 SOURCE = Role(
     "source",
     ("source", "document", "input_text", "article", "dialogue", "input", "src", "text", "prompt"),

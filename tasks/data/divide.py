@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from tasks.config.data import SplitConfig
 from tasks.config.errors import DataError
 from tasks.data.keys import row_keys
+from tasks.data.labels import as_numbers
 from tasks.data.say import FILE, ROW, count, nearest, rows_at
 from tasks.data.spill import taken
 from tasks.data.split import split_rows
@@ -57,7 +58,8 @@ def _by_group(
     label = stratum.take(pa.array(some)) if stratum is not None else None
     places = [name for name in (FILE, ROW) if name in table.column_names] or table.column_names[:1]
     units = table.select(places).take(pa.array(some))  # to count and to name; their other columns are not needed
-    parts = split_rows(units, label, validation, test, rule.stratify, rule.seed)
+    unit = f"{rule.group_by!r} group" if rule.group_by else "distinct text"
+    parts = split_rows(units, label, validation, test, rule.stratify, rule.seed, unit)
     members = np.argsort(rank[of], kind="stable")
     starts = np.concatenate([[0], np.cumsum(sizes[order])])
     return {
@@ -70,10 +72,14 @@ def _by_time(
     table: pa.Table, column: pa.ChunkedArray, name: str, validation: float, test: float
 ) -> dict[str, np.ndarray]:
     """The newest rows are the test, those before them the validation; rows of one time may be cut apart."""
+    if pa.types.is_string(column.type):
+        column = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
     missing = np.flatnonzero(column.is_null().to_numpy())
     if len(missing):
         raise DataError(f"data.split.time: {count(len(missing), 'row')} without a value in {name!r}: "
                         f"{rows_at(table, missing)}")  # fmt: skip
+    if pa.types.is_string(column.type) and not np.isnan(numbers := as_numbers(column)).any():
+        column = pa.chunked_array([numbers])  # seconds, or years, of a file without types
     order = pc.sort_indices(pa.table({"time": column}), sort_keys=[("time", "ascending")]).to_numpy()
     held = [int(table.num_rows * share + 0.5) for share in (validation, test)]
     edges = table.num_rows - sum(held), table.num_rows - held[1]

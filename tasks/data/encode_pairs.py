@@ -4,7 +4,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.config.errors import DataError
 from tasks.data.encode import Encoded, Piece, Shape, Windows, batches, encode_windows
+from tasks.data.say import count, rows_at
 
 
 def encode_pairs(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged: bool) -> Encoded:
@@ -22,6 +24,7 @@ def encode_pairs(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judge
     prefix = shape.get("prefix") or ""
     source = {**shape, "overlong": "truncate"} if shape["overlong"] == "window" else shape
     target = {**source, "max_length": shape.get("max_target_length") or shape["max_length"]}
+    long: list[int] = []  # rows of targets that are
     for start, batch in batches(rows):
         sources = encode_windows(tokenizer, [prefix + text for text in batch["source"].to_pylist()], source,
                                  "longest_first")  # fmt: skip
@@ -29,13 +32,21 @@ def encode_pairs(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judge
         outputs = _targets(tokenizer, batch["target"].to_pylist(), target) if known else inputs
         for at, (given, wanted) in enumerate(zip(inputs, outputs, strict=True)):
             pair = Piece({"input_ids": given[0].values["input_ids"], "labels": wanted[0].values["input_ids"]})
-            overlong = len(given) > 1 or len(wanted) > 1
-            found.add(start + at, [pair] * (2 if overlong else 1), source["overlong"])
+            if known and len(wanted) > 1:
+                long.append(start + at)
+            left_out = source["overlong"] == "drop" and long[-1:] == [start + at]
+            found.add(start + at, [pair] * (2 if len(given) > 1 or left_out else 1), source["overlong"])
+    most = f"{target['max_length']} tokens (data.max_target_length)"
+    if long and source["overlong"] == "error":
+        raise DataError(f"{field}: {count(len(long), 'row')} of {rows.num_rows} have targets over {most}, at "
+                        f"{rows_at(rows, long)}; raise it, or set data.overlong: truncate")  # fmt: skip
     found.refuse(rows, shape, field)
+    becomes = "left out, being over" if source["overlong"] == "drop" else "cut to"
+    told = (f"{field}: {count(len(long), 'target')} of {rows.num_rows} {becomes} {most}",) if long else ()
     more: dict[str, Any] = {}
     if judged and known:
         more["__target"] = lambda origins: rows["target"].combine_chunks().take(origins)
-    return found.encoded(rows, more)
+    return found.encoded(rows, more, told)
 
 
 def _targets(tokenizer: Any, texts: list[str], shape: Shape) -> list[list[Any]]:

@@ -1,5 +1,6 @@
 """Words with tags to token ids with labels, for token classification."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,16 +21,19 @@ def encode_words(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judge
 
     Returns:
         `input_ids` and `labels` (lists of int32), `__words` (list of int32: the position in the row of the word whose
-        first piece stands there, else -1).
+        first piece stands there, else -1), `__bare` and `__bare_tags` (lists of int32: the positions of the words
+        without tokens among those that were read, and their tags).
 
     Raises:
         DataError: `overlong` is `error` and there are overlong rows.
     """
     _separate_words(tokenizer)
     known = "tags" in rows.column_names
-    found = Windows(("input_ids", "labels", "__words") if known else ("input_ids", "__words"))
+    names = ("input_ids", "labels", "__words", "__bare", "__bare_tags")
+    found = Windows(names if known else ("input_ids", "__words", "__bare"))
     everything = bool(shape.get("label_all_tokens"))
     empty: list[int] = []
+    bare: dict[int, int] = {}
     for start, batch in batches(rows):
         words = batch["tokens"].to_pylist()
         tags = batch["tags"].to_pylist() if known else [[0] * len(each) for each in words]
@@ -41,10 +45,25 @@ def encode_words(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judge
                 empty.append(start + at)
             else:
                 windows = telling if telling and shape["overlong"] == "window" else labelled
+                whole = len(pieces) == 1 or shape["overlong"] == "window"
+                windows = _with_bare(windows, labelled, tags[at], whole)
                 found.add(start + at, windows, shape["overlong"])
+                if missing := sum(len(window.values["__bare"]) for window in windows):
+                    bare[start + at] = missing
     found.refuse(rows, shape, field)
-    told = f"{field}: {count(len(empty), 'row')} of whose words the tokenizer makes nothing, left out: "
-    return found.encoded(rows, {}, (told + rows_at(rows, empty),) if empty else ())
+    return found.encoded(rows, {}, _told(rows, empty, bare, field))
+
+
+def _told(rows: pa.Table, empty: list[int], bare: Mapping[int, int], field: str) -> tuple[str, ...]:
+    told = []
+    if bare:
+        told.append(f"{field}: {count(sum(bare.values()), 'word')} of which the tokenizer makes nothing, in "
+                    f"{count(len(bare), 'row')}; nothing is learnt of them, and their prediction is O (null where no "
+                    f"class is O): {rows_at(rows, [*bare])}")  # fmt: skip
+    if empty:
+        told.append(f"{field}: {count(len(empty), 'row')} of whose words the tokenizer makes nothing, left out: "
+                    f"{rows_at(rows, empty)}")  # fmt: skip
+    return tuple(told)
 
 
 def _labelled(pieces: list[Any], tags: list[int], everything: bool) -> list[Piece]:
@@ -61,6 +80,21 @@ def _labelled(pieces: list[Any], tags: list[int], everything: bool) -> list[Piec
         )
         done = max(done, int(words.max(initial=-1)))
     return labelled
+
+
+def _with_bare(windows: list[Piece], labelled: list[Piece], tags: list[int], whole: bool) -> list[Piece]:
+    """The windows with the words without tokens that each has read: those up to its last word, the last window to the
+    row's end if the row was read `whole`."""
+    words = [piece.values["__words"] for piece in labelled]
+    bare = np.setdiff1d(np.arange(len(tags), dtype=np.int32), np.concatenate(words))
+    ends = np.maximum.accumulate([int(window.values["__words"].max(initial=-1)) for window in windows])
+    ends[-1] = len(tags) if whole else ends[-1]
+    at, shown = np.searchsorted(ends, bare), []
+    for number, window in enumerate(windows):
+        read = bare[at == number]
+        tag = np.asarray(tags, dtype=np.int32)[read]
+        shown.append(Piece({**window.values, "__bare": read, "__bare_tags": tag}))
+    return shown
 
 
 def _separate_words(tokenizer: Any) -> None:

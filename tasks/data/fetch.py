@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,36 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.config.errors import ConfigError, DataError
+from tasks.config.secrets import has_credentials, without_credentials
 from tasks.data.class_names import with_class_names
+from tasks.data.filled import filled, unset
 from tasks.data.keep import BATCH, keep, table_of
+from tasks.data.query import one_select, reading, reading_engine
 from tasks.data.say import nearest
 
 HF = re.compile(r"hf:(?P<name>[^:@#]+)(?::(?P<config>[^@#]+))?(?:@(?P<revision>[^#]+))?(?:#(?P<split>.+))?$")
+
+_FETCHED: ContextVar[dict[tuple[str, str], Path] | None] = ContextVar("fetched", default=None)
+
+
+@contextmanager
+def fetching_once() -> Iterator[None]:
+    """Within it a source is fetched once: who looks at it twice, a plan and then a run, sees the same rows."""
+    token = _FETCHED.set({})
+    try:
+        yield
+    finally:
+        _FETCHED.reset(token)
+
+
+def fetched(fetch: Callable[[str, str, Path], Path], spec: str, field: str, cache: Path) -> Path:
+    """`from_hub` or `from_database` of a source, or what `fetching_once` remembers of it."""
+    known = _FETCHED.get()
+    if known is None:
+        return fetch(spec, field, cache)
+    if (spec, field) not in known:
+        known[spec, field] = fetch(spec, field, cache)
+    return known[spec, field]
 
 
 def from_hub(spec: str, field: str, cache: Path) -> Path:
@@ -53,30 +80,36 @@ def from_database(spec: str, field: str, cache: Path) -> Path:
     password needs to stand in a config.
 
     Raises:
-        ConfigError: the spec or the URL cannot be read, or holds a password. DataError: the query fails.
+        ConfigError: the spec or the URL cannot be read, or holds a password; the query is not one SELECT.
+        DataError: the query fails.
     """
-    url, found, query = spec.removeprefix("sql:").partition("::")
+    written, found, query = spec.removeprefix("sql:").partition("::")
     if not found or not query.strip():
-        raise ConfigError(f"{field}: {spec!r} is not sql:<database URL>::<SELECT …>")
-    from sqlalchemy import create_engine, text
+        raise ConfigError(f"{field}: {without_credentials(spec, '…')!r} is not sql:<database URL>::<SELECT …>")
+    if has_credentials(f"sql:{written}"):
+        raise ConfigError(f"{field}: the URL holds a password, which would stand in records; write $NAME in its place "
+                          "and set it in the environment")  # fmt: skip
+    query = one_select(query, field)
+    if name := unset(written):
+        raise ConfigError(f"{field}: ${name} in the database URL is not set in the environment")
+    from sqlalchemy import text
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
+    url = filled(written)
     try:
-        if make_url(url if "$" not in url else "sqlite://").password:
-            raise ConfigError(f"{field}: the URL holds a password, which would stand in records; write $NAME and set "
-                              "it in the environment")  # fmt: skip
-        target = make_url(os.path.expandvars(url))
+        target = make_url(url.url)
+        url = replace(url, values=(*url.values, ("PASSWORD", str(target.password or ""))))
         if target.drivername.startswith("sqlite") and target.database and not Path(target.database).is_file():
-            raise DataError(f"{field}: there is no database {target.database!r}")
-        with create_engine(target).connect() as connection:
-            rows = connection.execution_options(stream_results=True, yield_per=BATCH).execute(text(query))
+            raise DataError(f"{field}: there is no database at {written!r}")
+        with reading_engine(target).connect() as connection:
+            rows = reading(connection).execution_options(yield_per=BATCH).execute(text(query))
             return keep(_tables(list(rows.keys()), rows, field), cache, "query", field)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
-        raise ConfigError(f"{field}: the database URL cannot be used: {error}") from error
+        raise ConfigError(f"{field}: the database URL cannot be used: {url.hide(str(error))}") from None
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise DataError(f"{field}: the query fails: {reason}") from error
+        raise DataError(f"{field}: the query fails: {url.hide(reason)}") from None
 
 
 def _tables(names: list[str], rows: Iterable[Any], field: str) -> Iterator[pa.Table]:

@@ -11,6 +11,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from tasks.config.errors import DataError
+from tasks.data.odd import UNFIT, odd_one
 from tasks.data.spans import as_spans
 
 BATCH = 8192
@@ -29,15 +30,15 @@ def table_of(columns: Mapping[str, list[Any]], field: str, start: int) -> pa.Tab
     for name, values in columns.items():
         try:
             arrays[str(name)] = pa.array(values, from_pandas=True)  # NaN among texts means that there is none
-        except (pa.ArrowException, ValueError, OverflowError) as error:
+        except UNFIT as error:
             if (spans := as_spans(values)) is not None:
                 arrays[str(name)] = pa.array(spans)
                 continue
-            kinds = [type(value).__name__ for value in values]
-            known = next((kind for kind in kinds if kind != "NoneType"), "None")
-            odd = next((at for at, kind in enumerate(kinds) if kind not in (known, "NoneType")), None)
-            where = "" if odd is None else f": row {start + odd} holds {kinds[odd]}, others {known}"
-            raise DataError(f"{field}: column {name!r} holds more than one kind{where} ({error})") from error
+            odd, other = odd_one(values)
+            kinds = type(values[odd]).__name__, type(values[other]).__name__
+            why = f"is {kinds[0]}, row {start + other} {kinds[1]}" if kinds[0] != kinds[1] else "cannot be kept"
+            raise DataError(f"{field}: column {name!r} holds more than one kind: row {start + odd} {why} "
+                            f"({str(error).splitlines()[0]})") from error  # fmt: skip
     return pa.table(arrays)
 
 

@@ -7,17 +7,24 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import fsspec
 
+from tasks.artifacts.names import is_inside
+from tasks.config.cache import cache_home
 from tasks.config.errors import MISTAKES, ConfigError, DataError, FinetuneError
-from tasks.data.fetch import from_database, from_hub
+from tasks.data.fetch import fetched, from_database, from_hub
+from tasks.data.filled import filled
 from tasks.data.say import nearest
+
+HUB_NAME = re.compile(r"[\w-]+(/[\w-]+)?")  # what is no path, and no file's name
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,9 @@ def _find(item: str, field: str, base: Path, cache: Path | None) -> list[Source]
     if item.startswith("package:"):
         return _packaged(item, field)
     if item.startswith("hf:"):
-        return _kept(from_hub(item, field, cache or own_cache()))
+        return _kept(fetched(from_hub, item, field, cache or own_cache()))
     if item.startswith("sql:"):
-        return _kept(from_database(item, field, cache or own_cache()))
+        return _kept(fetched(from_database, item, field, cache or own_cache()))
     if "://" in item and not item.startswith("file://"):
         return _remote(item, field, cache)
     return _local(item, base.absolute(), field)
@@ -79,7 +86,8 @@ def _local(item: str, base: Path, field: str) -> list[Source]:
     else:
         siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
         gone = "" if path.parent.is_dir() else " (its folder does not exist either)"
-        raise DataError(f"{field}: no file or folder {item!r}{gone}{nearest(path.name, siblings)}")
+        hub = f"; a data set of the hub is written hf:{item}" if HUB_NAME.fullmatch(item) else ""
+        raise DataError(f"{field}: no file or folder {item!r}{gone}{nearest(path.name, siblings)}{hub}")
     return _data_files(((found, found.relative_to(root).as_posix()) for found in paths), item, field)
 
 
@@ -134,30 +142,37 @@ def _packaged(item: str, field: str) -> list[Source]:
     return _data_files(pairs, item, field)
 
 
-def _remote(url: str, field: str, cache: Path | None) -> list[Source]:
-    protocol = url.partition("://")[0]
+def _remote(written: str, field: str, cache: Path | None) -> list[Source]:
+    protocol, given = written.partition("://")[0], filled(written)
     try:
-        fs, root = fsspec.url_to_fs(url)
-        if protocol in ("http", "https"):  # a `?` is no wildcard there, and there are no folders
-            paths, start = [root], str(PurePosixPath(root).parent)
+        fs, root = fsspec.url_to_fs(given.url)
+        if protocol in ("http", "https"):  # a `?` begins no name there, nor is it a wildcard; there are no folders
+            files = [(root, PurePosixPath(urlsplit(root).path).name)]
         elif glob.has_magic(root):
-            paths, start = fs.glob(root), str(_fixed_part(Path(root)))
+            files = _named(fs.glob(root), str(_fixed_part(Path(root))))
         elif fs.isdir(root):
-            paths, start = fs.find(root), root
+            files = _named(fs.find(root), root)
         else:
-            paths, start = [root], str(PurePosixPath(root).parent)
-        files = [(path, os.path.relpath(path, start)) for path in sorted(paths)]
+            files = _named([root], str(PurePosixPath(root).parent))
+        if odd := next((path for path, name in files if not is_inside(name)), None):
+            raise DataError(f"{field}: {written!r} holds {given.hide(odd)!r}, which is no name of a file here")
         # the folder is named by content marks: a remote file that changes is fetched again
-        marks = "\n".join([url, *(f"{path} {_mark(fs, protocol, path)}" for path, _ in files)])
+        marks = "\n".join([written, *(f"{path} {_mark(fs, protocol, path)}" for path, _ in files)])
         folder = (cache or own_cache()) / hashlib.sha256(marks.encode()).hexdigest()[:16]
         local = ((_fetched(fs.get_file, path, folder / name), name) for path, name in files)
-        return _data_files(local, url, field)
+        return _data_files(local, written, field)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"{field}: {url!r}: the filesystem {protocol}:// cannot be used: {error}") from None
+        why = given.hide(str(error))
+        raise ConfigError(f"{field}: {written!r}: the filesystem {protocol}:// cannot be used: {why}") from None
     except (FinetuneError, *MISTAKES):
         raise
     except Exception as error:  # noqa: BLE001 — each service's client has errors of its own, which are no OSErrors
-        raise DataError(f"{field}: {url!r} cannot be read: {type(error).__name__}: {error}") from None
+        why = given.hide(f"{type(error).__name__}: {error}")
+        raise DataError(f"{field}: {written!r} cannot be read: {why}") from None
+
+
+def _named(paths: Iterable[str], start: str) -> list[tuple[str, str]]:
+    return [(path, os.path.relpath(path, start)) for path in sorted(paths)]
 
 
 def _mark(fs: fsspec.AbstractFileSystem, protocol: str, path: str) -> str:
@@ -171,7 +186,7 @@ def _mark(fs: fsspec.AbstractFileSystem, protocol: str, path: str) -> str:
 
 def own_cache() -> Path:
     """The folder fetched data is kept in."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "finetune-flow" / "data"
+    return cache_home() / "data"
 
 
 def _fetched(get_file: Callable[[str, str], object], remote: str, local: Path) -> Path:

@@ -101,7 +101,7 @@ def repeat_warnings(train: pa.Table, columns: Mapping[str, str], name: str = "da
 
 
 def lengths(table: pa.Table, columns: Sequence[str]) -> dict[str, int]:
-    """Words a row (all text columns together): median, 95th percentile, most."""
+    """Words a row (all text columns together): median, 95th percentile (`p95`), most (`max`)."""
     total = np.zeros(table.num_rows, dtype=np.int64)
     for name in columns:
         column = table[name]
@@ -112,7 +112,22 @@ def lengths(table: pa.Table, columns: Sequence[str]) -> dict[str, int]:
     if not len(total):
         return {}
     middle, high = np.percentile(total, [50, 95])
-    return {"median": int(middle), "95 %": int(high), "most": int(total.max())}
+    return {"median": int(middle), "p95": int(high), "max": int(total.max())}
+
+
+def class_counts(label: pa.ChunkedArray, names: Sequence[str] | None) -> dict[str, int]:
+    """Rows of each class (words of each tag), from a column of class ids, of lists of them, or of lists with a flag a
+    class; nothing where there are no classes."""
+    if not names:
+        return {}
+    flat = label.combine_chunks()
+    if pa.types.is_list(flat.type):
+        flat = flat.flatten()
+    if pa.types.is_floating(flat.type):
+        counts = flat.to_numpy().reshape(-1, len(names)).sum(axis=0)
+    else:
+        counts = np.bincount(flat.to_numpy(), minlength=len(names))
+    return {name: int(number) for name, number in zip(names, counts, strict=True)}
 
 
 def rendered(table: pa.Table, columns: Mapping[str, str]) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from tasks.config import ConfigError, DataConfig
 from tasks.config.errors import DataError
 from tasks.data.check import Findings
 from tasks.data.class_names import names_in_order
-from tasks.data.labels import encode_labels, label_names
+from tasks.data.labels import as_numbers, encode_labels, label_names
 from tasks.data.prepare import Column, Head
-from tasks.data.say import count, nearest, rows_at
+from tasks.data.say import FILE, ROW, count, nearest, rows_at
 
 GATHERED = "labels"
 
@@ -46,12 +46,11 @@ def gathered(tables: Mapping[str, pa.Table], data: DataConfig) -> tuple[dict[str
 
 
 def _flags(table: pa.Table, name: str, field: str) -> np.ndarray:
-    try:
-        values = pc.cast(table[name], pa.float64()).to_numpy()
-    except pa.ArrowInvalid:
-        raise DataError(
-            f"{field}: column {name!r} (data.columns.label) holds {table[name].type}, not 0 and 1"
-        ) from None
+    column = table[name]
+    if pa.types.is_string(column.type):  # as pandas writes booleans
+        for flag, words in (("1", ["true", "True", "TRUE"]), ("0", ["false", "False", "FALSE"])):
+            column = pc.if_else(pc.is_in(column, value_set=pa.array(words)), flag, column)
+    values = as_numbers(column)
     bad = np.flatnonzero(~np.isin(values, (0.0, 1.0)))
     if len(bad):
         raise DataError(f"{field}: {count(len(bad), 'row')} whose {name!r} is neither 0 nor 1: {rows_at(table, bad)}")
@@ -60,8 +59,13 @@ def _flags(table: pa.Table, name: str, field: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class MultiLabel:
-    """Any number of classes a row, none included."""
+    """Any number of classes a row, none included.
 
+    Attributes:
+        separator: at which texts were split to the lists of labels, if they were.
+    """
+
+    separator: str | None = None
     texts: tuple[str, ...] = ("text", "text_pair")
     identity: tuple[str, ...] = ("text", "text_pair")
     target: str = "label"
@@ -74,7 +78,7 @@ class MultiLabel:
         holed = np.array([], dtype=np.int64)
         flat = _flat(column)
         if flat.null_count:
-            holed = np.unique(_row_of(column)[flat.is_null().to_numpy()])
+            holed = np.unique(_row_of(column)[flat.is_null().to_numpy(zero_copy_only=False)])
         errors = [
             f"{field}: {count(len(rows), 'row')} {what}: {rows_at(table, rows)}"
             for rows, what in ((missing, "without a list of labels"), (holed, "with a null among their labels"))
@@ -89,12 +93,14 @@ class MultiLabel:
             labels = data.labels or [f"LABEL_{i}" for i in range(width)]
             if len(labels) != width:
                 raise ConfigError(f"data.labels: {len(labels)} names for lists of {width} zeros and ones")
-            return {"labels": list(labels), "problem_type": "multi_label_classification", "hot": True}
+            return {"labels": list(labels), "problem_type": "multi_label_classification", "hot": True,
+                    "separator": self.separator}  # fmt: skip
         if len(flat) == 0:
             raise DataError("data.train: no row has any label")
         order = names_in_order(train, columns["label"])
-        names = label_names(pa.chunked_array([flat]), data.labels, "data.train", order=order)
-        return {"labels": names, "problem_type": "multi_label_classification", "hot": False}
+        names = label_names(pa.chunked_array([flat]), data.labels, "data.train", _lineage(train, column), order)
+        return {"labels": names, "problem_type": "multi_label_classification", "hot": False,
+                "separator": self.separator}  # fmt: skip
 
     def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> None:
         return None
@@ -105,15 +111,15 @@ class MultiLabel:
         flat, rows = _flat(column), _row_of(column)
         if head["hot"]:
             lengths = column.combine_chunks().value_lengths().to_numpy()
-            bad = np.flatnonzero(lengths != width)
-            if len(bad) or not _only_flags(flat):
-                bad = bad if len(bad) else np.unique(rows[~np.isin(pc.cast(flat, pa.float64()), (0.0, 1.0))])
+            numbers = as_numbers(pa.chunked_array([flat]))
+            bad = np.union1d(np.flatnonzero(lengths != width), rows[~np.isin(numbers, (0.0, 1.0))])
+            if len(bad):
                 raise DataError(f"{field}: {count(len(bad), 'row')} whose labels are not {width} zeros and ones: "
                                 f"{rows_at(table, bad)}")  # fmt: skip
-            hot = pc.cast(flat, pa.float32()).to_numpy()
+            hot = numbers.astype(np.float32)
         else:
-            lineage = table.select(["__file", "__row"]).take(pa.array(rows)) if "__file" in table.column_names else None
-            ids = encode_labels(pa.chunked_array([flat]), head["labels"], field, lineage) if len(flat) else []
+            places = _lineage(table, column)
+            ids = encode_labels(pa.chunked_array([flat]), head["labels"], field, places) if len(flat) else []
             grid = np.zeros((len(column), width), np.float32)
             grid[rows, np.asarray(ids, dtype=np.int64)] = 1.0
             hot = grid.ravel()
@@ -136,6 +142,11 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
 def _row_of(column: pa.ChunkedArray) -> np.ndarray:
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     return np.repeat(np.arange(len(column)), lengths)
+
+
+def _lineage(table: pa.Table, column: pa.ChunkedArray) -> pa.Table | None:
+    """For each label the place of its row."""
+    return table.select([FILE, ROW]).take(pa.array(_row_of(column))) if FILE in table.column_names else None
 
 
 def _hot_width(column: pa.ChunkedArray, flat: pa.Array) -> int:

@@ -13,7 +13,10 @@ import pyarrow as pa
 from tasks.config.errors import DataError
 from tasks.data.class_names import field_of, with_class_names
 from tasks.data.keep import BATCH, keep, table_of
+from tasks.data.odd import UNFIT
+from tasks.data.plain_types import plain
 from tasks.data.read import SUFFIXES
+from tasks.data.say import first
 
 SPLITS = ("train", "validation", "test")
 SCHEME = re.compile(r"(?:[a-z][a-z0-9+.-]*://|package:|hf:|sql:)")
@@ -77,7 +80,8 @@ def rows_to_file(value: Any, field: str, cache: Path, names: Sequence[str] | Non
     Raises:
         DataError: no rows; a row that lacks a key another has, or is of another kind; named by its number.
     """
-    return keep((_settled(table) for table in _tables(value, field, names)), cache, field.rpartition(".")[2], field)
+    tables = (_settled(table, field) for table in _tables(value, field, names))
+    return keep(tables, cache, field.rpartition(".")[2], field)
 
 
 def splits_of(value: Any) -> dict[str, Any]:
@@ -106,14 +110,27 @@ def _tables(value: Any, field: str, names: Sequence[str] | None) -> Iterator[pa.
     elif hasattr(value, "to_arrow"):  # Polars
         yield value.to_arrow()
     elif hasattr(value, "columns") and hasattr(value, "iloc"):  # pandas
-        yield pa.Table.from_pandas(value, preserve_index=False)
+        yield _from_frame(value, field)
     elif isinstance(value, Mapping):
         yield _from_columns(value, field)
     else:
         yield from _from_rows(value, field, names)
 
 
+def _from_frame(frame: Any, field: str) -> pa.Table:
+    names = [str(name) for name in frame.columns]
+    if len(set(names)) < len(names):
+        raise DataError(f"{field}: two of its columns have one name: {first(names)}")
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except UNFIT:  # says neither row nor kind
+        return table_of({name: frame.iloc[:, at].tolist() for at, name in enumerate(names)}, field, 1)
+
+
 def _from_columns(columns: Mapping[str, Any], field: str) -> pa.Table:
+    for name, values in columns.items():
+        if isinstance(values, str | bytes) or not (isinstance(values, Iterable) and hasattr(values, "__len__")):
+            raise DataError(f"{field}: column {name!r} is {type(values).__name__}, not a list of values, one a row")
     sizes = {name: len(values) for name, values in columns.items()}
     if len(set(sizes.values())) > 1:
         said = ", ".join(f"{name!r} {size}" for name, size in sizes.items())
@@ -150,7 +167,7 @@ def _columns(rows: list[Any], keys: list[str], kind: type, field: str, start: in
         if isinstance(row, Mapping) != issubclass(kind, Mapping) or isinstance(row, str) != issubclass(kind, str):
             raise DataError(f"{field}: row {at} is a {type(row).__name__}, row 1 a {kind.__name__}")
         if isinstance(row, Mapping) and row.keys() != set(keys):
-            missing, more = sorted(set(keys) - row.keys()), sorted(row.keys() - set(keys))
+            missing, more = sorted(set(keys) - row.keys(), key=str), sorted(row.keys() - set(keys), key=str)
             what = f"lacks {missing[0]!r}" if missing else f"has {more[0]!r}"
             raise DataError(f"{field}: row {at} {what}, unlike row 1, which has {', '.join(map(repr, keys))}")
         if isinstance(row, tuple | list) and len(row) != len(keys):
@@ -167,16 +184,11 @@ def _plain(value: Any) -> Any:
     return value.tolist() if hasattr(value, "tolist") and not isinstance(value, str) else value
 
 
-def _settled(table: pa.Table) -> pa.Table:
-    """Names in place of class ids; dictionaries and wide strings as plain ones, so that equal rows are equal bytes
-    however they came."""
-    table, columns = with_class_names(table, table.schema.metadata), {}
-    for name in table.column_names:
-        column = table[name]
-        if pa.types.is_dictionary(column.type):
-            column = column.cast(column.type.value_type)
-        if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
-            column = column.cast(pa.string())
-        columns[name] = column
+def _settled(table: pa.Table, field: str) -> pa.Table:
+    """Names in place of class ids, and plain types, so that equal rows are equal bytes however they came."""
+    if len(set(table.column_names)) < table.num_columns:
+        raise DataError(f"{field}: two of its columns have one name: {first(table.column_names)}")
+    table = with_class_names(table, table.schema.metadata)
+    columns = {name: plain(table[name]) for name in table.column_names}
     fields = [field_of(table.schema.field(name), column.type) for name, column in columns.items()]
     return pa.table(list(columns.values()), schema=pa.schema(fields))

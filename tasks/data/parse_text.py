@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.data.odd import UNFIT
 from tasks.data.parse import Parsed
 from tasks.data.text_file import Text
 
@@ -35,7 +36,7 @@ def conll(name: str, text: str, problems: list[str]) -> Parsed | None:
     them) are skipped. A sentence stands on the line of its first word.
     """
     tokens, tags, lines = [], [], []
-    for has_words, some in groupby(_numbered(text), lambda pair: bool(pair[1].strip(BLANKS))):
+    for has_words, some in groupby(_numbered(text), lambda pair: bool(pair[1].strip())):
         words = [pair for pair in some if not pair[1].startswith(("-DOCSTART-", "# "))] if has_words else []
         if not words:
             continue
@@ -65,7 +66,7 @@ def document(name: str, given: Text, problems: list[str]) -> Parsed | None:
     start = len(text) - len(text.lstrip())
     try:
         value, end = json.JSONDecoder().raw_decode(text, start)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # said by whoever reads it as rows
         return None
     if text[end:].strip() or not isinstance(value, dict):
         return None
@@ -88,15 +89,15 @@ def document(name: str, given: Text, problems: list[str]) -> Parsed | None:
 def _is_whole(line: str) -> bool:
     try:
         return isinstance(json.loads(line.removeprefix("\ufeff")), dict)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return False
 
 
 def _table(name: str, what: str, values: Any, problems: list[str]) -> Parsed | None:
     try:
         table = pa.table(values) if isinstance(values, dict) else pa.Table.from_pylist(values)
-    except (pa.ArrowException, TypeError, ValueError) as error:
-        problems.append(f"{name}:1: its {what} cannot be read as a table: {error}")
+    except UNFIT as error:
+        problems.append(f"{name}:1: its {what} cannot be read as a table: {str(error).splitlines()[0]}")
         return None
     return table, range(1, table.num_rows + 1)
 
@@ -104,21 +105,46 @@ def _table(name: str, what: str, values: Any, problems: list[str]) -> Parsed | N
 def _squad(name: str, articles: list[dict[str, Any]], problems: list[str]) -> Parsed | None:
     """Articles, paragraphs, questions -> a row a question, counted in the order they stand in."""
     rows: list[dict[str, Any]] = []
-    for article in articles:
-        for paragraph in article["paragraphs"]:
-            for asked in paragraph.get("qas", []):
-                row = len(rows) + 1
-                answers = asked.get("answers") or []
-                if "context" not in paragraph or "question" not in asked:
-                    missing = "context" if "context" not in paragraph else "question"
-                    problems.append(f"{name}:{row}: a question without its {missing!r}")
-                rows.append({
-                    "id": str(asked.get("id", row)), "title": article.get("title"),
-                    "context": paragraph.get("context"), "question": asked.get("question"),
-                    "answers": {key: [answer.get(key) for answer in answers] for key in ("text", "answer_start")},
-                })  # fmt: skip
+    for title, paragraph, asked in _questions(articles):
+        row = len(rows) + 1
+        answers = [answer for answer in _list(asked, "answers") if isinstance(answer, dict)]
+        if "context" not in paragraph or "question" not in asked:
+            missing = "context" if "context" not in paragraph else "question"
+            problems.append(f"{name}:{row}: a question without its {missing!r}")
+        rows.append({
+            "id": str(asked.get("id", row)), "title": title,
+            "context": paragraph.get("context"), "question": asked.get("question"),
+            "answers": {key: [answer.get(key) for answer in answers] for key in ("text", "answer_start")},
+        })  # fmt: skip
     if not rows:
         problems.append(f"{name} holds no questions")
         return None
     schema = pa.schema([*((key, pa.string()) for key in ("id", "title", "context", "question")), ("answers", ANSWERS)])
-    return pa.Table.from_pylist(rows, schema), range(1, len(rows) + 1)
+    try:
+        return pa.Table.from_pylist(rows, schema), range(1, len(rows) + 1)
+    except UNFIT:
+        problems.extend(_unfit(name, rows, schema))
+        return None
+
+
+def _questions(articles: list[dict[str, Any]]) -> Iterator[tuple[Any, dict[str, Any], dict[str, Any]]]:
+    """(title, paragraph, question) of all questions."""
+    for article in articles:
+        for paragraph in _list(article, "paragraphs"):
+            for asked in _list(paragraph, "qas"):
+                if isinstance(asked, dict):
+                    yield article.get("title"), paragraph, asked
+
+
+def _list(value: Any, key: str) -> list[Any]:
+    found = value.get(key) if isinstance(value, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def _unfit(name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> Iterator[str]:
+    for row, each in enumerate(rows, 1):
+        for field in schema:
+            try:
+                pa.array([each[field.name]], field.type)
+            except UNFIT as error:
+                yield f"{name}:{row}: {field.name!r} cannot be kept: {str(error).splitlines()[0]}"

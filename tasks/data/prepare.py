@@ -1,17 +1,17 @@
 """Rows as read -> rows that can be trusted: the same steps for every task, with the task's own idea of a row."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
 from tasks.config import DataConfig
 from tasks.config.errors import DataError
-from tasks.data.check import Findings, check_rows, duplicates, leakage
+from tasks.data.check import Findings, check_rows, duplicates, leakage, seen_rows
 from tasks.data.columns import Role, choose
 from tasks.data.divide import divide
-from tasks.data.look import lengths, near_warnings, rendered, repeat_warnings, text_warnings
+from tasks.data.look import class_counts, lengths, near_warnings, rendered, repeat_warnings, text_warnings
 from tasks.data.split import dedupe, sample, without
 
 LINEAGE = ("__file", "__row")
@@ -33,7 +33,9 @@ class Prepared:
         columns: which column served as which role.
         warnings: what a user should know of the data; nothing was changed because of them.
         dropped: repeats left out (`data.dedupe`).
-        looks: `sample` (the first row as it is read), `words` (a row, median to most).
+        looks: `sample` (the first row as it is read), `classes` (rows of train in each), `words` (a row: `median`,
+            `p95`, `max`).
+        seen: by split, the positions of the rows whose text the training sees too.
     """
 
     splits: dict[str, pa.Table]
@@ -42,6 +44,7 @@ class Prepared:
     warnings: list[str]
     dropped: int
     looks: dict[str, Any]
+    seen: dict[str, list[int]] = field(default_factory=dict)
 
 
 class Kind(Protocol):
@@ -106,12 +109,14 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
             dropped += gone
     head = kind.head(given["train"], columns, data)
     splits = _shares(given["train"], kind.stratum(given["train"], columns), data, given, list(same.values()))
-    splits, told = _apart(splits, same, data, data.leakage or ("error" if kind.target else "warn"))
+    splits, told = _apart(splits, same, data, data.leakage or "warn")
     warnings += told
     if data.near_duplicates == "warn":
         warnings += repeat_warnings(splits["train"], {role: name for role, name in same.items() if role != "context"})
     if data.max_train_samples:
         splits["train"] = sample(splits["train"], data.max_train_samples, data.split.seed)
+    others = {} if data.leakage == "off" else {name: table for name, table in splits.items() if name != "train"}
+    seen = {name: seen_rows(splits["train"], table, same).tolist() for name, table in others.items()}
     coded = {
         name: renamed(table, columns, kind.code(table, columns, head, f"data.{name}"), roles)
         for name, table in splits.items()
@@ -119,9 +124,10 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
     warnings += kind.settle(coded["train"], head)
     looks = {
         "sample": rendered(splits["train"], columns),
+        "classes": class_counts(coded["train"][kind.target], head["labels"]) if kind.target else {},
         "words": lengths(splits["train"], [*_of(kind.texts, columns).values()] or [*same.values()]),
     }
-    return Prepared(coded, head, columns, warnings, dropped, looks)
+    return Prepared(coded, head, columns, warnings, dropped, looks, {name: rows for name, rows in seen.items() if rows})
 
 
 def _apart(
@@ -143,6 +149,8 @@ def _apart(
             before = splits["train"].num_rows
             splits["train"] = without(splits["train"], table, list(same.values()))
             leaked = (f"data.train: {before - splits['train'].num_rows} rows that stand in {name} are left out",)
+        elif leaked:
+            leaked = (f"{leaked[0]}; metrics that end in _unseen leave them out",)
         warnings += leaked
         if data.near_duplicates == "warn":
             told = {role: column for role, column in same.items() if role != "context"}  # one has many questions

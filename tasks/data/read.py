@@ -1,5 +1,8 @@
 """Files of any supported format -> one Arrow table in which every row knows its file and line."""
 
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -9,14 +12,16 @@ from pathlib import PurePosixPath
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.config.errors import ConfigError, DataError
-from tasks.data import parse
+from tasks.data import parse, parse_delimited
 from tasks.data.locate import Source
 from tasks.data.parse_text import conll, document, text_lines
 from tasks.data.say import FILE, ROW, count, first, nearest
 from tasks.data.text_file import Text, text_of
 
+FIELD = 16 * 2**20  # bytes of text a field may hold
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow", "folder", "text", "conll")
 SUFFIXES = {
     ".csv": "csv",
@@ -54,6 +59,7 @@ class _Log:
     problems: list[str] = dataclass_field(default_factory=list)
     encodings: dict[str, list[str]] = dataclass_field(default_factory=dict)
     quoted: list[str] = dataclass_field(default_factory=list)
+    separators: dict[str, list[str]] = dataclass_field(default_factory=dict)
 
 
 def read(sources: list[Source], format: str = "auto", encoding: str = "auto", field: str = "data.train") -> Read:
@@ -73,15 +79,20 @@ def read(sources: list[Source], format: str = "auto", encoding: str = "auto", fi
     else:
         maybe = [_parse(source, kind, encoding, log) for source, kind in zip(sources, kinds, strict=True)]
         _raise(log.problems, field)
-        parsed = _typed([one for one in maybe if one is not None], kinds)
+        parsed = _untyped([one for one in maybe if one is not None], kinds)
         counts = [table.num_rows for table, _ in parsed]
         _refuse_shapes([table for table, _ in parsed], sources, log.problems)
     _raise(log.problems, field)
     order = parsed[0][0].column_names
-    table = parse.merged([table.select(order) for table, _ in parsed], log.problems, [s.name for s in sources])
+    rows = [rows for _, rows in parsed]
+    for (some, places), source in zip(parsed, sources if len(parsed) > 1 else sources[:1], strict=True):
+        _refuse_large(some, places, source.name, log.problems)
+    _raise(log.problems, field)
+    names = [source.name for source in sources]
+    table = parse.merged([table.select(order) for table, _ in parsed], log.problems, names[: len(parsed)], rows)
     _raise(log.problems, field)
     assert table is not None
-    return Read(_with_lineage(table, sources, counts, [rows for _, rows in parsed]), _notices(log, field))
+    return Read(_with_lineage(table, sources, counts, rows), _notices(log, field))
 
 
 def _refuse_unknown(format: str, encoding: str) -> None:
@@ -134,16 +145,20 @@ def _parse(source: Source, kind: str, encoding: str, log: _Log) -> parse.Parsed 
         if len(log.problems) > before:
             return None
         if kind == "csv":
-            parsed = parse.delimited(source.name, text, ",", True, log.problems)
+            separator = parse_delimited.separator_of(text)
+            if separator != ",":
+                log.separators.setdefault(separator, []).append(source.name)
+            parsed = parse_delimited.delimited(source.name, text, separator, True, log.problems)
         elif kind == "tsv":
-            quoted = parse.tsv_is_quoted(text)
+            quoted = parse_delimited.tsv_is_quoted(text)
             if quoted:
                 log.quoted.append(source.name)
-            parsed = parse.delimited(source.name, text, "\t", quoted, log.problems)
+            parsed = parse_delimited.delimited(source.name, text, "\t", quoted, log.problems)
         elif kind in ("text", "conll"):
             parsed = (text_lines if kind == "text" else conll)(source.name, text.read(), log.problems)
         else:
-            whole = document(source.name, text, log.problems) if text.head().lstrip()[:1] == "{" else None
+            document_like = kind == "json" and text.head().lstrip()[:1] == "{"  # JSON lines are a row a line
+            whole = document(source.name, text, log.problems) if document_like else None
             if whole is None and len(log.problems) == before:
                 whole = parse.json_objects(source.name, text, log.problems)
             parsed = whole
@@ -153,14 +168,19 @@ def _parse(source: Source, kind: str, encoding: str, log: _Log) -> parse.Parsed 
     return parsed
 
 
-def _typed(parsed: list[parse.Parsed], kinds: list[str]) -> list[parse.Parsed]:
-    """CSV and TSV know no types: theirs are inferred over all such files at once, so that two files cannot differ."""
-    loose = [at for at, kind in enumerate(kinds) if kind in ("csv", "tsv")]
-    same = {frozenset(parsed[at][0].column_names) for at in loose}
-    if len(same) != 1:  # none, or columns that differ, which is reported
-        return parsed
-    typed = dict(zip(loose, parse.numbers([parsed[at][0] for at in loose]), strict=True))
-    return [(typed.get(at, table), rows) for at, (table, rows) in enumerate(parsed)]
+def _untyped(parsed: list[parse.Parsed], kinds: list[str]) -> list[parse.Parsed]:
+    """CSV and TSV hold texts, whose role decides what they are; so do numbers of other files beside such a column."""
+    loose = {name for (table, _), kind in zip(parsed, kinds, strict=True) if kind in ("csv", "tsv")
+             for name in table.column_names}  # fmt: skip
+    return [(_as_texts(table, loose), rows) for table, rows in parsed]
+
+
+def _as_texts(table: pa.Table, names: set[str]) -> pa.Table:
+    for at, field in enumerate(table.schema):
+        simple = pa.types.is_integer(field.type) or pa.types.is_floating(field.type) or pa.types.is_boolean(field.type)
+        if simple and field.name in names:
+            table = table.set_column(at, field.name, table[field.name].cast(pa.string()))
+    return table
 
 
 def _refuse_shapes(tables: list[pa.Table], sources: list[Source], problems: list[str]) -> None:
@@ -177,6 +197,22 @@ def _refuse_shapes(tables: list[pa.Table], sources: list[Source], problems: list
             problems.append(f"{source.name}: the column name {name!r} is kept for lineage; rename it")
 
 
+def _refuse_large(table: pa.Table, rows: Sequence[int], name: str, problems: list[str]) -> None:
+    """Files that no one means as rows of texts: they would cost gigabytes before anything else is said of them."""
+    if table.num_columns > parse.COLUMNS:
+        problems.append(f"{name}: {table.num_columns:,} columns, and at most {parse.COLUMNS:,} are read: "
+                        f"{table.column_names[parse.COLUMNS]!r} is one too many")  # fmt: skip
+        return
+    for column in table.column_names:
+        if pa.types.is_string(table[column].type) and table[column].nbytes > FIELD:
+            sizes = pc.fill_null(pc.binary_length(table[column]), 0).to_numpy()
+            problems.extend(
+                f"{name}:{rows[at]}: {column!r} holds {sizes[at] / 2**20:.1f} MiB of text, and at most "
+                f"{FIELD / 2**20:.0f} are read"
+                for at in np.flatnonzero(sizes > FIELD).tolist()
+            )
+
+
 def _with_lineage(table: pa.Table, sources: list[Source], counts: list[int], rows: Sequence[Sequence[int]]) -> pa.Table:
     of = np.repeat(np.arange(len(sources), dtype=np.int32), counts)
     files = pa.DictionaryArray.from_arrays(pa.array(of), pa.array([source.name for source in sources], pa.string()))
@@ -189,6 +225,10 @@ def _notices(log: _Log, field: str) -> tuple[str, ...]:
         f"{field}: {count(len(names), 'file')} read as {encoding}, not UTF-8: {first(names)} "
         "(data.encoding says otherwise if that is wrong)"
         for encoding, names in log.encodings.items()
+    ]
+    notices += [
+        f"{field}: {count(len(names), 'file')} read as separated by {separator!r}, not by ',': {first(names)}"
+        for separator, names in log.separators.items()
     ]
     if log.quoted:
         notices.append(f"{field}: tab-separated, but quoted as CSV is, and read so: {first(log.quoted)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from tasks.data.tagging import SCHEME
@@ -20,21 +21,34 @@ ENTITIES = pa.list_(
 def readable(predictions: pa.Table, rows: pa.Table, head: Mapping[str, Any]) -> pa.Table:
     """The predictions with what a reader wants beside them.
 
-    `probabilities` become a struct with a field a class. Tags get `words`, one a tag, and, where they are of a scheme
+    `probabilities` become `score`, that of the prediction (of several labels: a list, one for each), and a column
+    `probability_<class>` for each class. Tags get `words`, one a tag, and, where they are of a scheme
     (B-, I-, …), `entities`: `start` and `end` in characters of the text (of words given as such: joined by spaces),
     `label`, `text`.
 
     Args:
         predictions: of a judge, with `__origin`, the positions in `rows`. rows: as they were encoded.
     """
-    at = predictions.column_names.index("probabilities") if "probabilities" in predictions.column_names else None
-    if at is not None and head.get("labels"):
-        flat = predictions["probabilities"].combine_chunks()
-        grid = flat.flatten().to_numpy().reshape(len(flat), -1)
-        named = pa.StructArray.from_arrays([pa.array(column) for column in grid.T], list(head["labels"]))
-        predictions = predictions.set_column(at, "probabilities", named)
+    if "probabilities" in predictions.column_names and head.get("labels"):
+        predictions = _with_scores(predictions, list(head["labels"]))
     if "__places" in predictions.column_names:
         predictions = _with_entities(predictions, rows, head["labels"])
+    return predictions
+
+
+def _with_scores(predictions: pa.Table, labels: Sequence[str]) -> pa.Table:
+    flat = predictions["probabilities"].combine_chunks()
+    grid = flat.flatten().to_numpy().reshape(len(flat), -1)
+    place = {label: at for at, label in enumerate(labels)}
+    said = predictions["prediction"].to_pylist()
+    if pa.types.is_string(predictions["prediction"].type):
+        scores = pa.array(grid[np.arange(len(grid)), [place[label] for label in said]])
+    else:
+        kept = [[float(row[place[label]]) for label in each] for row, each in zip(grid, said, strict=True)]
+        scores = pa.array(kept, pa.list_(pa.float32()))
+    predictions = predictions.drop_columns(["probabilities"]).append_column("score", scores)
+    for label, column in zip(labels, grid.T, strict=True):
+        predictions = predictions.append_column(f"probability_{label}", pa.array(column))
     return predictions
 
 
@@ -65,10 +79,10 @@ def _text(words: Sequence[str], begins: Sequence[int] | None) -> tuple[str, Sequ
     return text, begins
 
 
-def _entities(tags: Sequence[str], spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, str]]:
+def _entities(tags: Sequence[str | None], spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, str]]:
     """(start, end, kind): a B-, S- or U- begins one, any other tag goes on with one of its kind or begins one."""
     opened: tuple[int, int, str] | None = None
-    for tag, (low, high) in zip(tags, spans, strict=True):
+    for tag, (low, high) in zip((each or "O" for each in tags), spans, strict=True):
         kind = tag[2:]
         if opened is not None and tag[0] not in "OBSU" and opened[2] == kind:
             opened = (opened[0], high, kind)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+
+from tasks.artifacts.scratch import Scratch
 
 LARGE = 48 * 2**20  # bytes: what is smaller stays in memory
 BATCH = 8192
@@ -66,7 +65,7 @@ class _Scratch:
     """A folder of Arrow files, gone once they are mapped."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix=f"finetune-{os.getpid()}-"))
+        self._scratch = Scratch()
         self._paths: list[Path] = []
         self._writer: pa.ipc.RecordBatchFileWriter | None = None
         self._schema: pa.Schema | None = None
@@ -78,7 +77,7 @@ class _Scratch:
         table = plain_files(table)
         if self._writer is None or table.schema != self._schema:
             self._close()
-            self._paths.append(self._folder / f"{len(self._paths)}.arrow")
+            self._paths.append(self._scratch.path / f"{len(self._paths)}.arrow")
             self._schema = table.schema
             self._writer = pa.ipc.new_file(str(self._paths[-1]), table.schema)
         self._writer.write_table(table)
@@ -94,7 +93,7 @@ class _Scratch:
 
     def __exit__(self, *_: object) -> None:
         self._close()
-        shutil.rmtree(self._folder, ignore_errors=True)  # what is mapped stays readable
+        self._scratch.remove()  # what is mapped stays readable
 
 
 def plain_files(table: pa.Table) -> pa.Table:

@@ -29,17 +29,23 @@ def split(
 
 
 def split_rows(
-    table: pa.Table, label: pa.Array | None, validation: float, test: float, stratify: bool, seed: int
+    table: pa.Table,
+    label: pa.Array | None,
+    validation: float,
+    test: float,
+    stratify: bool,
+    seed: int,
+    unit: str = "row",
 ) -> dict[str, np.ndarray]:
-    """The rows (positions in `table`) of each part; see `split`."""
-    totals = _totals(table.num_rows, validation, test)
+    """The rows (positions in `table`) of each part; see `split`. `unit` is what messages call one of them."""
+    totals = _totals(table.num_rows, validation, test, unit)
     # raw 64-bit draws, not Generator.permutation: numpy promises these bits, not that method's, across versions
     bits = np.random.PCG64(seed)
     order = np.argsort(bits.random_raw(table.num_rows), kind="stable")
     codes = _codes(label) if stratify and label is not None else np.zeros(table.num_rows, dtype=np.int64)
     sizes = np.bincount(codes)
     if stratify and label is not None:
-        _refuse_rare(table, label, codes, sizes, int((totals > 0).sum()))
+        _refuse_rare(table, label, codes, sizes, int((totals > 0).sum()), unit)
     dealt = _deal(sizes, totals)
     by_class = order[np.argsort(codes[order], kind="stable")]
     # per class: as many rows for train, then for validation, then for test, as were dealt
@@ -68,13 +74,13 @@ def without(table: pa.Table, other: pa.Table, columns: list[str]) -> pa.Table:
     return taken(table, np.flatnonzero(~np.isin(keys, gone)))
 
 
-def _totals(rows: int, validation: float, test: float) -> np.ndarray:
+def _totals(rows: int, validation: float, test: float, unit: str) -> np.ndarray:
     held = [math.floor(rows * share + 0.5) for share in (validation, test)]
     totals = np.array([rows - sum(held), *held], dtype=np.int64)
     for name, share, total in zip(SPLITS, (1 - validation - test, validation, test), totals, strict=True):
         if total <= 0 and (share > 0 or name == "train"):
             raise DataError(
-                f"data.split: {share:.3g} of {count(rows, 'row')} leaves none for {name}; "
+                f"data.split: {share:.3g} of {count(rows, unit)} leaves none for {name}; "
                 "change data.split.validation and data.split.test, or give more data"
             )
     return totals
@@ -84,11 +90,13 @@ def _codes(label: pa.Array) -> np.ndarray:
     return label.dictionary_encode().indices.to_numpy().astype(np.int64)
 
 
-def _refuse_rare(table: pa.Table, label: pa.Array, codes: np.ndarray, sizes: np.ndarray, splits: int) -> None:
+def _refuse_rare(
+    table: pa.Table, label: pa.Array, codes: np.ndarray, sizes: np.ndarray, splits: int, unit: str
+) -> None:
     for code in np.flatnonzero(sizes < splits)[:1]:
         rows = np.flatnonzero(codes == code)
         raise DataError(
-            f"data.split: the class {label[int(rows[0])].as_py()!r} has {count(len(rows), 'row')} for {splits} splits: "
+            f"data.split: the class {label[int(rows[0])].as_py()!r} has {count(len(rows), unit)} for {splits} splits: "
             f"{rows_at(table, rows)}; add rows, drop it, or set data.split.stratify: false"
         )
 

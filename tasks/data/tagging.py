@@ -17,11 +17,14 @@ from tasks.config import DataConfig
 from tasks.config.errors import DataError
 from tasks.data.check import Findings
 from tasks.data.class_names import names_in_order
-from tasks.data.columns import SPANS, TEXT, Role, choose
+from tasks.data.columns import SPANS, TAGS, TEXT, TOKENS, Role, choose
 from tasks.data.labels import encode_labels, label_names
 from tasks.data.prepare import LINEAGE, Column, Head, Prepared
 from tasks.data.prepare import prepare as prepare_rows
 from tasks.data.say import count, first, rows_at
+from tasks.data.spans import as_spans
+from tasks.data.text_lists import as_lists, value_of
+from tasks.data.word_rows import sentences
 
 WORD = re.compile(r"\w+|[^\w\s]")
 SCHEME = re.compile(r"(?:[BIESLU]-.+|O)$")
@@ -29,24 +32,46 @@ SCHEME = re.compile(r"(?:[BIESLU]-.+|O)$")
 
 def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
     """Rows of `token-classification`, as words with tags. See `as_words` and `tasks.data.prepare.prepare`."""
-    tables, data = as_words(tables, data)
-    return prepare_rows(tables, data, roles, Tagged())
+    tables, data, told = as_words(tables, data)
+    prepared = prepare_rows(tables, data, roles, Tagged())
+    prepared.warnings[:0] = told
+    return prepared
 
 
-def as_words(tables: Mapping[str, pa.Table], data: DataConfig) -> tuple[Mapping[str, pa.Table], DataConfig]:
-    """Spans (`data.columns.spans`, or a column `spans` or `entities`) become words and IOB2 tags: a word belongs to a
-    span it shares a character with, and words are cut where a span begins or ends within them."""
-    names = [name for name in next(iter(tables.values())).column_names if name not in LINEAGE]
+def as_words(
+    tables: Mapping[str, pa.Table], data: DataConfig, tagged: bool = True
+) -> tuple[dict[str, pa.Table], DataConfig, list[str]]:
+    """Tables of words and tags in lists, however they are written, and what a user should know.
+
+    Lists of a file without types are lists; rows of one word each are put together to sentences; spans
+    (`data.columns.spans`, or a column `spans` or `entities`) become words and IOB2 tags: a word belongs to a span it
+    shares a character with, and words are cut where a span begins or ends within them.
+
+    Args:
+        tagged: whether tags are there; if not, spans are left as they are.
+    """
+    done, told, given = {}, [], data
+    for split, table in tables.items():
+        for name in _lists(table, given):
+            table = as_lists(table, name, f"data.{split}")
+        done[split], data, more = sentences(table, given, f"data.{split}")
+        told += more
+    names = [name for name in next(iter(done.values())).column_names if name not in LINEAGE]
     wanted = data.columns.model_dump()
     lower = {name.lower() for name in names}
-    if wanted["spans"] or (wanted["tags"] is None and not (lower & {"tokens", "words"}) and lower & set(SPANS.names)):
+    spans = wanted["tags"] is None and not (lower & {"tokens", "words"}) and lower & set(SPANS.names)
+    if tagged and (wanted["spans"] or spans):
         chosen = choose(names, wanted, (TEXT, SPANS))
-        tables = {
-            name: _worded(table, chosen["text"], chosen["spans"], f"data.{name}") for name, table in tables.items()
-        }
+        done = {name: _worded(table, chosen["text"], chosen["spans"], f"data.{name}") for name, table in done.items()}
         columns = data.columns.model_copy(update={"tokens": "tokens", "tags": "tags", "text": None, "spans": None})
         data = data.model_copy(update={"columns": columns})
-    return tables, data
+    return done, data, told
+
+
+def _lists(table: pa.Table, data: DataConfig) -> list[str]:
+    """The columns that may hold words or tags."""
+    known = {*TOKENS.names, *TAGS.names, data.columns.tokens, data.columns.tags}
+    return [name for name in table.column_names if {name, name.lower()} & known]
 
 
 @dataclass(frozen=True)
@@ -61,8 +86,13 @@ class Tagged:
         tokens, tags = table[columns["tokens"]], table[columns["tags"]]
         for role, column in (("tokens", tokens), ("tags", tags)):
             if not pa.types.is_list(column.type):
+                hint = "; of rows of one word each, data.columns.sentence names the column that says their sentence"
                 return Findings((f"{field}: column {columns[role]!r} (data.columns.{role}) holds {column.type}, "
-                                 "not lists with one entry a word",))  # fmt: skip
+                                 f"not lists with one entry a word{hint * pa.types.is_string(column.type)}: "
+                                 f"{rows_at(table, range(table.num_rows))}",))  # fmt: skip
+            if pa.types.is_nested(column.type.value_type):
+                return Findings((f"{field}: column {columns[role]!r} (data.columns.{role}) holds {column.type}, not "
+                                 f"lists of plain values: {rows_at(table, range(table.num_rows))}",))  # fmt: skip
         words, marks = (pc.list_value_length(column) for column in (tokens, tags))
         lengths = pc.fill_null(words, 0).to_numpy(), pc.fill_null(marks, 0).to_numpy()
         empty, uneven = np.flatnonzero(lengths[0] == 0), np.flatnonzero(lengths[0] != lengths[1])
@@ -142,7 +172,8 @@ def _worded(table: pa.Table, text: str, spans: str, field: str) -> pa.Table:
     tokens, tags = [], []
     bad: dict[str, list[int]] = {}
     for row, (words, marks) in enumerate(zip(table[text].to_pylist(), table[spans].to_pylist(), strict=True)):
-        found, wrong = _tagged(words or "", marks or [])
+        marks = value_of(marks) if isinstance(marks, str) else marks
+        found, wrong = ([], "belongs to no text") if not isinstance(words, str) else _tagged(words, marks or [])
         tokens.append([word for word, _ in found])
         tags.append([tag for _, tag in found])
         if wrong:
@@ -161,14 +192,17 @@ def _worded(table: pa.Table, text: str, spans: str, field: str) -> pa.Table:
     )
 
 
-def _tagged(text: str, spans: Sequence[Mapping[str, Any]]) -> tuple[list[tuple[str, str]], str]:
+def _tagged(text: str, spans: Any) -> tuple[list[tuple[str, str]], str]:
     """Words with IOB2 tags, and what is wrong with the spans, if anything is."""
     marks: list[tuple[int, int, str]] = []
-    for span in spans:
+    spans = as_spans([spans]) or [spans]
+    if not isinstance(spans[0], list) or not all(isinstance(span, Mapping) for span in spans[0]):
+        return [], "is none of start, end and label"
+    for span in spans[0]:
         start, end, label = span.get("start"), span.get("end"), span.get("label", span.get("entity"))
         if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(text)):
             return [], "lies outside its text"
-        if not label:
+        if not label or isinstance(label, list | dict):
             return [], "has no label"
         marks.append((start, end, str(label)))
     marks.sort()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -39,6 +40,12 @@ class Text:
     def is_blank(self) -> bool:
         with self.open() as file:
             return not any(line.strip("\ufeff \t\r\n") for line in file)
+
+
+def unmarked(lines: Iterable[str]) -> Iterator[str]:
+    """Lines without the mark some files begin with."""
+    for at, line in enumerate(lines):
+        yield line if at else line.removeprefix("\ufeff")
 
 
 def text_of(path: Path, name: str, encoding: str, problems: list[str]) -> Text:

@@ -11,6 +11,7 @@ from tasks.data import questions, texts
 from tasks.data.check import check_rows
 from tasks.data.classification import Number, OneClass
 from tasks.data.columns import PLAIN, Role, choose
+from tasks.data.joined_labels import split_labels
 from tasks.data.multi_label import MultiLabel, gathered
 from tasks.data.prepare import LINEAGE, Head, Kind, renamed
 from tasks.data.said import STARTS
@@ -29,16 +30,17 @@ def classified(
     """Rows for classification and regression. See `apply`."""
     if judged and head["problem_type"] == "multi_label_classification":
         tables, data = gathered({"train": table}, data)
-        table = tables["train"]
+        name = choose(_names(tables["train"]), data.columns.model_dump(), roles)["label"]
+        wanted = data.label_separator or head.get("separator")
+        table = split_labels(tables, name, wanted, head["labels"])[0]["train"]
     return apply(table, data, roles, CLASSES[head["problem_type"]], head, field, judged)
 
 
 def tagged(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> pa.Table:
     """Rows for token classification: words, or texts, which are cut into words (then a column `tokens` says how)."""
-    if judged:
-        tables, data = as_words({"train": table}, data)
-        table = tables["train"]
-    elif not {"tokens", "words", data.columns.tokens} & set(table.column_names):
+    tables, data, _ = as_words({"train": table}, data, judged)
+    table = tables["train"]
+    if not judged and not {"tokens", "words", data.columns.tokens} & set(table.column_names):
         name = choose(_names(table), data.columns.model_dump(), (PLAIN,))["text"]
         check_rows(table, {"text": name}, field).raise_if_any()
         found = [list(WORD.finditer(text)) for text in table[name].to_pylist()]
@@ -82,7 +84,21 @@ def apply(
     columns = choose(_names(table), data.columns.model_dump(), roles)
     found = check_rows(table, {role: columns[role] for role in kind.texts if role in columns}, field)
     (found + kind.check(table, columns, field) if judged else found).raise_if_any()
-    return renamed(table, columns, kind.code(table, columns, head, field) if judged else {}, roles)
+    if not judged:
+        return renamed(table, columns, {}, roles)
+    numbered = _numbered(head, table[columns[kind.target]]) if kind.target in columns else head
+    return renamed(table, columns, kind.code(table, columns, numbered, field), roles)
+
+
+def _numbered(head: Head, labels: pa.ChunkedArray) -> Head:
+    """The head with ids for names, where a column holds class ids and none of the names."""
+    ids = [str(at) for at in range(len(head["labels"] or []))]
+    while pa.types.is_list(labels.type) or pa.types.is_large_list(labels.type):
+        labels = pa.chunked_array([labels.combine_chunks().flatten()])
+    if not ids or not (pa.types.is_integer(labels.type) or pa.types.is_string(labels.type)):
+        return head
+    given = set(labels.cast(pa.string()).unique().to_pylist())
+    return {**head, "labels": ids} if given <= set(ids) and not given & set(head["labels"]) else head
 
 
 def _names(table: pa.Table) -> list[str]:

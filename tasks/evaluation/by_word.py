@@ -12,8 +12,8 @@ IGNORED = -100
 
 
 class WordJudge:
-    """The tag of a word is that of its first piece. Words that no window reached (`overlong: truncate`) are in
-    neither list.
+    """The tag of a word is that of its first piece; of a word without tokens it is O (null where no class is O). Words
+    that no window reached (`overlong: truncate`) are in neither list.
 
     Predictions:
         `prediction` and, where it is known, `label`: lists of tags, one a word; `__places`: which words those are.
@@ -35,21 +35,33 @@ class WordJudge:
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
         starts = firsts(tokens)
-        words = tokens["__words"].combine_chunks()
-        places = words.flatten().to_numpy()
-        lengths = words.value_lengths().to_numpy()
-        row = np.repeat(np.arange(len(words)), lengths)
-        shown = places >= 0
-        per_row = np.bincount(row[shown], minlength=len(words))
-        offsets = np.concatenate([[0], np.cumsum(np.add.reduceat(per_row, starts))]).astype(np.int32)
+        of_window = np.searchsorted(starts, np.arange(tokens.num_rows), side="right") - 1
+        words, bare = _Lists(tokens["__words"], of_window), _Lists(tokens["__bare"], of_window)
+        shown = words.values >= 0
+        rows, places = np.append(words.rows[shown], bare.rows), np.append(words.values[shown], bare.values)
+        order = np.lexsort((places, rows))
+        offsets = pa.array(np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(starts)))]).astype(np.int32))
         names = pa.array(self.labels, pa.string())
+        outside = self.labels.index("O") if "O" in self.labels else None
 
-        def named(ids: np.ndarray) -> pa.Array:
-            return pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(ids[shown])))
+        def listed(values: pa.Array) -> pa.Array:
+            return pa.ListArray.from_arrays(offsets, values.take(pa.array(order)))
 
         columns = lineage(tokens, starts)
         if "labels" in tokens.column_names:
-            columns["label"] = named(tokens["labels"].combine_chunks().flatten().to_numpy())
-        columns["__places"] = pa.ListArray.from_arrays(pa.array(offsets), pa.array(places[shown]))
-        columns["prediction"] = named(found["tags"].combine_chunks().flatten().to_numpy())
+            known = _Lists(tokens["labels"], of_window).values[shown], _Lists(tokens["__bare_tags"], of_window).values
+            columns["label"] = listed(names.take(pa.array(np.append(*known))))
+        columns["__places"] = listed(pa.array(places))
+        said = pa.array(_Lists(found["tags"], of_window).values[shown], pa.int32())
+        silent = pa.array([outside] * len(bare.values), pa.int32())
+        columns["prediction"] = listed(names.take(pa.concat_arrays([said, silent])))
         return pa.table(columns)
+
+
+class _Lists:
+    """A list column as its values and, for each, the data row it is of."""
+
+    def __init__(self, column: pa.ChunkedArray, of_window: np.ndarray) -> None:
+        lists = column.combine_chunks()
+        self.values = lists.flatten().to_numpy()
+        self.rows = np.repeat(of_window, lists.value_lengths().to_numpy())

@@ -42,21 +42,36 @@ def curves(
     if not panels:
         return None
     at = _best_step(history, best, upward) if best else None
+    with canvas(4.9 * len(panels), 3.1) as (figure, out):
+        for axes, (title, lines) in zip(
+            figure.subplots(1, len(panels), squeeze=False, sharex=True)[0], panels, strict=True
+        ):
+            _draw(axes, title, lines, at)
+    return out.getvalue()
+
+
+def training_curves(
+    history: Sequence[Mapping[str, Any]], metrics: Sequence[str], arguments: Mapping[str, Any]
+) -> bytes | None:
+    """`curves`, with the best as a plan's `arguments` say how it was chosen."""
+    best, upward = arguments.get("metric_for_best_model"), arguments.get("greater_is_better", True)
+    return curves(history, metrics, best, upward)
+
+
+@contextmanager
+def canvas(width: float, height: float) -> Iterator[tuple[Any, BytesIO]]:
+    """A figure of so many inches to draw on; at the end its PNG is in the buffer beside it."""
     with _without_traces():
         from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
+        out = BytesIO()
         with rc_context({"font.family": "DejaVu Sans", "font.size": 9.5, "axes.unicode_minus": True}):
-            figure = Figure(figsize=(4.9 * len(panels), 3.1), dpi=144, layout="constrained")
+            figure = Figure(figsize=(width, height), dpi=144, layout="constrained")
             FigureCanvasAgg(figure)
-            for axes, (title, lines) in zip(
-                figure.subplots(1, len(panels), squeeze=False, sharex=True)[0], panels, strict=True
-            ):
-                _draw(axes, title, lines, at)
-            out = BytesIO()
+            yield figure, out
             figure.savefig(out, format="png", transparent=True, metadata={"Software": None})
-    return out.getvalue()
 
 
 def series(history: Sequence[Mapping[str, Any]], name: str) -> Series:

@@ -34,14 +34,20 @@ class Scorer(Protocol):
 
 def point(scorer: Scorer, table: pa.Table) -> dict[str, float]:
     """The metrics of all rows; those that mean nothing for them are left out."""
-    total: Sums | None = None
+    sums = total(scorer, table)
+    if sums is None:
+        return {}
+    return _finite({name: float(value[0]) for name, value in scorer.measures(sums[None, :]).items()}
+                   | scorer.ranks(table))  # fmt: skip
+
+
+def total(scorer: Scorer, table: pa.Table) -> Sums | None:
+    """What all rows add up to; None where there are none."""
+    sums: Sums | None = None
     for _, batch in _batches(table):
         found = np.asarray(scorer.rows(batch).sum(axis=0)).reshape(-1)
-        total = found if total is None else total + found
-    if total is None:
-        return {}
-    return _finite({name: float(value[0]) for name, value in scorer.measures(total[None, :]).items()}
-                   | scorer.ranks(table))  # fmt: skip
+        sums = found if sums is None else sums + found
+    return sums
 
 
 def intervals(scorer: Scorer, table: pa.Table, samples: int = SAMPLES, seed: int = 0) -> dict[str, tuple[float, float]]:

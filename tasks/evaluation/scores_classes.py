@@ -32,8 +32,12 @@ class OneClass:
         return sparse.hstack([_one_hot(gold == seen, gold, self.labels), _one_hot(None, seen, self.labels),
                               _one_hot(None, gold, self.labels)]).tocsr()  # fmt: skip
 
-    def measures(self, sums: Sums) -> dict[str, np.ndarray]:
+    def counts(self, sums: Sums) -> tuple[list[str], Sums, Sums, Sums]:
         right, seen, gold = np.split(sums, 3, axis=1)
+        return self.labels, right, seen, gold
+
+    def measures(self, sums: Sums) -> dict[str, np.ndarray]:
+        _, right, seen, gold = self.counts(sums)
         total, correct = gold.sum(1), right.sum(1)
         occurs = (seen + gold) > 0
         classes = np.maximum(occurs.sum(1), 1)
@@ -71,8 +75,12 @@ class Several:
         parts = [right, seen, gold, samples[:, None], (gold == seen).all(1)[:, None], np.ones((len(gold), 1))]
         return np.hstack([part.astype(np.float64) for part in parts])
 
-    def measures(self, sums: Sums) -> dict[str, np.ndarray]:
+    def counts(self, sums: Sums) -> tuple[list[str], Sums, Sums, Sums]:
         right, seen, gold = np.split(sums[:, :-3], 3, axis=1)
+        return self.labels, right, seen, gold
+
+    def measures(self, sums: Sums) -> dict[str, np.ndarray]:
+        _, right, seen, gold = self.counts(sums)
         samples, exact, total = sums[:, -3], sums[:, -2], sums[:, -1]
         f1 = ratio(2 * right, seen + gold)
         return {

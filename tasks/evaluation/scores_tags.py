@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,15 @@ class Entities:
             for kind, entities in enumerate((right & found, found, right)):
                 for entity in entities:
                     counts[row, kind, place[entity[0]]] += 1
-            words[row] = sum(map(str.__eq__, gold, seen)), len(gold)
+            words[row] = sum(map(eq, gold, seen)), len(gold)
         return np.hstack([counts.reshape(batch.num_rows, -1), words])
 
-    def measures(self, sums: Sums) -> dict[str, np.ndarray]:
+    def counts(self, sums: Sums) -> tuple[list[str], Sums, Sums, Sums]:
         right, seen, gold = (sums[:, :-2].reshape(len(sums), 3, -1)[:, at] for at in range(3))
+        return self.types, right, seen, gold
+
+    def measures(self, sums: Sums) -> dict[str, np.ndarray]:
+        _, right, seen, gold = self.counts(sums)
         each = ratio(2 * right, seen + gold)
         return {
             "f1": ratio(2 * right.sum(1), seen.sum(1) + gold.sum(1)),
@@ -54,10 +59,10 @@ class Entities:
         return {}
 
 
-def _entities(tags: list[str]) -> set[Any]:
+def _entities(tags: list[str | None]) -> set[Any]:
     from seqeval.metrics.sequence_labeling import get_entities
 
-    return set(get_entities([BILOU.get(tag[0], tag[0]) + tag[1:] for tag in tags]))
+    return set(get_entities([BILOU.get(tag[0], tag[0]) + tag[1:] for tag in (each or "O" for each in tags)]))
 
 
 class Words:
@@ -72,12 +77,17 @@ class Words:
         for row, (gold, seen) in enumerate(pairs):
             for right, found in zip(gold, seen, strict=True):
                 counts[row, 0, self.place[right]] += right == found
-                counts[row, 1, self.place[found]] += 1
+                if found is not None:  # a word without tokens, where no class is O
+                    counts[row, 1, self.place[found]] += 1
                 counts[row, 2, self.place[right]] += 1
         return counts.reshape(batch.num_rows, -1)
 
-    def measures(self, sums: Sums) -> dict[str, np.ndarray]:
+    def counts(self, sums: Sums) -> tuple[list[str], Sums, Sums, Sums]:
         right, seen, gold = (sums.reshape(len(sums), 3, -1)[:, at] for at in range(3))
+        return list(self.place), right, seen, gold
+
+    def measures(self, sums: Sums) -> dict[str, np.ndarray]:
+        _, right, seen, gold = self.counts(sums)
         occurs = np.maximum(((seen + gold) > 0).sum(1), 1)
         return {
             "f1": ratio(2 * right, seen + gold).sum(1) / occurs,

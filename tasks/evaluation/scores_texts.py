@@ -30,11 +30,14 @@ class Texts:
     def _rouge(self) -> Any:
         from absl import logging as absl_logging
         from rouge_score.rouge_scorer import RougeScorer
+        from rouge_score.tokenizers import DefaultTokenizer
 
         # Its logging keeps the stream that was stderr when it was imported, and closes it when logging is set up anew:
         # in a notebook, or under whoever else catches output, that would be theirs.
         absl_logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
-        return RougeScorer(list(ROUGE), use_stemmer=True)
+        # Given a tokenizer it logs none. absl's first line of a log would hang a handler on the root logger, and all
+        # that others log would be printed twice from then on.
+        return RougeScorer(list(ROUGE), tokenizer=DefaultTokenizer(use_stemmer=True))
 
     @cached_property
     def _corpus(self) -> tuple[Any, Any]:

@@ -23,8 +23,10 @@ print(pipeline({tag!r}, {folder!r})({PIPELINES[tag]}))"""
     else:
         imports = f"""from peft import PeftModel
 from transformers import AutoConfig, {auto_model}, AutoTokenizer"""
+        # a base's own head may have other classes; the adapter brings the one it was trained with
+        sizes = ", ignore_mismatched_sizes=True" if "Classification" in auto_model else ""
         loading = f"""config = AutoConfig.from_pretrained({folder!r})
-base = {auto_model}.from_pretrained({adapter_of!r}, config=config)
+base = {auto_model}.from_pretrained({adapter_of!r}, config=config{sizes})
 model = PeftModel.from_pretrained(base, {folder!r})
 tokenizer = AutoTokenizer.from_pretrained({folder!r})"""
     if tag in PIPELINES:

@@ -3,14 +3,18 @@
 A method is one row of `METHODS`.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from tasks.config import Lora
+from tasks.config.names import nearest
 
 
 def _lora(section: Lora, task_type: str, heads: list[str]) -> PeftConfig:
@@ -62,10 +66,32 @@ def attach(model: PreTrainedModel, section: Lora, task_type: str, heads: list[st
     """Return `model` with a fresh adapter and its `heads` trainable.
 
     Raises:
-        ValueError: `peft.target_modules` matches nothing.
+        ValueError: `peft.target_modules` matches nothing, or has a name that does; the valid ones are listed.
     """
+    _refuse_unknown(model, section.target_modules)
     config = METHODS[section.method](section, task_type, heads)
     return get_peft_model(_ready(model), config)  # type: ignore[return-value]
+
+
+def _refuse_unknown(model: PreTrainedModel, targets: str | list[str]) -> None:
+    """peft passes over names that match no layer as long as another does."""
+    paths = [name for name, _ in model.named_modules()]
+    layers = dict.fromkeys(name.rpartition(".")[2] for name, layer in model.named_modules() if _can_adapt(layer))
+    if isinstance(targets, str):
+        unknown = (
+            targets if targets != "all-linear" and not any(re.fullmatch(targets, path) for path in paths) else None
+        )
+    else:
+        known = {path for path in paths if path}
+        unknown = next((each for each in targets if not any(f".{path}".endswith(f".{each}") for path in known)), None)
+    if unknown is not None:
+        guess = nearest(unknown, layers)
+        raise ValueError(f"{unknown!r} is no layer of {type(model).__name__}; valid are {', '.join(layers)}, or "
+                         f"all-linear{f'; did you mean {guess!r}?' if guess else ''}")  # fmt: skip
+
+
+def _can_adapt(layer: Any) -> bool:
+    return isinstance(layer, torch.nn.Linear | torch.nn.Embedding | torch.nn.Conv1d | Conv1D)
 
 
 def reattach(model: PreTrainedModel, folder: Path, trainable: bool) -> PeftModel:

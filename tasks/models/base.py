@@ -3,7 +3,6 @@ folder with an adapter, and the base it names.
 """
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path, PurePath
@@ -12,6 +11,7 @@ from typing import Any
 from tasks.config import ConfigError, ModelConfig
 from tasks.config.names import nearest
 from tasks.models.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, INSIDE, LIVE_FILE, WEIGHTS
+from tasks.models.hub import snapshot
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
 TOKENIZERS = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
@@ -71,12 +71,12 @@ def _with_adapter(model: ModelConfig, folder: Path) -> dict[str, Path]:
 def _beside(model: ModelConfig, folder: Path, files_of: Callable[[ModelConfig], dict[str, Path]]) -> dict[str, Path]:
     """The files of the base that an adapter names; what lies beside the adapter goes before them: a config that knows
     its labels, its tokenizer."""
-    name = json.loads((folder / ADAPTER_CONFIG).read_text()).get("base_model_name_or_path")
-    if not name:
+    config = json.loads((folder / ADAPTER_CONFIG).read_text())
+    if not (name := config.get("base_model_name_or_path")):
         raise ConfigError(f"model.name: {model.name!r} is an adapter whose {ADAPTER_CONFIG} names no base; write it "
                           "there as base_model_name_or_path")  # fmt: skip
     try:
-        base = files_of(model.model_copy(update={"name": str(name), "revision": None}))
+        base = files_of(model.model_copy(update={"name": str(name), "revision": config.get("revision")}))
     except ConfigError as error:
         why = str(error).removeprefix("model.name: ")
         raise ConfigError(f"model.name: {model.name!r} is an adapter to {str(name)!r}, which cannot be used: {why}; "
@@ -145,7 +145,7 @@ def _shards(model: ModelConfig, found: Mapping[str, Path]) -> set[str]:
         raise ConfigError(f"model.name: {model.name!r} has neither {WEIGHTS} nor {INDEX}, only {others}")
     try:
         shards = set(json.loads(found[INDEX].read_text())["weight_map"].values())
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"model.name: {model.name!r} has a broken {INDEX}; fetch it again") from error
     if missing := shards - set(found):
         raise ConfigError(f"model.name: {model.name!r} lacks {min(missing)}, which {INDEX} names; fetch it again")
@@ -153,9 +153,9 @@ def _shards(model: ModelConfig, found: Mapping[str, Path]) -> set[str]:
 
 
 def public_name(model: ModelConfig) -> str:
-    """What a card calls the base: its hub or package name, or its folder's own name; never a path of this machine."""
+    """What a card calls the base: its hub or package name; of a folder its own name, never a path of this machine."""
     path = Path(model.name).expanduser()
-    return path.resolve().name if path.is_dir() else model.name
+    return f"{path.resolve().name} (a local folder)" if path.is_dir() else model.name
 
 
 def _folder(model: ModelConfig, weights: bool = True) -> Path:
@@ -164,13 +164,16 @@ def _folder(model: ModelConfig, weights: bool = True) -> Path:
     path = Path(model.name).expanduser()
     if path.is_dir():
         return path
-    if path.is_absolute() or model.name.startswith((".", "~")) or model.name.count("/") > 1 or path.parent.is_dir():
-        siblings = [str(path.parent / entry.name) for entry in path.parent.glob("*/")] if path.parent.is_dir() else []
-        guess = nearest(model.name, siblings)
-        hint = f"; did you mean {guess!r}?" if guess else ""
-        if path.is_absolute() or "/" not in model.name or guess or model.name.startswith((".", "~")):
-            raise ConfigError(f"model.name: there is no folder {model.name!r}{hint}")
-    return _from_hub(model, weights)
+    if path.is_file():
+        raise ConfigError(f"model.name: {model.name!r} is a file; give the folder it lies in")
+    siblings = [str(path.parent / entry.name) for entry in path.parent.glob("*/")] if path.parent.is_dir() else []
+    guess = nearest(str(path), siblings)
+    hint = f"; did you mean the folder {guess!r}?" if guess else ""
+    # A hub name has an owner and a name, or (the oldest) a name alone; what looks like a path is not asked of the hub.
+    is_path = path.is_absolute() or model.name.startswith((".", "~")) or model.name.count("/") > 1
+    if is_path or (guess and "/" in model.name):
+        raise ConfigError(f"model.name: there is no folder {model.name!r}{hint}")
+    return snapshot(model, _wanted(model, weights), weights, hint)
 
 
 def _in_package(name: str) -> Path:
@@ -187,32 +190,3 @@ def _in_package(name: str) -> Path:
             return Path(str(file.locate())).parent
     folders = sorted({str(file.parent) for file in listed if file.name == "config.json"})
     raise ConfigError(f"model.name: {distribution} holds no model at {inner!r}; it has models at {folders}")
-
-
-def _from_hub(model: ModelConfig, weights: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    token = os.environ.get(model.token_secret) if model.token_secret else None
-    wanted = (WEIGHTS, INDEX, ADAPTER_WEIGHTS) if weights else ("tokenizer.json", "tokenizer_config.json")
-    for offline in (True, False):
-        try:
-            fetched = snapshot_download(
-                model.name,
-                revision=model.revision,
-                token=token,
-                allow_patterns=_wanted(model, weights),
-                local_files_only=offline,
-            )
-            # Somebody may have fetched only this model's tokenizer: what is cached is not always all of it.
-            if not offline or any(Path(fetched, name).exists() for name in wanted):
-                return Path(fetched)
-        except HFValidationError as error:
-            raise ConfigError(f"model.name: {model.name!r} is neither a folder nor a hub name") from error
-        except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-            if not offline:
-                reason = str(error).strip().splitlines()[0]
-                raise ConfigError(
-                    f"model.name: {model.name!r} is no folder here and could not be fetched from the hub ({reason})"
-                ) from error
-    raise AssertionError

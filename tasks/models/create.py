@@ -2,7 +2,8 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from transformers import set_seed
 
 from tasks.config.errors import ConfigError
 from tasks.models.files import INSIDE, MERGED
-from tasks.models.folding import Folded, fold
+from tasks.models.folding import Folded, fold, parts_of
+from tasks.models.heads import Fitted, fit
 from tasks.models.live import check_width
 from tasks.models.load import NEW, Loading, config_of, load, quiet
 
@@ -25,29 +27,38 @@ class Created:
     """What was made.
 
     Attributes:
-        parameters: of the whole model. new: the modules that the base lacks.
+        parameters: of the whole model. new: the modules that the base lacks, or whose rows are other ones now.
         unused: what of the base's adapter found no place in it.
+        head: what became of the base's own head; None where there are no classes.
+        resized: whether its embeddings grew to its tokenizer's size.
+        logits: how many numbers it gives for each token (its vocabulary); 0 where it gives a few a row.
     """
 
     parameters: int
     new: list[str]
     unused: list[str]
+    head: Fitted | None
+    resized: bool = False
+    logits: int = 0
 
 
 def create(
-    base: Path, out: Path, loading: Loading, head: Mapping[str, Any], seed: int, pad_token_id: int | None
-) -> Created:
-    """Write `config.json`, the new parameters and the state of torch's generator after making them; of a base with an
-    adapter also the parameters that change when it is merged.
+    base: Path, out: Path, loading: Loading, head: Mapping[str, Any], seed: int, pad_token_id: int | None,
+    vocabulary: int = 0,
+) -> Created:  # fmt: skip
+    """Write `config.json`, the new parameters (also a head whose rows were matched to the classes) and the state of
+    torch's generator after making them; of a base with an adapter, or with too few rows for its tokenizer, also the
+    parameters that change when it is merged, or resized.
 
     Equal to `set_seed(seed); AutoModel….from_pretrained(base, …)` with the head's config, so that a script of these
-    two lines ends in the same weights (of three, where an adapter is merged). The generator's state lets an adapter go
-    on drawing where the head stopped.
+    two lines ends in the same weights (of three, where an adapter is merged or embeddings are resized); a head of other
+    classes is that of a base without one. The generator's state lets an adapter go on drawing where the head stopped.
 
     Args:
         base: a folder with the base's config and weights; its adapter in `adapter/`.
         out: written into.
         head: `labels` (class names in the order of their ids, or None) and `problem_type` (or None).
+        vocabulary: the number of rows that the tokenizer's ids need.
 
     Raises:
         ConfigError: the architecture has no such head, or a layer other than the head does not fit.
@@ -55,39 +66,87 @@ def create(
     quiet()
     config = config_of(base, loading.trust_remote_code)
     set_seed(seed)
-    unquantized = Loading(
-        loading.auto_model, loading.dtype, loading.attn_implementation, None, loading.trust_remote_code
-    )
-    try:
-        model, info = load(
-            base,
-            unquantized,
-            **head_config(head),
-            **_looking_back(config, loading.auto_model),
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )  # type: ignore[misc]
-    except ValueError as error:
-        if "Unrecognized configuration class" not in str(error):
-            raise
-        raise ConfigError(f"model.name: a {config.model_type} model cannot be a {loading.auto_model}") from error
+    model, info = _loaded(base, loading, head, config)
     if loading.code is not None and head["problem_type"] != "regression" and head["labels"]:
         check_width(model, len(head["labels"]))
     folded = fold(model, base / INSIDE) if (base / INSIDE).exists() else Folded(set(), [])
-    state = torch.random.get_rng_state()
     new = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     inside = [name for name in new if name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name]
     if inside:
         raise ConfigError(f"model.name: the base lacks weights of its own body ({', '.join(sorted(inside)[:3])}, …)")
+    fitted = None if loading.code is not None else _fitted(model, head, config, info, folded.changed)
+    new |= fitted.changed if fitted is not None else set()
+    resized = _resized(model, vocabulary, ":" in loading.auto_model)
+    state = torch.random.get_rng_state()
     if pad_token_id is not None and getattr(model.config.get_text_config(), "pad_token_id", None) is None:
         model.config.get_text_config().pad_token_id = pad_token_id
     model.config.save_pretrained(out)
     save_file(_tensors(model, new), out / NEW, metadata={"format": "pt"})
-    if changed := _tensors(model, folded.changed - new):
+    if changed := _tensors(model, (folded.changed | resized) - new):
         save_file(changed, out / MERGED, metadata={"format": "pt"})
     save_file({"torch": state}, out / RNG)
     modules = sorted({name.rpartition(".")[0] for name in new})
-    return Created(sum(parameter.numel() for parameter in model.parameters()), modules, folded.unused)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Created(parameters, modules, folded.unused, fitted, bool(resized), logits_of(model))
+
+
+def logits_of(model: Any) -> int:
+    """How many numbers a model gives for each token: its vocabulary, or 0."""
+    outputs: list[Any] = [getattr(part, "get_output_embeddings", lambda: None)() for _, part in parts_of(model)]
+    return max((each.weight.shape[0] for each in outputs if hasattr(each, "weight")), default=0)
+
+
+def _loaded(base: Path, loading: Loading, head: Mapping[str, Any], config: Any) -> tuple[Any, dict[str, Any]]:
+    """The base with the head's config, unquantized, and what of it was missing or of another size."""
+    plain = replace(loading, quantization=None, quantizer=None, spared=(), code=None)
+    more = {**head_config(head), **_looking_back(config, loading.auto_model)}
+    try:
+        return load(base, plain, **more, output_loading_info=True, ignore_mismatched_sizes=True)  # type: ignore[return-value]
+    except ValueError as error:
+        raise no_such_head(error, config, loading.auto_model) from error
+
+
+def no_such_head(error: ValueError, config: Any, auto_model: str) -> Exception:
+    """What to raise for a library's `error`: a ConfigError, if an architecture does not have the head."""
+    if "Unrecognized configuration class" not in str(error):
+        return error
+    return ConfigError(f"model.name: a {config.model_type} model cannot be a {auto_model}")
+
+
+def _resized(model: Any, vocabulary: int, fixed: bool) -> set[str]:
+    """Give a model a row for each id of its tokenizer, if it lacks some; the names of the parameters that grew.
+
+    Args:
+        fixed: whether it is an object of the caller's, or made of several models.
+
+    Raises:
+        ConfigError: it lacks some, and is `fixed`.
+    """
+    embeddings: list[Any] = []
+    for _, part in parts_of(model):
+        with suppress(NotImplementedError, AttributeError):  # a class of the caller's need not tell which they are
+            embeddings.append(part.get_input_embeddings())
+    rows = min((each.weight.shape[0] for each in embeddings if hasattr(each, "weight")), default=vocabulary)
+    if vocabulary <= rows:
+        return set()
+    if fixed:
+        raise ConfigError(f"model.name: its tokenizer has {vocabulary} tokens, and the model rows for {rows}; save it "
+                          "once after model.resize_token_embeddings(len(tokenizer))")  # fmt: skip
+    before = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    model.resize_token_embeddings(vocabulary)
+    return {name for name, tensor in model.state_dict().items() if tensor.shape != before.get(name)}
+
+
+def _fitted(
+    model: Any, head: Mapping[str, Any], base: Any, info: Mapping[str, Any], adapted: set[str]
+) -> Fitted | None:
+    """Fit the base's head to the classes; what the config says of them follows. A head without classes stays."""
+    if not head["labels"] or not hasattr(model, "num_labels"):
+        return None
+    mismatched = {name: shape[0] for name, shape, _ in info["mismatched_keys"]}
+    fitted = fit(model, head["labels"], base, {*info["missing_keys"], *mismatched}, mismatched, adapted)
+    model.config.update(head_config({**head, "labels": fitted.labels}))
+    return fitted
 
 
 def _looking_back(config: Any, auto_model: str) -> dict[str, bool]:

@@ -147,6 +147,13 @@ class ReplacedTokenDetection(PreTrainedModel):
         return (model, info) if output_loading_info else model
 
     @classmethod
+    def from_config(cls, config: Any, **arguments: Any) -> "ReplacedTokenDetection":
+        """Both models, drawn anew."""
+        if config.model_type != "electra":
+            config.num_labels = 1
+        return cls(*(kind.from_config(config, **arguments) for kind in _kinds(config)))
+
+    @classmethod
     def from_parts(cls, folder: Path, **arguments: Any) -> "ReplacedTokenDetection":
         """From the two folders that `export` wrote."""
         config = AutoConfig.from_pretrained(folder / "discriminator", local_files_only=True)

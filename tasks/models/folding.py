@@ -39,7 +39,7 @@ def fold(model: PreTrainedModel, folder: Path) -> Folded:
     tensors = {_plain(name): tensor for name, tensor in weights.header(folder / ADAPTER_WEIGHTS).items()}
     changed: set[str] = set()
     unused: set[str] = set()
-    for name, part in _parts(model):
+    for name, part in parts_of(model):
         config = PeftConfig.from_pretrained(str(folder))
         saved = _saved(config)
         place, host = _host(part, list(filter(_is_inner, tensors)))
@@ -59,7 +59,7 @@ def head_width(adapter: Path) -> int | None:
     return next((each.shape[0] for name, each in tensors.items() if name.removeprefix(ROOT) in ends), None)
 
 
-def _parts(model: PreTrainedModel) -> Iterator[tuple[str, PreTrainedModel]]:
+def parts_of(model: PreTrainedModel) -> Iterator[tuple[str, PreTrainedModel]]:
     """The models a composite of ours is made of; else the model itself."""
     inner = getattr(model, "parts", None)
     yield from inner() if callable(inner) else (("", model),)  # type: ignore[misc]

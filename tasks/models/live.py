@@ -72,6 +72,10 @@ class Live:
         model.eval()
         return (model, {"missing_keys": missing, "mismatched_keys": set()}) if output_loading_info else model
 
+    def from_config(self, _: Any, **__: Any) -> nn.Module:
+        """A copy: no other size of it can be made."""
+        return copy.deepcopy(self.module)
+
 
 LOADING = ("dtype", "attn_implementation", "quantization_config", "device_map", "trust_remote_code",
            "local_files_only", "ignore_mismatched_sizes")  # fmt: skip

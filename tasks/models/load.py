@@ -46,8 +46,8 @@ class Loading:
 
 
 def link_base(folder: Path, base: Mapping[str, Path]) -> None:
-    """Complete a view of a model artifact: link the base's shards and index them together with the artifact's own,
-    whose tensors stand before the base's.
+    """Complete a view of a model artifact: link the base's shards (and its code, where that was asked for) and index
+    them together with the artifact's own, whose tensors stand before the base's.
 
     Args:
         folder: holds the model's `config.json`; written into.
@@ -55,6 +55,8 @@ def link_base(folder: Path, base: Mapping[str, Path]) -> None:
     """
     where: dict[str, str] = {}
     for name, path in base.items():
+        if name.endswith(".py"):
+            (folder / name).symlink_to(path.resolve())
         if name.endswith(".safetensors") and not name.startswith(INSIDE):
             (folder / f"base-{name}").symlink_to(path.resolve())
             where |= dict.fromkeys(weights.header(path), f"base-{name}")

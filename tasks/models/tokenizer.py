@@ -8,15 +8,15 @@ from transformers import AutoTokenizer
 from tasks.artifacts.formats import json
 from tasks.config.errors import ConfigError
 from tasks.models.load import config_of, quiet
-from tasks.models.words import limit
+from tasks.models.words import UNBOUNDED, limit
 
 
 def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any]:
     """Write tokenizer files, `config.json` and `padding.json` of the base in `folder` to `out`.
 
     Returns:
-        `model_type`, `max_length` (tokens, special ones counted in), the tokenizer's class, and for estimates
-        `hidden_size`, `num_layers`, `num_heads`.
+        `model_type`, `max_length` (tokens, special ones counted in), `vocabulary` (rows its ids need), the tokenizer's
+        class, and for estimates `hidden_size`, `num_layers`, `num_heads`.
 
     Raises:
         ConfigError: the config or the tokenizer cannot be read.
@@ -27,13 +27,16 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any
     except (ValueError, OSError) as error:
         raise ConfigError(f"model.name: its config.json cannot be used: {_first_line(error)}") from error
     tokenizer = open_tokenizer(folder, trust_remote_code)
+    text = config.get_text_config()
+    if (length := limit_of(tokenizer, text)) < UNBOUNDED:
+        tokenizer.model_max_length = length  # else whoever cuts texts by it hands the model more than it can read
     tokenizer.save_pretrained(out)
     config.save_pretrained(out)
     json.write(processor_of(tokenizer), out / "padding.json")
-    text = config.get_text_config()
     return {
         "model_type": config.model_type,
-        "max_length": limit_of(tokenizer, text),
+        "max_length": length,
+        "vocabulary": max(tokenizer.get_vocab().values()) + 1,
         "hidden_size": getattr(text, "hidden_size", None),
         "num_layers": getattr(text, "num_hidden_layers", None),
         "num_heads": getattr(text, "num_attention_heads", None),

@@ -6,6 +6,7 @@ from typing import Any
 from tasks.config import Layer, RunConfig, fill
 from tasks.objectives import objective_of, objectives
 from tasks.objectives.contradictions import has_effect, refuse_contradictions
+from tasks.objectives.measured import refuse_unmeasured
 
 # txtai 9.14: transformers' defaults, random order, no checkpoints; LoRA r 16 with alpha 8.
 TXTAI: Mapping[str, Any] = {
@@ -50,4 +51,5 @@ def resolve(config: RunConfig, origin: Mapping[str, str]) -> tuple[RunConfig, di
         layers.insert(0, Layer("needed by eval.best", {"train.eval_strategy": "epoch"}))
     filled, origins = fill(config, origin, layers)
     refuse_contradictions(filled, objective, objectives())
+    refuse_unmeasured(filled, objective)
     return filled.model_copy(update={"task": objective.name}), origins

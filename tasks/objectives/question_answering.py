@@ -1,13 +1,13 @@
 """A question and a text in, the stretch of the text that answers it out."""
 
-from tasks.data.columns import ANSWERS, CONTEXT, QUESTION
+from tasks.data.columns import ANSWER_START, ANSWERS, CONTEXT, QUESTION
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import COMMON, LORA
 
 QUESTION_ANSWERING = Objective(
     name="question-answering",
     aliases=("extractive-question-answering", "extractive-qa", "qa", "squad"),
-    roles=(QUESTION, CONTEXT, ANSWERS),
+    roles=(QUESTION, CONTEXT, ANSWERS, ANSWER_START),
     prepare="tasks.data.questions:prepare",
     encode="tasks.data.encode_answers:encode_answers",
     shape=("stride",),

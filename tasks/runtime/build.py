@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from tasks.artifacts.backend import FsspecBackend
 from tasks.artifacts.formats.manifest import MANIFEST
 from tasks.artifacts.key import key_of
+from tasks.artifacts.names import is_inside
 from tasks.artifacts.record import Member
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store
 from tasks.runtime.log import say, warn
+from tasks.runtime.secrets import hidden
 
 
 def piece_of(document: Mapping[str, Any], named: Mapping[str, Any], instead_of: str = "") -> dict[str, Any]:
@@ -33,6 +36,7 @@ class Build:
         adopted: members of other artifacts that become this one's, without a copy.
         document: what the key is of. run: who builds.
         until: the share of the training after which to pause; None: never.
+        told: what was warned of so far. It becomes part of the artifact, and is said in every run that finds it.
     """
 
     store: Store
@@ -45,7 +49,12 @@ class Build:
     run: str = ""
     until: float | None = None
     say: Callable[[str], None] = say
-    warn: Callable[[str], None] = warn
+    told: list[str] = field(default_factory=list)
+
+    def warn(self, message: str) -> None:
+        """Log a warning, and keep it with the artifact."""
+        self.told.append(hidden(message))
+        warn(message)
 
     @property
     def work(self) -> Path:
@@ -88,11 +97,11 @@ class Build:
 
     def keep(self, folder: Path) -> None:
         """Make a finished folder of `work` (its manifest written last) outlive this machine."""
-        if self.store.local is None:
+        if isinstance(self.store.backend, FsspecBackend):
             prefix = f"work/{self.stage}/{self.key}/{folder.name}"
             paths = sorted(path for path in folder.rglob("*") if path.is_file())
             for path in sorted(paths, key=lambda path: path.name == MANIFEST):
-                self.store.backend.write(f"{prefix}/{path.relative_to(folder).as_posix()}", path.read_bytes())
+                self.store.backend.copy(path, f"{prefix}/{path.relative_to(folder).as_posix()}")
 
     def forget(self, name: str) -> None:
         """Remove a kept folder, its manifest first: it is never half there."""
@@ -106,17 +115,17 @@ class Build:
     def restore(self) -> None:
         """Fetch from a remote root what an earlier build of this key kept; a folder without manifest is left."""
         self.work.mkdir(parents=True, exist_ok=True)
-        if self.store.local is not None:
+        if not isinstance(self.store.backend, FsspecBackend):
             return
         prefix = f"work/{self.stage}/{self.key}/"
         names = list(self.store.backend.names(prefix.rstrip("/")))
         whole = {name.removeprefix(prefix).split("/")[0] for name in names if name.endswith(MANIFEST)}
         for name in names:
             relative = name.removeprefix(prefix)
-            if relative.split("/")[0] in whole:
+            if relative.split("/")[0] in whole and is_inside(relative):
                 target = self.work / relative
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(self.store.backend.read(name))
+                self.store.backend.get(name, target)
 
     def finish(self) -> None:
         """The artifact is published: nothing in progress is needed any more."""

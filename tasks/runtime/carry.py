@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,20 +12,22 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from tasks.artifacts.record import NewerStore
+from tasks.artifacts.scratch import Scratch
 from tasks.artifacts.store import DamagedBlob, Store
 from tasks.config import ConfigError, RunConfig, StoreConfig, to_yaml
+from tasks.config.cache import cache_home
 from tasks.config.errors import MACHINE_ERRORS, Interrupted, MachineError
 from tasks.config.leaves import leaves
+from tasks.config.secrets import has_credentials
 from tasks.objectives.presets import resolve
 from tasks.runtime.context import Paused, RunContext, StageEntry, open_run
-from tasks.runtime.log import warn
+from tasks.runtime.log import say, warn
 from tasks.runtime.places import check_places
 from tasks.runtime.publish import publish, publish_failure
 from tasks.runtime.secrets import discreet, lending
 
 Result = TypeVar("Result")
 NAME_LENGTH = 100
-DEFAULT_STORE = "~/.cache/finetune-flow/store"
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,20 @@ class Doorstep:
     Attributes:
         origin: where each given value was written.
         replaced: a caller's own stages by name.
+        file: the config file, absolute.
         listener: told of each stage.
         until: the share of the training after which to pause, for a sweep's rungs.
         on_failure: told of what ended the run, once that is noted and before Prefect is told.
+        overwrite: whether what lies in `output_dir` may go; a sweep has asked that before its first cell.
     """
 
     origin: Mapping[str, str] = field(default_factory=dict)
     replaced: Mapping[str, Callable[..., Mapping[str, Any]]] = field(default_factory=dict)
+    file: str | None = None
     listener: Callable[[StageEntry], None] | None = None
     until: float | None = None
     on_failure: Callable[[BaseException], None] | None = None
+    overwrite: bool = False
 
 
 _doorstep: ContextVar[Doorstep | None] = ContextVar("finetune_doorstep", default=None)
@@ -89,9 +94,7 @@ def current_doorstep() -> Doorstep:
 
 def store_root(section: StoreConfig) -> str:
     """The root a store section means."""
-    import os
-
-    root = section.root or os.environ.get("FINETUNE_STORE") or DEFAULT_STORE
+    root = section.root or os.environ.get("FINETUNE_STORE") or str(cache_home() / "store")
     return root if root == "memory" or "://" in root else str(Path(root).expanduser().absolute())
 
 
@@ -99,10 +102,14 @@ def open_store(section: StoreConfig) -> Store:
     """Open the store a section means.
 
     Raises:
-        ConfigError: there is no such kind of store, or its driver is not installed.
+        ConfigError: there is no such kind of store, its driver is not installed, or its URL holds credentials.
     """
+    root = store_root(section)
+    if has_credentials(root):
+        raise ConfigError("store.root: credentials stand in this URL ($FINETUNE_STORE); set them as environment "
+                          "variables of the service, such as AWS_SECRET_ACCESS_KEY")  # fmt: skip
     try:
-        return Store(store_root(section), section.verify)
+        return Store(root, section.verify)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"store.root: {section.root!r} cannot be used: {error}") from error
 
@@ -131,9 +138,12 @@ def _carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result], 
         listener=doorstep.listener,
         until=doorstep.until,
     )
-    context.summary = _summary(resolved, origin)
+    context.summary = _summary(resolved, origin, doorstep.file)
     text = to_yaml(resolved, origin, header=f"made by run {context.run}; `finetune run` on this file is the same run")
-    check_places(resolved, context.store, probe=True)
+    context.overwrite = doorstep.overwrite or resolved.export.overwrite
+    if overwritten := check_places(resolved, context.store, probe=True, overwrite=context.overwrite):
+        say(f"output_dir: {overwritten}; this run's takes its place" + (
+            " unless that one is better" if resolved.export.promote == "if_better" else ""))  # fmt: skip
     with open_run(context), context.store.living(context.run):
         try:
             result = _persistently(context, lambda: pipeline(resolved, text))
@@ -173,12 +183,12 @@ def rehearse(
     """
     resolved, origin = resolve(config, doorstep.origin)
     if beside is None:
-        aside: Any = tempfile.TemporaryDirectory(prefix=f"finetune-{os.getpid()}-")  # not memory: rows may be many
-        overlay = Store(aside.name)
+        aside: Any = Scratch()  # not memory: rows may be many
+        overlay = Store(str(aside.path))
     else:
         aside, overlay = beside.keeps, beside.overlay
     context = RunContext(open_store(resolved.store), "plan", replaced=doorstep.replaced, overlay=overlay, keeps=aside)
-    context.summary = _summary(resolved, origin)
+    context.summary = _summary(resolved, origin, doorstep.file)
     context.light, context.origin = light, origin
     check_places(resolved, context.store, probe=False)
     with open_run(context):
@@ -200,7 +210,7 @@ def _persistently(context: RunContext, calls: Callable[[], Result]) -> Result:
             context.entries.clear()
 
 
-def _summary(config: RunConfig, origin: Mapping[str, str]) -> dict[str, Any]:
+def _summary(config: RunConfig, origin: Mapping[str, str], file: str | None) -> dict[str, Any]:
     computed = ("default", "the default of", "preset", "twice")
     given = [
         (leaf.path, leaf.value, origin[leaf.path])
@@ -208,7 +218,10 @@ def _summary(config: RunConfig, origin: Mapping[str, str]) -> dict[str, Any]:
         if not origin[leaf.path].startswith(computed)
     ]
     path = str(Path(config.output_dir).expanduser().absolute()) if config.output_dir else None
-    return {"name": config.name, "given": given, "model_path": path, "config": config.model_dump(mode="json")}
+    return {
+        "name": config.name, "config_file": file, "given": given, "model_path": path,
+        "config": config.model_dump(mode="json"),
+    }  # fmt: skip
 
 
 def _note_failure(context: RunContext, error: BaseException) -> None:

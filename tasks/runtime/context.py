@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Literal
 
 from tasks.artifacts.artifact import Artifact
@@ -19,13 +20,15 @@ from tasks.artifacts.store import Store
 
 @dataclass(frozen=True)
 class StageEntry:
-    """What became of one stage in one run; `seconds` are wall time, lookup included."""
+    """What became of one stage in one run; `seconds` are wall time, lookup included. `warnings` are those of the build,
+    whichever run made it."""
 
     stage: str
     state: Literal["built", "cached", "hit", "miss"]
     seconds: float
     key: str
     reason: str
+    warnings: tuple[str, ...] = ()
 
 
 class Paused(Exception):
@@ -49,6 +52,7 @@ class RunContext:
 
     `replaced` maps a stage's name to a caller's own function. `overlay` is set while planning: light stages build
     into it if `light`, the real store is only read. `until` is the share of the training after which to pause.
+    `signalled` is a signal that is heeded once the stage that is under way is published.
     """
 
     store: Store
@@ -59,13 +63,22 @@ class RunContext:
     keeps: object = None  # what must live as long as the overlay
     light: bool = True
     until: float | None = None
+    signalled: int | None = None
     entries: list[StageEntry] = field(default_factory=list)
     refs: dict[str, ArtifactRef] = field(default_factory=dict)
     building: list[str] | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
+    overwrite: bool = False  # whether what lies in `output_dir` may go, whosever it is
     kept: str | None = None  # why `output_dir` keeps the model it had, if it does
     started: str = field(default_factory=lambda: _now())
+
+    @cached_property
+    def before(self) -> dict[str, str] | None:
+        """The keys of the last run of this kind by stage, with which the reasons of misses compare."""
+        from tasks.runtime.before import keys_before
+
+        return keys_before(self.store, self.summary, but=self.run)
 
     def add(self, entry: StageEntry, ref: ArtifactRef) -> None:
         """Note a finished stage, tell the listener, and keep the run's own record up to date."""
@@ -76,6 +89,11 @@ class RunContext:
             self.listener(entry)
         if self.overlay is None:
             self.write()
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the stages so far have warned of, those that were cached too."""
+        return [line for entry in self.entries for line in entry.warnings]
 
     def begin(self, stage: str, key: str) -> None:
         """Note what is about to be built, so that `gc` keeps the checkpoints of a run that was killed at it."""

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from tasks.config import ConfigError, SweepConfig
 from tasks.config.errors import MachineError
-from tasks.runtime.cancelling import cancellation, mark_cancelling
+from tasks.runtime.cancelling import cancellation, mark, mark_cancelling
 from tasks.runtime.environment import environment_kept
 from tasks.runtime.log import say, warn
 from tasks.runtime.processes import KILLED, IsCancelled, Processes, run_alone
@@ -32,6 +32,7 @@ HEAVY = ("flows.cell", "flows.finetune", "torch", "peft", "transformers", "trans
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 TAIL = 4000
 POLL = 0.05
+ATTEMPTS = 3
 STOP_SECONDS = 120.0
 Start = Callable[[str, Path, IsCancelled], int]
 
@@ -48,26 +49,26 @@ class Fanout:
 
     def __init__(self, sweep: SweepConfig, slots: Mapping[str, int]) -> None:
         self.sweep, self.slots = sweep, dict(slots)
-        self._stack = ExitStack()
         self._processes: Processes | None = None
         self._ending = threading.Event()
         self._futures: list[Any] = []
 
     def __enter__(self) -> Self:
         environment = {**PATIENT, **_api()}
-        self._stack.enter_context(environment_kept())  # Dask would leave OMP_NUM_THREADS=1 to trainings after it
-        self._runner = _runner(self.sweep, sum(self.slots.values()))
-        if self.sweep.runner == "processes":
-            self._processes = self._stack.enter_context(Processes(CELL, list(HEAVY), environment))
-            self._carry: Callable[..., Any] = partial(_carry, self._start, self.slots)
-        else:
-            self._carry = partial(_carry_far, environment, self.slots)
-        try:
-            self._stack.enter_context(self._runner)
-        except OSError as error:  # of each cluster's client, ConnectionError and TimeoutError among them
-            raise MachineError(
-                f"sweep.address: the cluster at {self.sweep.address} does not answer: {error}"
-            ) from error
+        with ExitStack() as stack:  # what was entered is left again where the rest cannot be
+            stack.enter_context(environment_kept())  # Dask would leave OMP_NUM_THREADS=1 to trainings after it
+            self._runner = _runner(self.sweep, sum(self.slots.values()))
+            if self.sweep.runner == "processes":
+                self._processes = stack.enter_context(Processes(CELL, list(HEAVY), environment))
+                self._carry: Callable[..., Any] = partial(_carry, self._start, self.slots)
+            else:
+                self._carry = partial(_carry_far, environment, self.slots)
+            try:
+                stack.enter_context(self._runner)
+            except OSError as error:  # of each cluster's client, ConnectionError and TimeoutError among them
+                where = f"sweep.address: {self.sweep.address}" if self.sweep.address else f"a local {self.sweep.runner}"
+                raise MachineError(f"{where} cannot be used: {error}") from error
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(
@@ -138,12 +139,15 @@ class Fanout:
 
 def _outcome_of(future: Any) -> dict[str, Any] | None:
     """What came of a cell; None while it is under way."""
-    try:
-        found = future.result(timeout=POLL, raise_on_failure=False)
-    except TimeoutError:
-        return None
-    except Exception as error:  # noqa: BLE001 — the worker is gone, or Prefect's engine failed: one red row
-        found = error
+    found: Any = None
+    for _ in range(ATTEMPTS):  # a poll of Dask's can fail by itself, when its timeout and the answer meet
+        try:
+            found = future.result(timeout=POLL, raise_on_failure=False)
+            break
+        except TimeoutError:
+            return None
+        except Exception as error:  # noqa: BLE001 — the worker is gone, or Prefect's engine failed: one red row
+            found = error
     return found if isinstance(found, dict) else {"state": "failed", "error": f"its worker ended: {found}"}
 
 
@@ -178,16 +182,16 @@ def _carry(start: Start, slots: Mapping[str, int], order: dict[str, Any]) -> Any
             try:
                 code = None if cancelled() else start(str(folder / "order.json"), log, cancelled)
             except MachineError as error:
-                _mark(flow_run, Crashed(message=str(error)))
+                mark(flow_run, Crashed(message=str(error)))
                 raise
             outcome = _read(folder / "outcome.json")
             if outcome is None and (code is None or cancelled()):
                 outcome = {"state": "interrupted", "error": "cancelled"}
-                _mark(flow_run, Cancelled(message="cancelled before a training began"))
+                mark(flow_run, Cancelled(message="cancelled"))
         if outcome is None:
             assert code is not None
             outcome = {"state": "killed" if code < 0 else "failed", "error": _end_of(code)}
-            _mark(flow_run, Crashed(message=outcome["error"]))  # a killed process cannot say that it was
+            mark(flow_run, Crashed(message=outcome["error"]))  # a killed process cannot say that it was
         if outcome["state"] in ("completed", "paused"):
             return Completed(name=outcome["state"].capitalize(), message=str(outcome["metrics"]), data=outcome)
         outcome["log"] = hidden(log.read_text(errors="replace")[-TAIL:]) if log.exists() else ""
@@ -228,15 +232,6 @@ def _below(order: Mapping[str, Any]) -> tuple[str, str | None]:
             parent_task_run_id=context.task_run.id if context else None,
         )  # fmt: skip
     return str(made.id), str(context.task_run.flow_run_id) if context else None
-
-
-def _mark(flow_run: str, state: Any) -> None:
-    from uuid import UUID
-
-    from prefect.client.orchestration import get_client
-
-    with get_client(sync_client=True) as client:
-        client.set_flow_run_state(UUID(flow_run), state, force=True)
 
 
 def _api() -> dict[str, str]:

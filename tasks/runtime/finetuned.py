@@ -7,9 +7,9 @@ from typing import Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.ref import ArtifactRef
+from tasks.data.token_rows import tokens_of
 from tasks.objectives import objective_of
 from tasks.runtime.context import RunContext, StageEntry, current
-from tasks.runtime.token_rows import tokens_of
 
 
 class FineTuned:
@@ -21,7 +21,9 @@ class FineTuned:
         metrics: `eval_…` of the validation rows, `test_…` of the test rows.
         intervals: the 95 % interval of those that are functions of sums over rows.
         slices: by column of `eval.slices` and its values, the metrics and the number of rows.
+        classes: by split, precision, recall and f1 of each class, and the confusion matrix.
         stages: what became of each stage in this run.
+        warnings: what the stages warned of, those that were cached too.
         artifacts: each stage's artifact by name.
         report: the run in markdown.
     """
@@ -30,6 +32,7 @@ class FineTuned:
         self._context = context
         self.run = context.run
         self.stages: tuple[StageEntry, ...] = tuple(context.entries)
+        self.warnings: tuple[str, ...] = tuple(context.warnings)
         self.artifacts: dict[str, ArtifactRef] = dict(context.refs)
         output_dir = context.summary.get("model_path")
         self.kept = context.kept
@@ -41,6 +44,7 @@ class FineTuned:
             name: tuple(each) for name, each in handed["intervals"].items()
         }
         self.slices: dict[str, dict[str, dict[str, float]]] = handed["slices"]
+        self.classes: dict[str, dict[str, Any]] = handed["classes"]
 
     @classmethod
     def of(cls, report: ArtifactRef) -> "FineTuned":
@@ -89,7 +93,7 @@ class FineTuned:
     @cached_property
     def labels(self) -> list[str] | None:
         """The class names in the order of their ids; None where there are no classes."""
-        return self._open("s04_prepare").json("head.json")["labels"]
+        return self._open("s06_model").json("head.json")["labels"]
 
     @property
     def report(self) -> str:
@@ -104,7 +108,7 @@ class FineTuned:
         from tasks.data.arrow_file import open_table
 
         if stage == "s05_tokenize":
-            return tokens_of(self._open(stage), split)
+            return tokens_of(self._open(stage).paths(f"{split}-"))
         return open_table(self._open(stage).path(f"{split}.arrow"))
 
     def __iter__(self) -> Iterator[Any]:

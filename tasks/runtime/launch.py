@@ -2,11 +2,14 @@
 
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from tasks.runtime.api_server import QUIET
+from tasks.runtime.caller_process import process_kept, refresh_settings
 from tasks.runtime.environment import environment
 from tasks.runtime.secrets import discreet, lending
 from tasks.runtime.server import Server, answers, api
@@ -14,6 +17,9 @@ from tasks.runtime.server import Server, answers, api
 Result = TypeVar("Result")
 # Prefect's own 180 s would be taken for death by the automation that calls silent runs Crashed after 90 s.
 HEARTBEAT_SECONDS = 30
+RESTART_SECONDS = 20.0
+
+_lasting: ContextVar[bool] = ContextVar("finetune_api_lasts", default=False)  # it was there before the run
 
 
 def in_flow() -> bool:
@@ -25,11 +31,19 @@ def in_flow() -> bool:
     return FlowRunContext.get() is not None
 
 
-def heard() -> bool:
-    """Whether there is an API to tell anything; where it is gone, Prefect's client would try for a minute each time."""
+def heard(patient: bool = False) -> bool:
+    """Whether there is an API to tell anything; where it is gone, Prefect's client would try for a minute each time.
+
+    Args:
+        patient: whether to wait for a lasting server that may only be starting again. A child of ours does not.
+    """
     from prefect.settings import PREFECT_API_URL
 
-    return answers(str(PREFECT_API_URL.value()).rstrip("/"))
+    url = PREFECT_API_URL.value()
+    deadline = time.monotonic() + (RESTART_SECONDS if patient and _lasting.get() else 0)
+    while not (found := url is None or answers(url.rstrip("/"))) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return found
 
 
 @contextmanager
@@ -43,7 +57,7 @@ def prefect_at_hand(meanwhile: Callable[[], bool]) -> Iterator[Server]:
     Raises:
         MachineError: no API answers.
     """
-    with api() as server, _environment(server):
+    with api() as server, _environment(server), process_kept(lambda: answers(server.url)):
         long = meanwhile()
         from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -51,10 +65,11 @@ def prefect_at_hand(meanwhile: Callable[[], bool]) -> Iterator[Server]:
         changes[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = HEARTBEAT_SECONDS if long and server.visible else None
         with temporary_settings(updates=changes):
             server.ready()
+            token = _lasting.set(server.visible)
             try:
                 yield server
             finally:
-                _flush()
+                _lasting.reset(token)
 
 
 @contextmanager
@@ -88,7 +103,34 @@ def silence_prefect() -> None:
         for handler in list(logger.handlers):
             if type(handler).__name__ in ("PrefectConsoleHandler", "_SafeStreamHandler"):
                 logger.removeHandler(handler)
+    logging.getLogger("prefect").addHandler(logging.NullHandler())  # else Python says that there is none
     logging.lastResort = None
+
+
+@contextmanager
+def quietly(server: Server) -> Iterator[None]:
+    """From Python, with a server that nobody can look at: our lines on stderr in place of Prefect's, which would name
+    it; afterwards logging is as it was."""
+    if server.visible:
+        yield
+        return
+    ours, root = logging.getLogger("finetune"), logging.getLogger()
+    last, before = logging.lastResort, (list(ours.handlers), ours.level)
+    loggers = [root, *(each for each in map(logging.getLogger, list(root.manager.loggerDict)) if each.handlers)]
+    handlers = [(logger, list(logger.handlers)) for logger in loggers]
+    silence_prefect()
+    if not ours.handlers and not root.handlers:
+        plain = logging.StreamHandler()
+        plain.setFormatter(logging.Formatter("  %(message)s"))
+        ours.addHandler(plain)
+        ours.setLevel(ours.level or logging.INFO)
+    try:
+        yield
+    finally:
+        logging.lastResort, ours.handlers = last, before[0]
+        ours.setLevel(before[1])
+        for logger, kept in handlers:
+            logger.handlers = kept
 
 
 @contextmanager
@@ -99,10 +141,5 @@ def _environment(server: Server) -> Iterator[None]:
         wanted["PREFECT_HOME"] = str(server.folder)
     with environment(wanted):
         yield
-
-
-def _flush() -> None:
-    """Let the run's log reach the API before it goes away."""
-    from prefect.logging.handlers import APILogWorker
-
-    APILogWorker.drain_all(timeout=10)
+    if wanted.keys() - {"DO_NOT_TRACK"}:
+        refresh_settings()  # Prefect was imported with a home that is gone

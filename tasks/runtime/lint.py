@@ -45,11 +45,11 @@ def putting_aside(check: Callable[[], Result], rejected: Path | None) -> Result:
 
 def _bad(message: str, told: Sequence[Told]) -> Iterator[dict[str, Any]]:
     seen: set[tuple[str, int]] = set()
-    for each in told:
-        why = next((line for line in message.splitlines() if each.said and each.said in line), None)
-        if why is None or "__file" not in each.table.column_names:
+    for line in message.splitlines():
+        each = _named_in(line, told)
+        if each is None or "__file" not in each.table.column_names:
             continue
-        reason = why.replace(f": {each.said}", "").strip()
+        reason = line.replace(f": {each.said}", "").strip()
         for at in each.rows:
             row = {name: value[0] for name, value in each.table.slice(at, 1).to_pydict().items()}
             place = str(row.pop("__file")), int(row.pop("__row"))
@@ -62,6 +62,15 @@ def _bad(message: str, told: Sequence[Told]) -> Iterator[dict[str, Any]]:
             yield {"file": match["file"], "line": int(match["line"]), "why": match["why"]}
 
 
+def _named_in(line: str, told: Sequence[Told]) -> Told | None:
+    """The rows a line of an error names. Warnings name rows too, and before the error: their words may be the same, or
+    the beginning or end of its list of places."""
+    for each in reversed(told):
+        if each.said and re.search(rf"(?:: |at |\(){re.escape(each.said)}(?!\d|, \S+:\d| and [\d,]+ more)", line):
+            return each
+    return None
+
+
 def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> dict[str, Any] | None:
     """What the run's own encoder makes of the rows: of a sample of train the longest, and the share over the limit
     (`data.max_length`, or the model's where that is lower); None where the base is not at hand. All rows are encoded
@@ -71,8 +80,8 @@ def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> dict[str, Any] 
         config: with its defaults filled in. splits: prepared rows, columns named by their roles.
 
     Returns:
-        `rows` looked at, `longest` (tokens), `max_length`, `share` over it, `overlong` (what becomes of those), and
-        for targets of their own the same under `targets`.
+        `rows` looked at, `longest` (tokens), `max_length`, `share` over it, `overlong` (what becomes of those),
+        `warnings` (words without tokens, rows left out), and for targets of their own the same under `targets`.
 
     Raises:
         DataError: rows the run would stop at. ConfigError: a tokenizer that cannot do what the task needs.
@@ -96,10 +105,14 @@ def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> dict[str, Any] 
     rows = range(0, splits["train"].num_rows, step)  # cut out one by one: `take` would copy all there are
     some = pa.concat_tables([splits["train"].slice(row, 1) for row in rows]).combine_chunks()
     whole = {**shape, "overlong": "truncate", "max_length": UNBOUNDED, "max_target_length": UNBOUNDED}
-    encoded = objective.part("encode")(some, tokenizer, whole, "data.train", False).table
+    read = objective.part("encode")(some, tokenizer, whole, "data.train", False)
+    encoded = read.table
     chained = objective.gather is not None and shape.get("merge") == "concat" and not shape.get("packing")
     becomes = "none is cut: data.merge is concat" if chained else shape["overlong"]
     found = _over(encoded["input_ids"], UNBOUNDED if chained else limit, limit, becomes)
+    among = f" (of {some.num_rows} rows looked at)" if step > 1 else ""
+    if read.told:
+        found["warnings"] = [f"{line}{among}" for line in read.told]
     if "max_target_length" in shape:
         most = shape["max_target_length"] or limit
         found["targets"] = _over(encoded["labels"], most, most, becomes)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +13,25 @@ from tasks.config import ConfigError, DataConfig, RunConfig
 from tasks.data.locate import locate
 from tasks.data.read import read
 from tasks.data.said import readable
+from tasks.evaluation.scoring import Scores, score_table
 from tasks.models.base import is_adapter
 from tasks.models.device import device, matmul_precision, threads
 from tasks.objectives import objective_of
 from tasks.objectives.base import named
 from tasks.runtime.saved import Saved
-from tasks.runtime.scoring import Scores, score_table
 
 CHUNK = 65_536  # rows asked about at once: memory stays bounded, and padding is short within them
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What came of asking: rows, what was not read in full, and, where the answers were known, metrics."""
+    """What came of asking: rows, what was not read in full, and, where the answers were known, metrics and classes."""
 
     rows: int
     cut: int
     metrics: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
+    classes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def ask_saved(
@@ -59,13 +60,14 @@ def ask_saved(
         say(notice)
     data = _as_trained(saved, data, found.table.column_names)
     rows = objective.part("unseen")(found.table, data, objective.roles, saved.head, "INPUT", judged)
+    given = found.table if found.table.num_rows == rows.num_rows else rows  # of a word a row, sentences were made
     parts = {} if judged else objective.asked
     model = _loaded(saved, not judged and bool(parts), say)
     asking = _Asking(saved, model, saved.tokenizer(), {name: parts.get(name, getattr(objective, name))
                                                        for name in ("encode", "view", "collate", "judge")})  # fmt: skip
     gather = objective.gather if judged else None
     step = rows.num_rows if judged else CHUNK
-    cut, tables = 0, []
+    cut, loss, tables = 0, float("nan"), []
     with (
         tempfile.TemporaryDirectory(prefix="finetune-") as scratch,
         torch_configured(threads(), matmul_precision()),
@@ -77,17 +79,20 @@ def ask_saved(
             def told(done: int, of: int, at: int = at, some: pa.Table = some) -> None:
                 on_rows(at + done * some.num_rows // max(of, 1), rows.num_rows)
 
-            cut += asking.ask(some, _shape(saved, judged), gather, judged, out, told)
+            unread, loss = asking.ask(some, _shape(saved, judged), gather, judged, out, told)
+            cut += unread
             predictions = _open(out)
             shown = predictions if gather else readable(predictions, some, saved.head)
-            _hand_on(write, shown, found.table.slice(at, step), gather)
+            _hand_on(write, shown, given.slice(at, step), gather)
             tables.append(predictions)
-        scored = score_table(objective.part("score")(saved.head), tables[0], float("nan"), None, 1000, {}, say) \
+        scored = score_table(objective.part("score")(saved.head), tables[0], loss, None, 1000, {}, say) \
             if judged else Scores()  # fmt: skip
     if cut:
         say(f"INPUT: {cut} of {rows.num_rows} rows are longer than the model's {saved.shape['max_length']} tokens "
             f"({saved.shape['overlong']})")  # fmt: skip
-    return Asked(rows.num_rows, cut, json.finite(scored.metrics), scored.intervals)
+    return Asked(
+        rows.num_rows, cut, dict(sorted(json.finite(scored.metrics).items())), scored.intervals, scored.classes
+    )
 
 
 def _loaded(saved: Saved, asked: bool, say: Callable[[str], None]) -> Any:
@@ -96,7 +101,7 @@ def _loaded(saved: Saved, asked: bool, say: Callable[[str], None]) -> Any:
     quantized = device() != "cpu" and "spared" in saved.loading  # a folder of before does not say what was quantized
     if saved.loading.get("quantization") and not (quantized and is_adapter(saved.folder)):
         say("MODEL: its base was quantized when it was trained and judged, and is not here: its metrics may differ")
-    return load_saved(saved.folder, saved.loading, asked, quantized)
+    return load_saved(saved.folder, saved.loading, asked, quantized, saved.base)
 
 
 @dataclass(frozen=True)
@@ -109,8 +114,8 @@ class _Asking:
     def ask(
         self, rows: pa.Table, shape: Mapping[str, Any], gather: str | None, judged: bool, out: Path,
         on_rows: Callable[[int, int], None],
-    ) -> int:  # fmt: skip
-        """Write the predictions of `rows`; return how many rows were not read in full."""
+    ) -> tuple[int, float]:  # fmt: skip
+        """Write the predictions of `rows`; return how many rows were not read in full, and the mean loss."""
         from tasks.evaluation.ask import ask
 
         saved = self.saved
@@ -122,8 +127,8 @@ class _Asking:
             head=saved.head, processor=saved.processor, tokenizer=lambda: self.tokenizer, generation=saved.arguments
         )
         plan = {"arguments": saved.arguments, "device": device()}
-        ask(self.model, view, named(self.parts["collate"])(saved.processor), judge, plan, out, on_rows)
-        return encoded.cut
+        loss = ask(self.model, view, named(self.parts["collate"])(saved.processor), judge, plan, out, on_rows)
+        return encoded.cut, loss
 
 
 def _shape(saved: Saved, judged: bool) -> dict[str, Any]:
@@ -155,7 +160,7 @@ def _hand_on(write: Callable[[pa.Table], None], predictions: pa.Table, rows: pa.
 
 
 def config_for(source: str, task: str | None, overrides: list[str]) -> RunConfig:
-    """The config that says how INPUT is read: `data.…` and generation's limits.
+    """The config that says how INPUT is read (`data.…`), how texts are generated, and whether a model's code may run.
 
     Raises:
         ConfigError: an override that has no say in predictions.
@@ -165,11 +170,11 @@ def config_for(source: str, task: str | None, overrides: list[str]) -> RunConfig
     strange = next((each for each in overrides if not each.startswith(SAID)), None)
     if strange:
         raise ConfigError(f"{strange.partition('=')[0]}: has no say in predictions; valid are {', '.join(SAID)}")
-    draft: dict[str, Any] = {"model": "saved", "data": {"train": source}, **({"task": task} if task else {})}
+    draft: dict[str, Any] = {"model": {"name": "saved"}, "data": {"train": source}, **({"task": task} if task else {})}
     return load(draft, overrides).config
 
 
-SAID = ("data.columns.", "data.format", "data.encoding", "train.per_device_eval_batch_size",
+SAID = ("data.columns.", "data.format", "data.encoding", "model.trust_remote_code", "train.per_device_eval_batch_size",
         "train.generation_max_length", "train.generation_num_beams")  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from tasks.config.errors import MachineError
 from tasks.runtime.cancelling import CHECK_SECONDS
 
 KILLED = -9
+ATTEMPTS = 2
+GONE = "the process that starts cells is gone"
 IsCancelled = Callable[[], bool]
 
 
@@ -37,7 +39,7 @@ class _Forker:
         """Have an order carried out.
 
         Raises:
-            BrokenPipeError, ValueError: the process is gone, or takes no more orders.
+            BrokenPipeError: the process is gone.
         """
         assert self.process.stdin is not None
         self.process.stdin.write(line)
@@ -124,9 +126,11 @@ class Processes:
             MachineError: the processes are being ended, or none can be started.
         """
         line = json.dumps({"order": order, "log": str(log), "environment": {**self.environment, **environment}})
-        while (code := self._taken(line.encode() + b"\n").wait(order, cancelled)) is None:
-            continue
-        return code
+        for _ in range(ATTEMPTS):
+            code = self._taken(line.encode() + b"\n").wait(order, cancelled)
+            if code is not None:
+                return code
+        raise MachineError(GONE)
 
     def pid(self, order: str) -> int | None:
         """The process that carries `order` out, while it does."""
@@ -135,18 +139,14 @@ class Processes:
     def _taken(self, line: bytes) -> _Forker:
         """Give an order to the process that forks, to another one if it is gone; return who took it."""
         with self._lock:
-            for again in (True, False):
-                if self._ended:
-                    break
-                try:
-                    self._forker.order(line)
-                except BrokenPipeError:
-                    if again:
-                        self._forker.process.wait()
-                        self._forker = _Forker(self._command, self.environment)
-                    continue
-                return self._forker
-        raise MachineError("the process that starts cells is gone")
+            if not self._ended and self._forker.gone:
+                self._forker.process.wait()
+                self._forker = _Forker(self._command, self.environment)
+            if self._ended:
+                raise MachineError(GONE)
+            with contextlib.suppress(BrokenPipeError):  # it is going; whoever waits for it will see
+                self._forker.order(line)
+            return self._forker
 
 
 def run_alone(

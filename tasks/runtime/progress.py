@@ -1,4 +1,4 @@
-"""Where a training stands, for whoever watches: a bar in a terminal, lines in a log, an artifact in Prefect's UI."""
+"""Where a training or an evaluation stands: a bar in a terminal, lines in a log, an artifact in Prefect's UI."""
 
 import sys
 import time
@@ -11,24 +11,60 @@ from uuid import UUID
 
 from tqdm import tqdm
 
+from tasks.runtime.pace import Pace, duration
+
 UI_SECONDS = 3.0
 LOG_SECONDS = 10.0
 LAST_SECONDS = 2.0
 SHOWN = ("loss", "grad_norm", "learning_rate")
+Clock = Callable[[], float]
+
+
+class RowProgress:
+    """Tells of rows as a model scores them: a bar, and a line every few seconds with rate and time left.
+
+    Args:
+        what: what is done with the rows, as the lines begin. say: where a line goes.
+    """
+
+    def __init__(self, what: str, say: Callable[[str], None], clock: Clock = time.monotonic) -> None:
+        self.what, self.say, self.clock = what, say, clock
+        self._bar = tqdm(unit="row", desc=what, disable=not sys.stderr.isatty(), leave=False)
+        self._pace, self._told = Pace("row"), clock()
+        self._pace.mark(self._told, 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def rows(self, done: int, total: int) -> None:
+        """Note that `done` of `total` rows are done."""
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)
+        now = self.clock()
+        self._pace.mark(now, done)
+        if now - self._told > LOG_SECONDS and done < total:
+            self._told = now
+            self.say(f"{self.what}: {done:,} of {total:,} rows, {self._pace.line(total)}")
 
 
 class Progress:
-    """Tells of steps and logged values as a context manager.
+    """Tells of steps, logged values and evaluations as a context manager.
 
     Args:
         total: optimizer steps in all. say: where a line goes.
     """
 
-    def __init__(self, total: int, say: Callable[[str], None]) -> None:
-        self.total, self.say = total, say
+    def __init__(self, total: int, say: Callable[[str], None], clock: Clock = time.monotonic) -> None:
+        self.total, self.say, self.clock = total, say, clock
         self._bar = tqdm(total=total, unit="step", desc="train", disable=not sys.stderr.isatty(), leave=False)
+        self._pace, self._evaluation = Pace("step"), 0.0
+        self._evaluating: RowProgress | None = None
         self._artifact: UUID | None = None
-        self._told_ui = self._told_log = 0.0
+        self._told_ui = 0.0
+        self._told_log: float | None = None
         self._ui_is_gone = False
         self._teller = Thread()
         self._teller.start()
@@ -46,25 +82,48 @@ class Progress:
     def step(self, done: int, total: int) -> None:
         """Note that `done` of `total` steps are done."""
         self._bar.update(done - self._bar.n)
-        now = time.monotonic()
+        now = self.clock()
+        self._pace.mark(now, done)
         if done == total or now - self._told_ui > UI_SECONDS:
             self._told_ui = now
             self._tell_ui(100 * done / max(total, 1))
 
+    def rows(self, done: int, total: int) -> None:
+        """Note that an evaluation has scored `done` of `total` rows."""
+        self._evaluating = self._evaluating or RowProgress("evaluation", self.say, self.clock)
+        self._evaluating.rows(done, total)
+        if done >= total:
+            self._evaluating.__exit__()
+            self._evaluating = None
+
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Show what the Trainer logged; loss lines at most every few seconds, evaluations always."""
-        evaluation = {name: value for name, value in values.items() if name.startswith("eval_") and _plain(name)}
-        if evaluation:
-            self.say(f"step {step}/{self.total}: {_line(evaluation)}")
+        """Show what the Trainer logged; loss lines at most every few seconds, evaluations and the summary always."""
+        if evaluation := {name: value for name, value in values.items() if name.startswith("eval_") and _plain(name)}:
+            seconds = values.get("eval_runtime", 0.0)
+            self._evaluation += seconds
+            self._pace.pause(seconds)
+            self.say(f"step {step}/{self.total}: {_line(evaluation)} (in {duration(seconds)})")
+        elif "train_runtime" in values:
+            self._sum_up(step, values)
+        elif shown := {name: values[name] for name in SHOWN if name in values}:
+            self._bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items() if name != "grad_norm"})
+            self._loss(step, values.get("epoch"), shown)
+
+    def _loss(self, step: int, epoch: float | None, shown: Mapping[str, float]) -> None:
+        now, first = self.clock(), self._told_log is None
+        if self._told_log is not None and now - self._told_log <= LOG_SECONDS:
             return
-        shown = {name: values[name] for name in SHOWN if name in values}
-        if not shown:
-            return
-        self._bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items() if name != "grad_norm"})
-        now = time.monotonic()
-        if now - self._told_log > LOG_SECONDS:
-            self._told_log = now
-            self.say(f"step {step}/{self.total}: {_line(shown)}")
+        self._told_log = now
+        where = f"step {step}/{self.total}" + (f", epoch {epoch:.2f}" if epoch is not None else "")
+        often = f" (shown every {LOG_SECONDS:.0f} s at most)" if first else ""
+        said = "; ".join(part for part in (_line(shown), self._pace.line(self.total)) if part)
+        self.say(f"{where}: {said}{often}")
+
+    def _sum_up(self, step: int, values: Mapping[str, float]) -> None:
+        took = max(values["train_runtime"] - self._evaluation, 0.0)
+        loss = f"mean loss {values['train_loss']:.4g}; " if "train_loss" in values else ""
+        self.say(f"step {step}/{self.total}: {loss}training took {duration(took)}, evaluation "
+                 f"{duration(self._evaluation)}")  # fmt: skip
 
     def _tell_ui(self, percent: float) -> None:
         """Beside the training: where the API is gone Prefect's client tries for a minute; no step may wait for it."""

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.config import FinetuneError
+from tasks.evaluation.attempt import attempt
 from tasks.runtime import launch
-from tasks.runtime.attempt import attempt
 from tasks.runtime.context import RunContext
-from tasks.runtime.export import REPORT
+from tasks.runtime.export import beside_the_model
 from tasks.runtime.log import warn
+from tasks.runtime.output import REPORT
 from tasks.runtime.report import Report, gather, results
 from tasks.runtime.report_html import html
 from tasks.runtime.report_markdown import markdown, table_of_metrics
@@ -25,8 +26,9 @@ def publish(context: RunContext) -> None:
     if report is None:
         return
     if report.folder:
-        attempt(REPORT, lambda: _beside_the_model(report), None, warn)
-    if launch.in_flow():
+        place, key = Path(report.folder), context.refs["s11_save"].key
+        attempt(REPORT, lambda: beside_the_model(place, key, lambda: html(report)), None, warn)
+    if launch.in_flow() and launch.heard():
         _tell_prefect(report)
 
 
@@ -40,15 +42,6 @@ def publish_failure(context: RunContext, error: BaseException, state: str) -> No
     context.summary["failure"] = {"stage": stage, "kind": type(error).__name__, "message": hidden(said)}
     if launch.in_flow() and launch.heard():
         _make("report", lambda: _markdown(markdown(Report(context.record(state)))))
-
-
-def _beside_the_model(report: Report) -> None:
-    """Once for each model that is brought there: later runs that only find it leave its story as it is."""
-    path = Path(report.folder or "") / REPORT
-    if not path.exists():
-        temporary = path.with_name(f".{REPORT}.tmp")
-        temporary.write_text(html(report))
-        temporary.replace(path)
 
 
 def _tell_prefect(report: Report) -> None:

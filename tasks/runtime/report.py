@@ -19,8 +19,8 @@ from tasks.objectives import objective_of
 from tasks.runtime.context import RunContext
 from tasks.runtime.main_metric import best_of, main_metric
 
-PICTURE = "curves.png"
-RESULTS = ("metrics", "intervals", "slices", "data")
+PICTURES = ("curves.png", "confusion.png")
+RESULTS = ("metrics", "intervals", "slices", "classes", "data")
 NOWHERE = "in the store only; set output_dir to have it as a folder"
 
 
@@ -31,15 +31,18 @@ class Report:
     Attributes:
         record: `runs/<run>.json`. data: `data.json` of stage 4, as far as it is there.
         metrics, intervals: by name; a metric may be None, which is not a number. slices: metrics by column and value.
-        curves: a PNG of the training. usage: the lines that load the model; both may be missing.
+        classes: scores by class, by split. curves, confusion: PNGs of the training and of the confusion matrix.
+        usage: the lines that load the model; all three may be missing.
     """
 
     record: Mapping[str, Any]
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
     slices: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    classes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     curves: bytes | None = None
+    confusion: bytes | None = None
     usage: str | None = None
 
     @property
@@ -79,6 +82,12 @@ class Report:
         return self.record.get("stages") or []
 
     @property
+    def warnings(self) -> Sequence[str]:
+        """What the stages warned of, but for the data's, which are `data`'s own."""
+        said = self.data.get("warnings", ())
+        return [line for each in self.stages for line in each.get("warnings", ()) if line not in said]
+
+    @property
     def given(self) -> Sequence[tuple[str, Any, str]]:
         """What of the config is not default: field, value, where that stands."""
         return [(name, value, origin) for name, value, origin in self.record.get("given") or []]
@@ -114,15 +123,18 @@ def gather(store: Store, record: Mapping[str, Any]) -> Report:
     """The report of a run, given what its record says; what has been collected since is left out."""
     artifacts = dict(_artifacts(store, record))
     found = {**_results(artifacts), **{name: record[name] for name in RESULTS if name in record}}
-    saved, curves = artifacts.get("s11_save"), None
-    if saved is not None and PICTURE in saved:
-        with suppress(DamagedBlob, OSError):
-            curves = saved.path(PICTURE).read_bytes()
     found["metrics"] = {name: found["metrics"][name] for name in sorted(found["metrics"], key=_test_first)}
-    report = Report(record, curves=curves, **found)
+    pictures = {name.removesuffix(".png"): _picture(artifacts, name) for name in PICTURES}
+    report = Report(record, **pictures, **found)
     with suppress(ConfigError):  # a task of a package that is not installed here
         return replace(report, usage=_usage(report))
     return report
+
+
+def _picture(artifacts: Mapping[str, Artifact], name: str) -> bytes | None:
+    with suppress(KeyError, DamagedBlob, OSError):
+        return artifacts["s11_save"].path(name).read_bytes()
+    return None
 
 
 def _results(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
@@ -132,6 +144,7 @@ def _results(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
         "metrics": handed.get("metrics", {}),
         "intervals": handed.get("intervals", {}),
         "slices": handed.get("slices", {}),
+        "classes": handed.get("classes", {}),
         "data": {name: value for name, value in data.items() if name != "looks"},
     }
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Any
 
+from tasks.evaluation.classes import HEAD, confused_line, score_cells
 from tasks.runtime.report import Report
 from tasks.runtime.report_markdown import duration, facts, number, slice_metrics
 
@@ -45,6 +46,7 @@ code, pre { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaV
 pre { background: var(--ground); border: 1px solid var(--line); border-radius: 8px; padding: 13px 15px;
   margin: 12px 0 0; overflow-x: auto; }
 img { display: block; width: 100%; max-width: 900px; height: auto; margin: 4px auto 0; }
+img.square { max-width: 520px; margin-top: 18px; }
 .warnings { list-style: none; margin: 14px 0 0; padding: 0; }
 .warnings li { background: var(--warnwash); color: var(--warn); border-radius: 8px; padding: 7px 12px;
   margin: 6px 0 0; font-size: 14px; overflow-wrap: anywhere; }
@@ -57,7 +59,15 @@ FEW = 3  # metrics shown large
 
 def html(report: Report) -> str:
     """Return the report of a run as a whole page, in light and in dark, its picture in it."""
-    sections = (_metrics(report), _curves(report), _model(report), _data(report), _stages(report), _asked(report))
+    sections = (
+        _metrics(report),
+        _classes(report),
+        _curves(report),
+        _model(report),
+        _data(report),
+        _stages(report),
+        _asked(report),
+    )
     body = "\n".join(f"<section>\n{section}\n</section>" for section in sections if section)
     return f"""<!doctype html>
 <html lang="en">
@@ -141,6 +151,19 @@ def _slices(report: Report) -> Iterator[str]:
         yield f"<h3>By {escape(column)}</h3>{_table(head, rows)}"
 
 
+def _classes(report: Report) -> str:
+    parts = []
+    for split, found in report.classes.items():
+        rows = ([escape(name), *map(_n, rest)] for name, *rest in score_cells(found))
+        parts.append(f"<h3>Classes of {escape(split)}</h3>{_table((HEAD[0], *map(_n, HEAD[1:])), rows)}")
+        if line := confused_line(found):
+            parts.append(f'<p class="soft">{escape(line)}</p>')
+    if report.confusion:
+        picture = f"data:image/png;base64,{b64encode(report.confusion).decode()}"
+        parts.append(f'<img class="square" alt="Confusion matrix" src="{picture}">')
+    return f"<h2>Classes</h2>\n{''.join(parts)}" if parts else ""
+
+
 def _curves(report: Report) -> str:
     if not report.curves:
         return ""
@@ -160,7 +183,7 @@ def _data(report: Report) -> str:
     counts = "".join(f'<div class="score"><span>{escape(name)}</span><b>{count:,}</b><span>rows</span></div>'
                      for name, count in report.rows.items())  # fmt: skip
     said = [line for line in facts(report.data) if not line.startswith("warning: ")]
-    warnings = "".join(f"<li>{escape(line)}</li>" for line in report.data.get("warnings", ()))
+    warnings = "".join(f"<li>{escape(line)}</li>" for line in [*report.data.get("warnings", ()), *report.warnings])
     return f'<h2>Data</h2>\n<div class="scores">{counts}</div>\n<div class="soft">{escape(" · ".join(said))}</div>' + (
         f'\n<ul class="warnings">{warnings}</ul>' if warnings else ""
     )

@@ -4,7 +4,8 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tasks.evaluation.card import score_rows
+from tasks.evaluation.card import class_sections, score_rows
+from tasks.runtime.pace import duration
 from tasks.runtime.report import Report
 
 AGAIN = ("Run it again: what is done is found in the store, and a training goes on from its last checkpoint.",)
@@ -15,7 +16,7 @@ def markdown(report: Report) -> str:
     parts = [f"# {report.title}", _headline(report), *_failure(report), *_model(report), *_metrics(report)]
     if report.curves:
         parts.append(f"![Loss and metrics by step](data:image/png;base64,{b64encode(report.curves).decode()})")
-    parts += [*_slices(report), *_data(report)]
+    parts += [*_slices(report), *_classes(report), *_data(report), *_warnings(report)]
     stages = ((each["stage"], each["state"], f"{each['seconds']:.1f}", each["reason"]) for each in report.stages)
     parts += ["## Stages", _table(("stage", "state", "seconds", "why"), stages)]
     parts += ["## What was asked", _table(("field", "value", "from"), report.given)]
@@ -29,17 +30,6 @@ def table_of_metrics(report: Report) -> list[dict[str, Any]]:
         | dict(zip(("95 % from", "95 % to"), (round(end, 6) for end in report.intervals.get(name, ())), strict=False))
         for name, value in report.metrics.items()
     ]
-
-
-def duration(seconds: float | None) -> str:
-    """`75.2` as `1 min 15 s`."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def _headline(report: Report) -> str:
@@ -83,6 +73,13 @@ def _slices(report: Report) -> Iterator[str]:
         yield _table((column, "rows", *names), rows)
 
 
+def _classes(report: Report) -> Iterator[str]:
+    if report.classes:
+        yield class_sections(report.classes).strip()
+    if report.confusion:
+        yield f"![Confusion matrix](data:image/png;base64,{b64encode(report.confusion).decode()})"
+
+
 def slice_metrics(values: Mapping[str, Mapping[str, float]]) -> list[str]:
     """The first few metrics of slices, in their order."""
     return list(dict.fromkeys(name for found in values.values() for name in found if name != "rows"))[:5]
@@ -99,6 +96,12 @@ def _data(report: Report) -> Iterator[str]:
     yield "## Data"
     yield _table(("split", "rows"), report.rows.items())
     yield "\n".join(f"- {fact}" for fact in facts(report.data))
+
+
+def _warnings(report: Report) -> Iterator[str]:
+    if report.warnings:
+        yield "## Warnings"
+        yield "\n".join(f"- {line}" for line in report.warnings)
 
 
 def facts(data: Mapping[str, Any]) -> Iterator[str]:

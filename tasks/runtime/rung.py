@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
@@ -33,8 +33,10 @@ class Rung:
     step: int | None
     total: int
 
-    def pause(self, done: Trained) -> NoReturn:
-        """Keep what was judged as a piece of the build, and raise `Paused`."""
+    def end(self, done: Trained) -> None:
+        """Of a training that was paused: keep what was judged as a piece of the build, and raise `Paused`."""
+        if not done.paused:
+            return
         assert self.step is not None
 
         def make(out: Any) -> dict[str, Any]:

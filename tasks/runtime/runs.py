@@ -1,11 +1,11 @@
 """The runs a store knows: listed, found by the beginning of their name, compared. No Prefect server is asked."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks.artifacts.lease import is_held
+from tasks.artifacts.runs import read_run
 from tasks.artifacts.store import Store
 from tasks.config import ConfigError
 from tasks.config.names import nearest
@@ -14,7 +14,7 @@ from tasks.runtime.main_metric import best_of, main_metric
 
 def runs(store: Store) -> list[dict[str, Any]]:
     """The records of all runs, newest first; of one that was killed the state is `killed`."""
-    found = [_lively(store, record) for record in _records(store)]
+    found = [_lively(store, record) for record in records(store)]
     return sorted(found, key=lambda record: str(record.get("started", "")), reverse=True)
 
 
@@ -28,9 +28,8 @@ def find_run(store: Store, word: str) -> dict[str, Any]:
     known = {record["run"]: record for record in runs(store)}
     if word in known:
         return known[word]
-    folder = str(Path(word).expanduser().absolute())
     for record in known.values():
-        if word == record.get("name") or (folder == record.get("model_path") and _is_there(record)):
+        if is_called(record, word):
             return record
     matching = [run for run in known if word and run.startswith(word)]
     if len(matching) == 1:
@@ -44,6 +43,12 @@ def find_run(store: Store, word: str) -> dict[str, Any]:
     guess = nearest(word, names) or beginnings.get(nearest(word, beginnings) or "")
     hint = f"did you mean {guess!r}?" if guess else f"the newest is {next(iter(known))!r}"
     raise ConfigError(f"RUN: there is no {word!r} in the store at {store.root}; {hint}")
+
+
+def is_called(record: Mapping[str, Any], word: str) -> bool:
+    """Whether a run, its config or the folder its model is in bears that name."""
+    folder = str(Path(word).expanduser().absolute())
+    return word in (record["run"], record.get("name")) or (folder == record.get("model_path") and _is_there(record))
 
 
 def _is_there(record: Mapping[str, Any]) -> bool:
@@ -77,14 +82,11 @@ def metrics_of(store: Store, record: Mapping[str, Any]) -> dict[str, float | Non
     return getattr(store.record("s12_handoff", key), "facts", {}) if key else {}
 
 
-def _records(store: Store) -> Iterator[dict[str, Any]]:
+def records(store: Store) -> Iterator[dict[str, Any]]:
+    """The records of all runs as they are written, in no order."""
     for name in list(store.backend.names("runs")):
-        try:
-            record = json.loads(store.backend.read(name))
-        except (json.JSONDecodeError, FileNotFoundError):  # torn, or collected a moment ago
-            continue
-        if isinstance(record, dict):
-            yield {"run": PurePosixPath(name).stem, **record}
+        if record := read_run(store, name):
+            yield {**record, "run": PurePosixPath(name).stem}
 
 
 def _lively(store: Store, record: dict[str, Any]) -> dict[str, Any]:

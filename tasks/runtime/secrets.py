@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from tasks.config.errors import ConfigError, FinetuneError, MachineError
+from tasks.config.secrets import without_credentials
 from tasks.runtime.environment import environment
 
 # Environment variables whose value nobody should read in a log, whoever set them.
@@ -38,11 +39,11 @@ def lending(secrets: Mapping[str, str]) -> Iterator[None]:
 
 
 def hidden(text: str) -> str:
-    """`text` without the secrets this process knows."""
+    """`text` without the secrets this process knows, and without passwords and tokens in URLs."""
     known = {value for name, value in os.environ.items() if TELLING.search(name)} | _lent
     for value in sorted((value for value in known if len(value) >= SHORTEST), key=len, reverse=True):
         text = text.replace(value, HIDDEN)
-    return text
+    return without_credentials(text, HIDDEN)
 
 
 @contextmanager

@@ -11,8 +11,10 @@ from typing import Any
 import yaml
 
 from tasks.config.errors import ConfigError, MachineError
+from tasks.config.secrets import without_credentials
 from tasks.runtime import server
 from tasks.runtime.api_server import QUIET
+from tasks.runtime.secrets import HIDDEN
 
 DEPLOYMENTS = Path(__file__).parents[2] / "deployments"
 POOL = "finetune"
@@ -25,9 +27,10 @@ def address(port: int) -> str:
         MachineError: it does not answer, or the port is taken.
     """
     if url := server.configured():
-        if not server.answers(url.rstrip("/"), seconds=10.0):
+        if why := server.silence(url.rstrip("/"), seconds=10.0):
             raise MachineError(
-                f"PREFECT_API_URL: {url} does not answer; start that server, or unset it to have one here"
+                f"PREFECT_API_URL: {without_credentials(url, HIDDEN)} does not answer ({why}); start that "
+                "server, or unset it to have one here"
             )
         return url.rstrip("/")
     return str(server.start(port)["url"])

@@ -18,19 +18,20 @@ from pydantic import BaseModel
 
 from tasks.artifacts.code import code_version, function_version
 from tasks.artifacts.digests import digest_of
-from tasks.artifacts.explain import explain
+from tasks.artifacts.explain import explain, in_words
 from tasks.artifacts.key import key_of
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store
-from tasks.config.errors import MACHINE_ERRORS, Interrupted, MachineError
+from tasks.config.errors import MACHINE_ERRORS, Interrupted, MachineError, Signalled
 from tasks.objectives import objective_of, part_modules
 from tasks.runtime.build import Build
 from tasks.runtime.context import Paused, RunContext, StageEntry, current
 from tasks.runtime.log import say, warn
 from tasks.runtime.secrets import discreet
-from tasks.runtime.stopping import answering_for_prefect, cancelled
+from tasks.runtime.stopping import answering_for_prefect, cancelled, interrupted
 
 Body = Callable[..., Mapping[str, Any]]
+WARNINGS = "warnings"  # among an artifact's facts
 
 
 class Unkeyed(BaseModel):
@@ -66,6 +67,7 @@ class Stage:
     files: Callable[..., Mapping[str, Path]] | None
     environment: Callable[..., Mapping[str, str]] | None
     after: Callable[..., str] | None
+    resuming: Callable[..., str] | None
     light: bool
 
     def __call__(self, **inputs: Any) -> ArtifactRef:
@@ -95,6 +97,9 @@ class Stage:
             try:
                 with answering_for_prefect():
                     ref, entry = self._resolve(context, inputs)
+            except KeyboardInterrupt as stop:
+                ended.append(said := interrupted(stop))
+                return cancelled(said)
             except Interrupted as stop:
                 ended.append(stop)
                 return cancelled(stop)
@@ -132,7 +137,11 @@ class Stage:
             ref = ref.model_copy(update={"external": external})
             if self.after and (done_too := self.after(_open(context, ref), **_opened(context, inputs))):
                 reason = f"{reason}; {done_too}"
-            entry = StageEntry(self.name, state, round(time.perf_counter() - started, 3), key, reason)
+            told = tuple(ref.facts.get(WARNINGS, ()))
+            if state == "cached":
+                for line in told:
+                    warn(line)
+            entry = StageEntry(self.name, state, round(time.perf_counter() - started, 3), key, reason, told)
             context.add(entry, ref)
             return ref, entry
 
@@ -146,10 +155,14 @@ class Stage:
                 if isinstance(again, ArtifactRef):
                     return done(again, "cached", f"hit {key[:8]}, built meanwhile by run {again.run}")
             context.begin(self.name, key)
-            cause = explain(store, self.name, document, again)[0]
+            why = in_words(explain(store, self.name, document, again, context.before))
+            why = self._resuming(store, document, inputs) or why
             if again.category == "DAMAGED":
                 warn(f"{self.name}: {again.detail}; building it again")
-            return done(self._build(context, inputs, document, key, files), "built", str(cause))
+            built = done(self._build(context, inputs, document, key, files), "built", why)
+        if context.signalled is not None:
+            raise Signalled(context.signalled)
+        return built
 
     def _build(
         self, context: RunContext, inputs: dict[str, Any], document: dict[str, Any], key: str, files: Mapping[str, Path]
@@ -159,6 +172,8 @@ class Stage:
             build = Build(store, self.name, key, out, files, document=document, run=context.run, until=context.until)
             body = context.replaced.get(self.name, self.body)
             facts = body(build, **_opened(context, inputs))
+            if build.told:
+                facts = {**facts, WARNINGS: build.told}
             with store.guard():
                 ref = store.publish(
                     self.name, key, document, out, facts=facts, run=context.run,
@@ -182,7 +197,8 @@ class Stage:
         if isinstance(found, ArtifactRef):
             ref, state, reason = found, "hit", f"hit {key[:8]}, built by run {found.run}"
         else:
-            state, reason = "miss", str(explain(context.store, self.name, document, found)[0])
+            causes = explain(context.store, self.name, document, found, context.before)
+            state, reason = "miss", self._resuming(context.store, document, inputs) or in_words(causes)
             rehearsed = context.overlay.lookup(self.name, key)  # by a plan of another cell
             ref = rehearsed if isinstance(rehearsed, ArtifactRef) else Pending(stage=self.name, key=key, members={})
             if self.light and context.light and isinstance(ref, Pending):
@@ -190,6 +206,10 @@ class Stage:
         ref = ref.model_copy(update={"external": {name: str(path) for name, path in files.items()}})
         context.add(StageEntry(self.name, state, round(time.perf_counter() - started, 3), key, reason), ref)
         return ref
+
+    def _resuming(self, store: Store, document: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
+        """What a build would go on from, if anything."""
+        return self.resuming(store, document, **inputs) if self.resuming else ""
 
     def _question(self, context: RunContext, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Path]]:
         """The document whose sha256 is the key, and the external files it speaks of."""
@@ -224,6 +244,7 @@ def stage(
     files: Callable[..., Mapping[str, Path]] | None = None,
     environment: Callable[..., Mapping[str, str]] | None = None,
     after: Callable[..., str] | None = None,
+    resuming: Callable[..., str] | None = None,
     light: bool = False,
 ) -> Callable[[Body], Stage]:
     """Make a stage of a function `body(build, *, …) -> facts`.
@@ -238,13 +259,14 @@ def stage(
         environment: facts of this machine that shape the result.
         after: done with the artifact on every run, found or built (it must be idempotent); returns what to add to the
             reason.
+        resuming: says, of the store, the key's document and the inputs, what a build would go on from, if anything.
         light: cheap enough for a plan to run it for real.
     """
 
     def make(body: Body) -> Stage:
         assert next(iter(inspect.signature(body).parameters)) == "build"
         name = body.__module__.rsplit(".", 1)[-1]
-        return Stage(name, body, format, libraries, parts, files, environment, after, light)
+        return Stage(name, body, format, libraries, parts, files, environment, after, resuming, light)
 
     return make
 

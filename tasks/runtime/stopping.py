@@ -1,18 +1,22 @@
 """A stop by signal, said in Prefect's words: the run is Cancelled, and so is the task it stopped in.
 
 A training finishes its step and saves a checkpoint before it stops (`tasks.training.callbacks.StopOnSignal`), which
-raises `Interrupted`. In a process that Prefect's worker started, that ends the run as the signal would have ended it.
+raises `Interrupted`; everywhere else SIGTERM stops at once, as SIGINT does. In a process that Prefect's worker started,
+that ends the run as the signal would have ended it.
 """
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from tasks.config.errors import Interrupted
+from tasks.config.errors import Interrupted, Signalled
+from tasks.runtime.caller_process import without_api
+from tasks.runtime.launch import heard, in_flow
 from tasks.runtime.log import warn
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -24,9 +28,10 @@ def cancellable(function: Function) -> Function:
     @wraps(function)
     def call(*positional: Any, **named: Any) -> Any:
         try:
-            return function(*positional, **named)
-        except KeyboardInterrupt:  # outside a training, which would have saved a checkpoint first
-            return cancelled(Interrupted("interrupted; the same command goes on from here"))
+            with _sigterm_as_sigint(), _outliving_the_api():
+                done = function(*positional, **named)
+        except KeyboardInterrupt as stop:  # outside a training, which would have saved a checkpoint first
+            return cancelled(interrupted(stop))
         except Interrupted as stop:
             if not _started_by_worker():
                 return cancelled(stop)
@@ -35,8 +40,45 @@ def cancellable(function: Function) -> Function:
             warn(str(stop))
             # Cancelled if the signal was Prefect's way to cancel; else Crashed, as of any process that was told to end.
             raise TerminationSignal(signal=signal.SIGTERM) from stop
+        return done
 
     return call  # type: ignore[return-value]
+
+
+def interrupted(stop: KeyboardInterrupt) -> Interrupted:
+    """What a run says that was stopped outside a training's steps."""
+    by = f"stopped by signal {stop.number}" if isinstance(stop, Signalled) else "interrupted"
+    return Interrupted(f"{by}; the same command goes on from here")
+
+
+@contextmanager
+def _sigterm_as_sigint() -> Iterator[None]:
+    """Within, SIGTERM stops the run as Ctrl-C does, so that it ends with its own words. A run that Prefect's worker
+    started is left to Prefect's handler, which does the same and knows why the signal was sent."""
+    if threading.current_thread() is not threading.main_thread() or _started_by_worker():
+        yield
+        return
+
+    def stop(number: int, _: Any) -> None:
+        raise Signalled(number)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _outliving_the_api() -> Iterator[None]:
+    """Within, the API may go away: that costs only its view of the run. A worker waits for word of the run it started,
+    and Prefect's client tries for as long as a server takes to start again."""
+    try:
+        yield
+    finally:
+        if in_flow() and not _started_by_worker() and not heard(patient=True):
+            warn("Prefect's API has gone away: what it shows of this run ends here; nothing else is lost")
+            without_api()
 
 
 def cancelled(stop: Interrupted) -> Any:

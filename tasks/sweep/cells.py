@@ -68,7 +68,7 @@ def cells_of(sweep: LoadedSweep, settings: Sequence[Settings] | None = None, fir
     if wrong:
         more = f"\n- and {len(wrong) - SHOWN_ERRORS} more" if len(wrong) > SHOWN_ERRORS else ""
         said = "\n- ".join(wrong[:SHOWN_ERRORS])
-        raise ConfigError(f"sweep: {len(wrong)} of its cells cannot be:\n- {said}{more}")
+        raise ConfigError(f"sweep: {len(wrong)} of its cells are invalid:\n- {said}{more}")
     return cells
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
+from tasks.config.errors import Signalled
+
 if TYPE_CHECKING:
     from tasks.training.trainer import FinetuneTrainer
 
@@ -62,11 +64,18 @@ class Cadence(TrainerCallback):
 
 
 class StopOnSignal(TrainerCallback):
-    """On SIGINT or SIGTERM: finish the step, save, stop. A second signal is taken at once by whoever had it before."""
+    """On SIGINT or SIGTERM: finish the step, save, stop; an evaluation is left at once, and made when the training
+    goes on. A second signal is taken at once by whoever had it before.
+
+    Attributes:
+        caught: the signal that came. stopped: the same, once it has stopped the training: one that comes after the
+            last evaluation does not, as all is done.
+    """
 
     def __init__(self) -> None:
         self.caught: int | None = None
-        self.stopped: int | None = None  # a signal after the last step stops nothing: the training is done
+        self.stopped: int | None = None
+        self._evaluating = False
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -79,6 +88,7 @@ class StopOnSignal(TrainerCallback):
         def note(number: int, _: Any) -> None:
             self.caught = number
             signal.signal(number, before[number])
+            self._leave_evaluation()
 
         for number in before:
             signal.signal(number, note)
@@ -88,14 +98,39 @@ class StopOnSignal(TrainerCallback):
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        if self.caught is not None and state.global_step < state.max_steps:
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Within, a signal does not wait for the end of a step.
+
+        Raises:
+            Signalled: it came, or had come before.
+        """
+        self._evaluating = True
+        try:
+            self._leave_evaluation()
+            yield
+        finally:
+            self._evaluating = False
+
+    def _leave_evaluation(self) -> None:
+        if self._evaluating and self.caught is not None:
             self.stopped = self.caught
-            control.should_save = control.should_training_stop = True
+            raise Signalled(self.caught)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        if self.caught is not None:
+            self.stopped = self.caught
+            control.should_training_stop = True
+            control.should_save = control.should_save or state.global_step < state.max_steps
         return control
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        return control if self.stopped is None else _leave_open(state, control)
+        if self.stopped is None:
+            return control
+        if state.global_step < state.max_steps:
+            return _leave_open(state, control)
+        control.should_save = True  # of the last step, once it is known whether an evaluation is due
+        return control
 
 
 class PauseAt(TrainerCallback):

@@ -16,17 +16,25 @@ def step_of(checkpoint: Path) -> int:
 
 def checkpoints(folder: Path) -> list[Path]:
     """All checkpoint folders, whole or not, oldest first."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name.rsplit("-", 1)[1].isdigit()]
+    found = [path for path in folder.glob("checkpoint-*/") if path.name.rsplit("-", 1)[1].isdigit()]
     return sorted(found, key=step_of)
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """The newest checkpoint that can be trusted; torn ones are removed on the way."""
+    """The newest checkpoint that can be trusted; torn ones are removed on the way, and those that name another as the
+    best so far which is not whole: the last weights must not be taken for the best."""
     for checkpoint in reversed(checkpoints(folder)):
-        if is_whole(checkpoint):
+        if is_whole(checkpoint) and _has_its_best(checkpoint):
             return checkpoint
         shutil.rmtree(checkpoint)
     return None
+
+
+def _has_its_best(checkpoint: Path) -> bool:
+    if not (checkpoint / STATE).is_file():
+        return False
+    best = json.loads((checkpoint / STATE).read_text()).get("best_model_checkpoint")
+    return not best or Path(best).name == checkpoint.name or is_whole(checkpoint.parent / Path(best).name)
 
 
 def localise(checkpoint: Path) -> None:

@@ -19,14 +19,18 @@ from transformers import (
 )
 from transformers.utils import logging as library_logging
 
-from tasks.config.errors import ConfigError, Interrupted, MachineError, TrainingError
+from tasks.config.errors import ConfigError, Interrupted, MachineError, Signalled, TrainingError
 from tasks.data.rows import TokenRows
 from tasks.models.live import save_module
 from tasks.models.torch_settings import deterministic, torch_configured
 from tasks.training.callbacks import Cadence, PauseAt, StopOnSignal, Watch
 from tasks.training.checkpoints import STATE, localise, newest_whole, step_of
+from tasks.training.examination import Examination
+from tasks.training.keep_last import KeepLast
+from tasks.training.own_steps import OwnSteps
 from tasks.training.signs import WarnOfSigns
-from tasks.training.trainer import Examination, FinetuneTrainer, NotFinite
+from tasks.training.trainer import EnoughEvaluated, FinetuneTrainer, NotFinite
+from tasks.training.watch_evaluation import WatchEvaluation
 
 NOT_FINITE = "not_finite.json"
 
@@ -38,6 +42,7 @@ class Watching:
     arguments: Mapping[str, Any]
     every_minutes: float
     on_step: Callable[[int, int], None]
+    on_rows: Callable[[int, int], None]
     on_log: Callable[[int, Mapping[str, float]], None]
     on_commit: Callable[[Path], None]
     on_remove: Callable[[str], None]
@@ -45,6 +50,7 @@ class Watching:
     warn: Callable[[str], None]
     falling: Sequence[str] = ("loss",)
     until: int | None = None  # pause after this step
+    keep_last: bool = False  # take a checkpoint after the last step
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,14 @@ class Trained:
         history: one entry for each log and evaluation.
         state: the Trainer's state (`TrainerState`'s fields), without places on this machine.
         paused: the step it was paused after, if `Watching.until` asked for it. metrics: of the evaluation rows there.
+        signalled: the signal that came when all was done.
     """
 
     history: list[dict[str, Any]]
     state: Mapping[str, Any] = field(default_factory=dict)
     paused: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    signalled: int | None = None
 
 
 @contextmanager
@@ -69,11 +77,16 @@ def settled(plan: Mapping[str, Any]) -> Iterator[None]:
     that add in the same order every time.
 
     Raises:
-        MachineError: the plan was made for a GPU that torch cannot use. TrainingError: no memory, or no such kernel.
+        MachineError: the plan was made for a GPU that torch cannot use, or torch can use one that the plan knows
+            nothing of. TrainingError: no memory, or no such kernel.
     """
     if plan["device"] != "cpu" and not torch.cuda.is_available():
         raise MachineError(f"the plan is for {plan['device']}, but torch cannot use it; set CUDA_VISIBLE_DEVICES='' to "
                            "train on the CPU")  # fmt: skip
+    if plan["device"] == "cpu" and not plan["arguments"].get("use_cpu") and torch.cuda.is_available():
+        raise MachineError(f"torch can use {torch.cuda.get_device_name()}, but the driver's library (NVML) lists no "
+                           "GPU, so the plan is for the CPU; repair the driver, or set train.use_cpu: true to train on "
+                           "the CPU all the same")  # fmt: skip
     with (
         torch_configured(plan["threads"], plan["float32_matmul_precision"]),
         deterministic(plan["deterministic"]) if plan["device"] != "cpu" else nullcontext(),
@@ -107,22 +120,29 @@ def train(
     resumed = newest_whole(folder)
     if resumed is not None:
         localise(resumed)
-        watching.say(f"going on from {resumed.name}")
+        watching.say(f"going on from {resumed.name} of {plan['steps']['total']} steps")
     cadence = Cadence(watching.every_minutes, *_cadence(plan, watching.arguments), resumed)
     stop, pause = StopOnSignal(), PauseAt(watching.until)
-    callbacks: list[TrainerCallback] = [stop, pause, cadence, Watch(watching.on_step, watching.on_log),
+    last = [KeepLast()] if watching.keep_last else []
+    callbacks: list[TrainerCallback] = [stop, pause, *last, cadence, OwnSteps(),
+                                        Watch(watching.on_step, watching.on_log), WatchEvaluation(watching.on_rows),
                                         WarnOfSigns(watching.warn, watching.falling)]  # fmt: skip
     if plan["patience"]:
         callbacks.append(_patience(plan["patience"], resumed))
     learning = {"train_dataset": rows, "eval_dataset": evaluation, "data_collator": collate}
-    trainer = _trainer(model, plan, folder, watching, callbacks, examination=examination, **learning)
+    trainer = _trainer(model, plan, folder, watching, callbacks, examination=examination, stop=stop, **learning)
     cadence.trainer = trainer
     if resumed is not None and watching.until is not None and step_of(resumed) >= watching.until:
         trainer.take_up(resumed)
         return _paused(trainer)
+    if resumed is not None and step_of(resumed) >= plan["steps"]["total"]:  # the library would train another step
+        trainer.take_up(resumed)
+        return Trained(trainer.state.log_history, _state(trainer))
     try:
         with stop.listening():
-            trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+            _learn(trainer, resumed, plan["steps"]["total"])
+    except Signalled:
+        pass  # see `stop.stopped`
     except NotFinite as error:
         (folder / NOT_FINITE).write_text(json.dumps({"step": error.step, "loss": str(error.loss), "rows": error.rows}))
         raise TrainingError(
@@ -130,13 +150,31 @@ def train(
             f"{', '.join(error.rows[:3]) or 'of that batch'} (all in {folder / NOT_FINITE}); look at them, lower "
             "train.learning_rate, or raise train.warmup_steps"
         ) from error
+    _check_stopped(stop, trainer)
+    _check_finite(trainer)
+    if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint is None:
+        watching.warn("eval.best: no evaluation gave a number to choose by; the last weights are kept")
+    if pause.reached:
+        return _paused(trainer)
+    return Trained(trainer.state.log_history, _state(trainer), signalled=stop.caught)
+
+
+def _check_stopped(stop: StopOnSignal, trainer: FinetuneTrainer) -> None:
     if stop.stopped is not None:
         raise Interrupted(
             f"stopped by signal {stop.stopped} after step {trainer.state.global_step} of {trainer.state.max_steps}; "
             "a checkpoint is saved, and the same command goes on from there"
         )
-    _check_finite(trainer)
-    return _paused(trainer) if pause.reached else Trained(trainer.state.log_history, _state(trainer))
+
+
+def _learn(trainer: FinetuneTrainer, resumed: Path | None, steps: int) -> None:
+    if resumed is not None and step_of(resumed) >= steps:  # the library would take one step more
+        trainer.take_up(resumed)
+        return
+    try:
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    except EnoughEvaluated:
+        trainer.take_best()
 
 
 def _named(error: RuntimeError) -> TrainingError | None:
@@ -243,8 +281,9 @@ def _patience(evaluations: int, resumed: Path | None) -> EarlyStoppingCallback:
     """Early stopping that goes on counting where the checkpoint left off, which the library's own does not."""
     stopper = EarlyStoppingCallback(evaluations)
     if resumed is not None:
-        saved = json.loads((resumed / STATE).read_text())["stateful_callbacks"].get("EarlyStoppingCallback", {})
-        stopper.early_stopping_patience_counter = saved["attributes"]["early_stopping_patience_counter"]
+        saved = json.loads((resumed / STATE).read_text())["stateful_callbacks"].get("EarlyStoppingCallback")
+        if saved:  # none in a checkpoint of another training
+            stopper.early_stopping_patience_counter = saved["attributes"]["early_stopping_patience_counter"]
     return stopper
 
 

@@ -12,8 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from torch.optim.lr_scheduler import LambdaLR
+
+from tasks.config.errors import ConfigError
 
 TENSOR = "__tensor__"
+ADOPTED = "adopted.json"
+"""In a checkpoint that another training wrote: its moments and its step count here, its learning rate does not."""
 
 
 def save_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
@@ -22,22 +27,48 @@ def save_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
     Raises:
         TypeError: the optimizer keeps state that is neither tensor nor JSON.
     """
+    write_optimizer(optimizer.state_dict(), folder)
+
+
+def write_optimizer(states: dict[str, Any], folder: Path) -> None:
+    """Write an optimizer's `state_dict`."""
     tensors: dict[str, torch.Tensor] = {}
-    rest = _take_tensors(optimizer.state_dict(), tensors)
+    rest = _take_tensors(states, tensors)
     save_file(tensors, folder / "optimizer.safetensors")
     write_json(rest, folder / "optimizer.json")
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
-    """Restore what `save_optimizer` wrote."""
+    """Restore what `save_optimizer` wrote.
+
+    Raises:
+        ConfigError: it is of an optimizer of another kind, or of other parameters.
+    """
     rest = _put_tensors(read_json(folder / "optimizer.json"), load_file(folder / "optimizer.safetensors"))
     state = {int(index): entries for index, entries in rest["state"].items()}
     groups = rest["param_groups"]
+    if (folder / ADOPTED).exists():
+        _check_states(state, optimizer)
+        groups = optimizer.state_dict()["param_groups"]
     for group, present in zip(groups, optimizer.state_dict()["param_groups"], strict=True):
         for name, value in present.items():
             if isinstance(value, tuple):
                 group[name] = tuple(group[name])
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _check_states(found: dict[int, Any], optimizer: torch.optim.Optimizer) -> None:
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
+    moments = {name for entry in found.values() for name in entry}
+    adam = "Adam" in type(getattr(optimizer, "optimizer", optimizer)).__name__
+    same = all(
+        value.dim() == 0 or value.numel() <= 1 or not name.startswith("exp_avg") or value.shape == parameters[at].shape
+        for at, entry in found.items() if at < len(parameters) for name, value in entry.items()
+        if isinstance(value, torch.Tensor)
+    )  # fmt: skip
+    if not same or any(at >= len(parameters) for at in found) or (adam and found and "exp_avg" not in moments):
+        raise ConfigError("train.resume_from_checkpoint: the checkpoint's optimizer is of another kind, or of other "
+                          "parameters; train.optim and peft must be those of the checkpoint")  # fmt: skip
 
 
 def _take_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
@@ -64,8 +95,17 @@ def save_scheduler(scheduler: Any, folder: Path) -> None:
 
 
 def load_scheduler(scheduler: Any, folder: Path) -> None:
-    """Restore what `save_scheduler` wrote."""
-    scheduler.load_state_dict(read_json(folder / "scheduler.json"))
+    """Restore what `save_scheduler` wrote; of an adopted checkpoint the step only, at which this schedule goes on."""
+    saved = read_json(folder / "scheduler.json")
+    if not ((folder / ADOPTED).exists() and isinstance(scheduler, LambdaLR)):
+        scheduler.load_state_dict(saved)
+        return
+    scheduler.load_state_dict({name: saved[name] for name in ("last_epoch", "_step_count")} | {
+        "lr_lambdas": [None] * len(scheduler.lr_lambdas)})  # fmt: skip
+    rates = zip(scheduler.base_lrs, scheduler.lr_lambdas, scheduler.optimizer.param_groups, strict=True)
+    for rate, factor, group in rates:
+        group["lr"] = rate * factor(scheduler.last_epoch)
+    scheduler._last_lr = [group["lr"] for group in scheduler.optimizer.param_groups]
 
 
 def capture_rng() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -6,8 +6,8 @@ The numbers are the library's own: with the same arguments a plain Trainer ends 
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +19,21 @@ from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerState
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
-from tasks.artifacts.formats.manifest import commit
+from tasks.artifacts.formats.manifest import commit, is_whole
+from tasks.config.errors import Signalled, TrainingError
 from tasks.data.arrow_file import open_table
 from tasks.data.rows import TokenRows
-from tasks.evaluation.judge import Judge, examine
+from tasks.evaluation.judge import examine
 from tasks.models.live import save_module
 from tasks.training import state
+from tasks.training.callbacks import StopOnSignal
 from tasks.training.checkpoints import STATE, outdated
+from tasks.training.examination import Examination, LongestFirst, ordered
+from tasks.training.terms import scored, weigh
 
 RNG, EPOCH_RNG = "rng", "epoch_rng"
+OWES_EVALUATION = "owes_evaluation"  # a file in a checkpoint that was taken in place of the evaluation due there
 SHIFT = "prepare_decoder_input_ids_from_labels"
-
-
-@dataclass(frozen=True)
-class Examination:
-    """How evaluation rows are judged while training.
-
-    Attributes:
-        judge: the task's judge.
-        score: from the predictions table to `{metric: value}`.
-        whole: the same from transformers' `EvalPrediction`, for a function that wants all logits at once.
-    """
-
-    judge: Judge
-    score: Callable[[Any], Mapping[str, float]]
-    whole: Callable[[EvalPrediction], Mapping[str, float]] | None = None
 
 
 class NotFinite(Exception):
@@ -54,17 +44,8 @@ class NotFinite(Exception):
         self.step, self.loss, self.rows = step, loss, rows
 
 
-class LongestFirst(Sampler[int]):
-    """Rows in the order of falling length: the least padding, and what does not fit in memory shows at once."""
-
-    def __init__(self, lengths: Sequence[int]) -> None:
-        self.order = np.argsort(-np.asarray(lengths), kind="stable")
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.order.tolist())
-
-    def __len__(self) -> int:
-        return len(self.order)
+class EnoughEvaluated(Exception):
+    """An evaluation that was made up for says that the training has ended: there was none better for a while."""
 
 
 class FinetuneTrainer(Trainer):
@@ -75,6 +56,7 @@ class FinetuneTrainer(Trainer):
         examination: how rows are judged. Nothing but verdicts is kept, so memory does not grow with the rows.
         keep: checkpoints to keep besides the best.
         on_commit: told of each committed checkpoint. on_remove: asked to remove an outdated one.
+        stop: what a signal stops the training through.
     """
 
     def __init__(
@@ -85,6 +67,7 @@ class FinetuneTrainer(Trainer):
         keep: int,
         on_commit: Callable[[Path], None],
         on_remove: Callable[[str], None],
+        stop: StopOnSignal,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
@@ -95,7 +78,8 @@ class FinetuneTrainer(Trainer):
         self.loss_ignores_num_items = loss_ignores_num_items or not self.model_accepts_loss_kwargs
         self._share: float | None = None
         self.examination = examination
-        self.keep, self.on_commit, self.on_remove = keep, on_commit, on_remove
+        self.keep, self.on_commit, self.on_remove, self.stop = keep, on_commit, on_remove, stop
+        self._owes_evaluation = False
         self.epoch_rng = state.capture_rng()
         self.seconds_saving = 0.0
         self._saved_at = -1
@@ -108,15 +92,28 @@ class FinetuneTrainer(Trainer):
             return LengthGroupedSampler(window, dataset=rows, lengths=rows.lengths())  # type: ignore[return-value]
         return super()._get_train_sampler(train_dataset)
 
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """Of all rows: `dataloader_drop_last` is about training, the library applies it here too."""
+        drop, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.args.dataloader_drop_last = drop
+
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
         return LongestFirst(eval_dataset.lengths())
 
     def evaluation_loop(self, dataloader: Any, description: str, *_: Any, **named: Any) -> EvalLoopOutput:
         """In place of the library's, which keeps all logits of all rows."""
+        with self.stop.evaluating():
+            return self._evaluation(dataloader, **named)
+
+    def _evaluation(self, dataloader: Any, **named: Any) -> EvalLoopOutput:
         assert self.model is not None and self.args.output_dir is not None
         rows, prefix = dataloader.dataset, named.get("metric_key_prefix", "eval")
         order = LongestFirst(rows.lengths()).order
         self.model.eval()
+        self.callback_handler.eval_dataloader = dataloader
 
         def batches() -> Iterator[tuple[np.ndarray, Any]]:
             done = 0
@@ -139,7 +136,7 @@ class FinetuneTrainer(Trainer):
     def _predictions(self, dataloader: Any, places: np.ndarray) -> EvalPrediction:
         """All logits and labels, in the order of the rows."""
         found = super().evaluation_loop(dataloader, "metrics", prediction_loss_only=False)
-        predictions, labels = (_ordered(each, places) for each in (found.predictions, found.label_ids))
+        predictions, labels = (ordered(each, places) for each in (found.predictions, found.label_ids))
         return EvalPrediction(predictions, labels)
 
     def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
@@ -148,13 +145,13 @@ class FinetuneTrainer(Trainer):
         if not self.loss_ignores_num_items or len(batches) < 2:
             return found
         if terms := getattr(self.model, "terms", None):
-            _weigh(batches, terms)
-        elif None not in (counts := [_scored(batch) for batch in batches]):
+            weigh(batches, terms)
+        elif None not in (counts := [scored(batch) for batch in batches]):
             self._share = len(counts) / max(sum(counts), 1)  # type: ignore[arg-type]
         return found
 
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> Any:
-        count = _scored(inputs) if self._share is not None and torch.is_grad_enabled() else None
+        count = scored(inputs) if self._share is not None and torch.is_grad_enabled() else None
         found = self._loss(model, inputs, *arguments, **named)
         # A mean over a micro-batch's tokens weighs by them in the mean over the window's: 4 x 4 is then 1 x 16.
         return (
@@ -189,17 +186,37 @@ class FinetuneTrainer(Trainer):
         return found
 
     def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, model: Any, trial: Any, *rest: Any, **named: Any):
-        wanted = self.control.should_save
-        super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, trial, *rest, **named)
+        if self.control.should_evaluate and self.stop.stopped is not None:
+            self.control.should_evaluate, self.control.should_save, self._owes_evaluation = False, True, True
+        wanted, generators = self.control.should_save, state.capture_rng()
+        try:
+            super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, trial, *rest, **named)
+        except Signalled:
+            state.apply_rng(generators)  # who goes on from here evaluates as if nothing had been
+            self._owes_evaluation = True
+            self._save_checkpoint(model, trial)
+            raise
         if wanted and self._saved_at != self.state.global_step:  # `best` forgets a save that was asked for besides
             self._save_checkpoint(model, trial)
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
+
+    def _evaluate_owed(self, checkpoint: Path, schedule: bool = True) -> None:
+        """Make the evaluation that was due where the checkpoint was taken, if a signal kept it from being made. The
+        checkpoint stays as it is: whoever goes on from it again makes it again."""
+        if (checkpoint / OWES_EVALUATION).exists():
+            metrics = self._evaluate(None, None, skip_scheduler=not schedule)
+            if self._determine_best_metric(metrics=metrics, trial=None):
+                self.state.best_model_checkpoint = str(checkpoint)
+            if self.control.should_training_stop:
+                raise EnoughEvaluated
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         started = time.monotonic()
         assert self.args.output_dir is not None
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         super()._save_checkpoint(model, trial)
+        if self._owes_evaluation:
+            (folder / OWES_EVALUATION).touch()
         commit(folder)
         self.on_commit(folder)
         for old in outdated(folder.parent, self.keep, self.state.best_model_checkpoint):
@@ -231,8 +248,12 @@ class FinetuneTrainer(Trainer):
         state.save_rng(self.epoch_rng, Path(output_dir), EPOCH_RNG)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
+        """The library's last act before a resumed training is where the checkpoint was taken."""
         if checkpoint is not None:
             state.apply_rng(state.load_rng(Path(checkpoint), RNG))
+            self._evaluate_owed(Path(checkpoint))
+            if float(self.state.epoch or 0).is_integer():
+                self.epoch_rng = state.capture_rng()
 
     def enter_epoch(self, checkpoint: Path | None) -> None:
         """Called as an epoch begins: note the generators' state, from which the epoch's order of rows is drawn.
@@ -248,11 +269,26 @@ class FinetuneTrainer(Trainer):
             self.train_dataset.enter_epoch(int(self.state.epoch or 0))
 
     def take_up(self, checkpoint: Path) -> None:
-        """Have the weights a training paused at `checkpoint` would end with: the best so far, if the best is kept."""
+        """Have the weights a training that ends, or is paused, at `checkpoint` ends with."""
         self._load_from_checkpoint(str(checkpoint))
         self.state = TrainerState.load_from_json(str(checkpoint / STATE))
+        with suppress(EnoughEvaluated):
+            self._evaluate_owed(checkpoint, schedule=False)
+        self.take_best()
+
+    def take_best(self) -> None:
+        """Have the weights of the best checkpoint so far, if the best is to be kept."""
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
             self._load_best_model()
+
+    def _load_best_model(self) -> None:
+        """The library would go on with the last weights where the best are gone, and log it."""
+        if not is_whole(Path(self.state.best_model_checkpoint or "")):
+            raise TrainingError(
+                f"the best checkpoint, {self.state.best_model_checkpoint}, is gone or damaged; the same command trains "
+                "again from the newest that is whole"
+            )
+        super()._load_best_model()
 
     def _save_scaler(self, output_dir: str) -> None:
         if (scaler := getattr(self.accelerator, "scaler", None)) is not None:
@@ -262,24 +298,3 @@ class FinetuneTrainer(Trainer):
         path = Path(checkpoint or "") / "scaler.json"
         if checkpoint is not None and path.exists() and self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state.read_json(path))
-
-
-def _ordered(values: Any, places: np.ndarray) -> Any:
-    if isinstance(values, tuple | list):
-        return tuple(_ordered(each, places) for each in values)
-    return values[places] if isinstance(values, np.ndarray) and len(values) == len(places) else values
-
-
-def _scored(batch: Any) -> int | None:
-    """How many tokens of a batch have a label; None where labels are not one a token."""
-    labels = batch.get("labels") if hasattr(batch, "get") else None
-    if labels is None or labels.ndim != 2 or labels.is_floating_point():
-        return None
-    return int((labels != -100).sum())
-
-
-def _weigh(batches: Sequence[dict[str, torch.Tensor]], terms: Callable[[Any], Sequence[int]]) -> None:
-    """Give each micro-batch the `weights` of its loss's terms, where each term is a mean over another count."""
-    counts = torch.tensor([terms(batch) for batch in batches], dtype=torch.float64)
-    for batch, share in zip(batches, counts * len(batches) / counts.sum(0).clamp(min=1), strict=True):
-        batch["weights"] = share.float()

@@ -97,7 +97,7 @@ DEFECTS = (
     ),
     Defect("text-null", rows(*among(GOOD, {"text": None, "label": "a"})), ("rows.jsonl:7", "no value")),
     Defect("text-empty", rows(*among(GOOD, {"text": " ", "label": "a"})), ("rows.jsonl:7", "empty text")),
-    Defect("text-is-number", {"rows.csv": "text,label\n1,x\n2,y\n"}, ("rows.csv:2", "not text")),
+    Defect("text-is-number", rows(*({**row, "text": 7} for row in GOOD)), ("rows.jsonl:2", "not text")),
     Defect("label-missing", rows(*among(GOOD, {"text": "some", "label": None})), ("rows.jsonl:7", "without a label")),
     Defect("label-key-missing", rows(*among(GOOD, {"text": "some"})), ("rows.jsonl:7", "without a label")),
     Defect("one-class", rows(*({**row, "label": "a"} for row in GOOD)), ("every row has the label 'a'",)),
@@ -238,7 +238,19 @@ DEFECTS = (
         ("rows.jsonl:7", "no value"),
         task="sequence-sequence",
     ),
-    Defect("leak", leak(3), ("data.test", "test.jsonl:1", "data.leakage: remove"), data={"test": "test.jsonl"}),
+    Defect(
+        "leak",
+        leak(3),
+        ("data.test", "test.jsonl:1", "data.leakage: remove"),
+        data={"test": "test.jsonl", "leakage": "error"},
+    ),
+    Defect(
+        "leak-as-benchmarks-have-it",
+        leak(3),
+        ("data.test", "test.jsonl:1", "_unseen"),
+        code=0,
+        data={"test": "test.jsonl"},
+    ),
     Defect(
         "near-leak",
         {"rows.jsonl": lines(NEAR), "test.jsonl": lines([{"text": NEAR[3]["text"].upper() + "!", "label": "a"}])},
@@ -356,3 +368,55 @@ def test_bad_rows_are_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert sorted((each["file"], each["line"]) for each in found) == [("rows.jsonl", 7), ("rows.jsonl", 8)]
     assert {each["row"]["label"] for each in found} == {"a", "b"} and all("text" in each["why"] for each in found)
     assert "2 bad rows are in rejected.jsonl" in capsys.readouterr().err
+
+
+def test_rows_that_only_a_warning_names_are_not_put_aside(tmp_path: Path) -> None:
+    """A warning's place may be the beginning of an error's, its end, or the same words for other rows."""
+    import pyarrow as pa
+
+    from tasks.config import DataError
+    from tasks.data.say import rows_at
+    from tasks.runtime.lint import putting_aside
+
+    table = pa.table({"text": [f"t{at}" for at in range(40)], "__file": ["a.csv"] * 40, "__row": list(range(40))})
+    five = [1, 2, 3, 4, 5]
+
+    def check(warned: list[int], bad: list[int]) -> None:
+        rows_at(table, warned)
+        raise DataError(f"data.train: {len(bad)} rows with empty text: {rows_at(table, bad)}")
+
+    for warned, bad in (([3], [31]), ([3], [3, 9]), ([9], [3, 9]), ([*five, 6, 7], [*five, 8, 9]), ([3, 9], [3])):
+        with pytest.raises(DataError, match=rf"{len(bad)} bad rows are in"):
+            putting_aside(lambda warned=warned, bad=bad: check(warned, bad), tmp_path / "rejected.jsonl")
+        found = [json.loads(line)["line"] for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
+        assert found == bad, (warned, bad)
+
+
+def test_what_is_printed_of_good_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from flows.show import show_lint
+    from tasks.config import DataConfig
+    from tasks.data.locate import locate
+    from tasks.data.read import read
+    from tasks.objectives import objective_of
+
+    def shown(task: str, given: list[Any]) -> str:
+        path = tmp_path / "rows.jsonl"
+        path.write_text(lines(given))
+        objective = objective_of(task)
+        data = DataConfig.model_validate({"train": str(path), "split": {"validation": 0.0}})
+        found = objective.part("prepare")({"train": read(locate(str(path), "data.train")).table}, data, objective.roles)
+        assert found.looks["words"].keys() == {"median", "p95", "max"}
+        rows = {split: table.num_rows for split, table in found.splits.items()}
+        show_lint({"rows": rows, "columns": found.columns, "looks": found.looks, "warnings": []})
+        return " ".join(capsys.readouterr().out.split())
+
+    said = shown("text-classification", [{"review": row["text"], "label": row["label"]} for row in GOOD[:19]])
+    assert "rows: train 19; columns: text (review), label 2 classes in train: a 10, b 9" in said
+    assert "p95" in said and "max" in said
+    assert "2 classes in train: x 2, y 1" in shown(
+        "text-classification", [{"text": "one", "label": ["x", "y"]}, {"text": "two", "label": ["x"]}]
+    )
+    assert "3 classes in train: B-ANIMAL 1, O 1, I-ANIMAL 0" in shown("ner", [NER])
+    assert "classes" not in shown("language-modeling", [{"text": f"some words {at}"} for at in range(3)])
+    many = shown("text-classification", [{"text": f"t {at}", "label": f"c{at % 20:02}"} for at in range(41)])
+    assert "20 classes in train: c00 3, c01 2," in many and "8 more, c19 2" in many

@@ -209,3 +209,21 @@ def test_a_token_is_refused_and_never_repeated(secret: str) -> None:
 
 def test_labels_written_as_numbers_are_text() -> None:
     assert load({"model": "m", "data": {"train": "d", "labels": [1, 2]}}).config.data.labels == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("given", "home"),
+    [("/big/cache", "/big/cache"), ("", "~/.cache"), (None, "~/.cache"), ("relative/cache", "~/.cache")],
+)
+def test_the_cache_is_where_xdg_says(given: str | None, home: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.config import StoreConfig
+    from tasks.data.locate import own_cache
+    from tasks.runtime import server
+    from tasks.runtime.carry import store_root
+
+    monkeypatch.delenv("FINETUNE_STORE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", given) if given is not None else monkeypatch.delenv("XDG_CACHE_HOME")
+    ours = Path(home).expanduser() / "finetune-flow"
+    assert store_root(StoreConfig()) == str(ours / "store")
+    assert (own_cache(), server.home()) == (ours / "data", ours / "server")
+    assert store_root(StoreConfig(root="here")) == str(Path("here").absolute())

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tasks.config import TrainConfig
 from tasks.config.arguments import catalogue, check
 from tasks.config.old_names import DROPPED, RENAMED, modernise
-from tasks.config.train import OWNED
+from tasks.config.train import OWNED, SCRIPTS
 
 
 def test_the_catalogue_knows_names_types_defaults_and_choices() -> None:
@@ -63,6 +63,7 @@ def test_wrong_arguments_are_refused(name: str, value: object, says: str) -> Non
 
 
 def test_explicit_fields_are_fields_of_the_installed_class_or_ours() -> None:
+    assert "resume_from_checkpoint" in TrainConfig.model_fields
     ours = {"float32_matmul_precision", "torch_num_threads"}
     assert set(TrainConfig.model_fields) - set(catalogue()) == ours
     assert set(OWNED) <= set(catalogue())
@@ -73,7 +74,7 @@ def test_explicit_fields_are_fields_of_the_installed_class_or_ours() -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        {"learning_rate": 0},
+        {"learning_rate": -1},
         {"per_device_train_batch_size": 0},
         {"max_steps": 0},
         {"max_steps": True},
@@ -90,7 +91,7 @@ def test_senseless_values_are_refused(values: dict[str, object]) -> None:
         TrainConfig.model_validate(values)
 
 
-@pytest.mark.parametrize("name", sorted(OWNED))
+@pytest.mark.parametrize("name", sorted({**OWNED, **SCRIPTS}))
 def test_what_the_project_sets_itself_is_refused_with_the_mend(name: str) -> None:
     with pytest.raises(ValidationError, match="not here: "):
         TrainConfig.model_validate({name: "x"})

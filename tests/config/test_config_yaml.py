@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tasks.config import ConfigError, load
 from tasks.config.yaml_file import parse_document, parse_value, read
@@ -101,3 +104,85 @@ def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("task: x\n", encoding="utf-8-sig")
     assert read(file).values == {"task": "x"}
+
+
+def bomb(levels: int) -> str:
+    return "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, levels)
+    )
+
+
+HOSTILE = {
+    "bomb": (bomb(12), "aliases make more than 100000 values"),
+    "bomb of merges": (
+        "a0: &a0 {x: 1}\n"
+        + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 12)),
+        "aliases make more than",
+    ),
+    "bomb as a name": (bomb(4) + "? *a3\n: 1\n", "a sequence as a name"),
+    "inside itself": ("a: &a [1, *a]", "c.yaml:1: .* inside itself"),
+    "merged into itself": ("a: &a\n  <<: *a", "inside itself"),
+    "inside itself by another": ("a: &a {b: &b {c: *a}}", "inside itself"),
+    "deep list": ("a: " + "[" * 3000 + "]" * 3000, "more than 100 values inside each other"),
+    "deep mapping": ("\n".join(f"{' ' * i}a:" for i in range(3000)), "more than 100 values inside each other"),
+    "deep by aliases": (
+        "a0: &a0 [1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 3000)), "100 values inside each other"
+    ),
+    "unfinished": ("a: " + "[" * 3000, "more than 100 values"),
+    "digits": ("seed: " + "9" * 5000, "c.yaml:1: .*a whole number of 5000 digits"),
+    "hexadecimal digits": ("seed: 0x" + "f" * 5000, "a whole number of 5002 digits"),
+    "tag int": ("seed: !!int a", "'a' is not what 'int' says"),
+    "tag bool": ("seed: !!bool a", "'a' is not what 'bool' says"),
+    "tag float": ("seed: !!float a", "'a' is not what 'float' says"),
+    "tag timestamp": ("seed: !!timestamp a", "not valid YAML"),
+    "tag binary": ("seed: !!binary é", "not valid YAML"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_document_that_costs_too_much_is_refused_at_once(name: str) -> None:
+    text, says = HOSTILE[name]
+    with pytest.raises(ConfigError, match=says):
+        parse_document(text, "c.yaml")
+
+
+def test_a_number_on_the_command_line_is_bounded_too() -> None:
+    with pytest.raises(ConfigError, match="5000 digits"):
+        parse_value("9" * 5000)
+    with pytest.raises(ConfigError, match=r"seed: .*5000 digits"):
+        load({"model": "m", "data": "d"}, ["seed=" + "9" * 5000])
+
+
+def test_what_is_no_config_is_not_read_to_its_end(tmp_path: Path) -> None:
+    (tmp_path / "rows.yaml").write_bytes(b"- row\n" * 200_000)
+    for path in (tmp_path / "rows.yaml", Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="more than 1 MiB"):
+            read(path)
+
+
+def test_aliases_as_people_use_them_are_taken() -> None:
+    text = "base: &base {lr: 1, deep: &deep {a: [1, 2]}}\n" + "".join(
+        f"r{i}:\n  <<: *base\n  more: *deep\n" for i in range(500)
+    )
+    assert parse_document(text, "c.yaml").values["r499"] == {"lr": 1, "deep": {"a": [1, 2]}, "more": {"a": [1, 2]}}
+
+
+SIGNS = ["- ", "[", "]", "{", "}", "&x ", "*x", "<<: ", "? ", "'", '"', "|", "---", "%", "#", "\n", "  ", "\t", "\0"]
+words = st.sampled_from([*SIGNS, "a", "b: ", "!!int ", "!!set ", "!!binary ", "1e999", "~", "é", "9" * 50])
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.text(max_size=40) | st.lists(words, max_size=25).map("".join))
+def test_any_text_is_a_config_or_refused(text: str) -> None:
+    for parse in (lambda: parse_document(text, "c.yaml"), lambda: parse_value(text)):
+        with suppress(ConfigError):
+            parse()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.binary(max_size=60) | st.lists(words, max_size=25).map(lambda found: "".join(found).encode()))
+def test_any_file_is_a_config_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(data)
+    with suppress(ConfigError):
+        load(path)

@@ -90,16 +90,19 @@ def _code_of_stages(sources: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def modules_of_stages() -> dict[str, list[str]]:
-    """The modules each stage's code begins with: its own, and those of the parts it uses."""
+    """The modules each stage's code begins with: its own, and those of the parts it uses, which differ by task."""
     from importlib import import_module
 
     from tasks import STAGES
-    from tasks.objectives import objective_of, part_modules
+    from tasks.objectives import OBJECTIVES, part_modules
     from tasks.runtime.stage import Stage
 
-    objective, found = objective_of("text-classification"), {}
+    found = {}
     for name in STAGES:
         module = import_module(f"tasks.{name}")
         (stage,) = [value for value in vars(module).values() if isinstance(value, Stage)]
-        found[name] = [module.__name__, *part_modules(objective, stage.parts)]
+        for objective in OBJECTIVES.values():
+            modules = [module.__name__, *part_modules(objective, stage.parts)]
+            if modules not in found.values():
+                found[f"{name} of {objective.name}"] = modules
     return found

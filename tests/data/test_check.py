@@ -36,11 +36,11 @@ def test_missing_and_empty_text(put) -> None:
 
 
 def test_a_text_column_of_numbers(rows) -> None:
-    table = rows("text,text2,label\n1,a,x\n2,,x\n")
-    found = check_rows(table, {"text": "text", "text_pair": "text2", "label": "label"}, "data.test")
+    table = rows('{"text":1,"text2":"a"}\n{"text":2,"text2":""}\n', "a.jsonl")
+    found = check_rows(table, {"text": "text", "text_pair": "text2"}, "data.test")
     assert found.errors == (
-        "data.test: column 'text' (data.columns.text) holds int64, not text: a.csv:2, a.csv:3",
-        "data.test: 1 row with empty text in column 'text2' (data.columns.text_pair): a.csv:3",
+        "data.test: column 'text' (data.columns.text) holds int64, not text: a.jsonl:1, a.jsonl:2",
+        "data.test: 1 row with empty text in column 'text2' (data.columns.text_pair): a.jsonl:2",
     )
 
 

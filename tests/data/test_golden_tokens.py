@@ -16,7 +16,6 @@ from tasks.data.encode import Encoded
 from tasks.data.read import read
 from tasks.objectives import objective_of
 from tasks.objectives.presets import resolve
-from tasks.s05_tokenize import shape
 from tests.tiny import TASKS, make_task
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tokens.json"
@@ -34,7 +33,7 @@ def tokens_of(name: str, folder: Path) -> dict[str, Any]:
     rows = read(locate(run.data.train, "data.train")).table
     prepared = objective.part("prepare")({"train": rows}, run.data, objective.roles)
     tokenizer = AutoTokenizer.from_pretrained(config["model"]["name"])
-    shaped = shape(run.task, run.data)
+    shaped = {field: getattr(run.data, field) for field in ("max_length", "overlong", *objective.shape)}
     encoded: Encoded = objective.part("encode")(prepared.splits["train"], tokenizer, shaped, "data.train", False)
     if objective.gather:
         encoded = objective.part("gather")([encoded.table], shaped, "data.train")

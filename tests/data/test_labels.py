@@ -24,7 +24,9 @@ def column(values: list[Any], kind: pa.DataType | None = None) -> pa.ChunkedArra
         ([10, 9, 9, -1], ["-1", "9", "10"]),
         ([10.0, 9.0], ["9", "10"]),
         ([True, False], ["false", "true"]),
-        (["10", "9"], ["10", "9"]),
+        (["10", "9"], ["9", "10"]),
+        (["010", "9", "x"], ["010", "9", "x"]),
+        (["10.0", "9."], ["9", "10"]),
     ],
 )
 def test_names_and_their_order(values: list[Any], names: list[str]) -> None:
@@ -32,7 +34,8 @@ def test_names_and_their_order(values: list[Any], names: list[str]) -> None:
     ids = encode_labels(column(values), names)
     assert ids.type == pa.int64()
     assert [names[i] for i in ids.to_pylist()] == [
-        str(int(v)) if isinstance(v, float) else str(v).lower() if isinstance(v, bool) else str(v) for v in values
+        str(int(v)) if isinstance(v, float) else str(v).lower() if isinstance(v, bool) else str(v).split(".")[0]
+        for v in values
     ]
 
 

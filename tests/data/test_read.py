@@ -47,13 +47,9 @@ def test_tsv_that_is_quoted_as_csv_is_read_so_and_it_is_said(put) -> None:
         assert got.notices == ("data.train: tab-separated, but quoted as CSV is, and read so: a.tsv",)
 
 
-def test_csv_numbers_are_inferred_over_all_files(put) -> None:
-    files = [put("a.csv", "n,r,z,s,e\n1,1.5,007,1,\n,2,008,2,\n"), put("b.csv", "n,r,z,s,e\n-3,1e-4,009,x,\n")]
-    table = read(files).table
-    assert [str(table[name].type) for name in "nrzse"] == ["int64", "double", "string", "string", "string"]
-    assert table["n"].to_pylist() == [1, None, -3]
-    assert table["z"].to_pylist() == ["007", "008", "009"]
-    assert table["e"].to_pylist() == ["", "", ""]
+def test_what_csv_holds_is_text_whatever_its_values(put) -> None:
+    table = read([put("a.csv", "n,r,z\n1,1.5,007\n,2,008\n"), put("b.csv", "n,r,z\n-3,1e-4,x\n")]).table
+    assert plain(table) == {"n": ["1", "", "-3"], "r": ["1.5", "2", "1e-4"], "z": ["007", "008", "x"]}
 
 
 def test_csv_keeps_dates_and_na_as_text(put) -> None:
@@ -77,6 +73,49 @@ def test_csv_with_an_open_quote_names_where_it_opens(put) -> None:
         read([put("a.csv", 'text,label\na,1\n"b,2\nc,3\n')])
     with pytest.raises(DataError, match=r"a.csv:2: cannot be read on from here: ',' expected after '\"'"):
         read([put("a.csv", 'text,label\n"b"c,2\nc,3\n')])
+
+
+@pytest.mark.parametrize(
+    ("text", "separator"),
+    [
+        ("text;label;score\na, b;x;2,5\nc;y;1,5\n", ";"), ('"text";"label"\n"a;b";"x"\n"c, d";"y"\n', ";"),
+        ("text\tlabel\na, b\tx\nc;d\ty\n", "\t"), ("sep=;\ntext;label\na, b;x\nc;y\n", ";"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_csv_as_excel_writes_it(put, text: str, separator: str, encoding: str) -> None:
+    mark = b"\xff\xfe" if encoding == "utf-16-le" else b""
+    got = read([put("a.csv", mark + text.replace("\n", "\r\n").encode(encoding))])
+    assert got.table.column_names[:2] == ["text", "label"] and got.table["label"].to_pylist() == ["x", "y"]
+    assert got.table["__row"].to_pylist() == ([3, 4] if text.startswith("sep=") else [2, 3])
+    assert f"data.train: 1 file read as separated by {separator!r}, not by ',': a.csv" in got.notices
+    assert any("utf-16" in notice for notice in got.notices) == encoding.startswith("utf-16")
+
+
+@pytest.mark.parametrize("text", ["text\na;b\nc\n", "text,label\na;b,x\n", "text\na;b\nc;d\n", 'text\n"a\tb"\n'])
+def test_commas_stay_the_separator_where_nothing_else_divides_all_records(put, text: str) -> None:
+    got = read([put("a.csv", text)])
+    assert got.table.column_names[0] == "text" and got.notices == ()
+
+
+def test_what_is_too_large_for_rows_is_named_by_row_and_column(put, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("tasks.data.read.FIELD", 1000)
+    long = "x" * 1001
+    pq.write_table(pa.table({"text": ["a", long]}), tmp_path / "a.parquet")
+    put("a.csv", f"text,label\na,b\n{long},b\n"), put("a.jsonl", f'{{"text":"a"}}\n\n{{"text":"{long}"}}\n')
+    for name, row in {"a.csv": 3, "a.jsonl": 3, "a.parquet": 2}.items():
+        with pytest.raises(DataError, match=rf"{name}:{row}: 'text' holds 0.0 MiB of text, and at most"):
+            read([Source(tmp_path / name, name)])
+
+
+def test_too_many_columns_are_named(put, tmp_path) -> None:
+    names = [f"c{at}" for at in range(10_001)]
+    cells = ",".join("0" * 10_001)
+    put("a.csv", f"{','.join(names)}\n{cells}\n")
+    put("a.jsonl", f'{{"c0": 1}}\n{json.dumps(dict.fromkeys(names, 0))}\n')
+    for name, place in {"a.csv": "a.csv:1", "a.jsonl": "a.jsonl:2"}.items():
+        with pytest.raises(DataError, match=rf"{place}: .*at most 10,000 .* 'c10000' is one too many"):
+            read([Source(tmp_path / name, name)])
 
 
 def test_csv_with_very_long_fields_leaves_the_csv_module_as_it_was(put) -> None:
@@ -221,15 +260,15 @@ def test_a_given_encoding_is_not_second_guessed(put) -> None:
 
 def test_files_share_their_columns_in_any_order(put) -> None:
     table = read([put("a.csv", "text,label\na,1\n"), put("b.jsonl", '{"label":2,"text":"b"}')]).table
-    assert plain(table) == {"text": ["a", "b"], "label": [1, 2]}
+    assert plain(table) == {"text": ["a", "b"], "label": ["1", "2"]}
     assert [f"{f}:{r}" for f, r in zip(table["__file"].to_pylist(), table["__row"].to_pylist(), strict=True)] == [
         "a.csv:2",
         "b.jsonl:1",
     ]
     with pytest.raises(DataError, match=r"b.csv: columns differ .* a.csv: it lacks label and also has stars"):
         read([put("a.csv", "text,label\na,1\n"), put("b.csv", "text,stars\na,1\n")])
-    with pytest.raises(DataError, match=r"b.jsonl: 'label' holds string, but int64 earlier in a.csv"):
-        read([put("a.csv", "text,label\na,1\n"), put("b.jsonl", '{"label":"2","text":"b"}')])
+    with pytest.raises(DataError, match=r"b.jsonl:1: 'label' holds list<.*>, but string at a.csv:2"):
+        read([put("a.csv", "text,label\na,1\n"), put("b.jsonl", '{"label":["2"],"text":"b"}')])
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
@@ -244,7 +283,9 @@ def test_a_file_that_may_not_be_read(put) -> None:
 def test_real_text_files_equal_their_parquet(real, name: str) -> None:
     text = read(locate(str(real(name)), "data.train")).table
     rows = read(locate(str(real(name).with_suffix(".parquet")), "data.train")).table
-    assert plain(text) == plain(rows)
+    assert text.column_names == rows.column_names
+    for name, values in plain(rows).items():
+        assert [type(values[0])(value) for value in plain(text)[name]] == values  # such a file has no types
 
 
 def test_real_json_lines_equal_their_parquet(real) -> None:

@@ -69,3 +69,97 @@ def test_near_repeats_within_train_are_said() -> None:
     table = pa.table({"text": rows, "__file": ["a"] * 7, "__row": list(range(1, 8))})
     (said,) = repeat_warnings(table, {"text": "text"})
     assert said == "data.train: 2 rows whose text nearly repeats an earlier one: a:5, a:6"  # an exact one is said else
+
+
+FOX = "the fox saw the fox"
+
+
+@pytest.mark.parametrize(
+    ("answer", "start"),
+    [
+        ({"answers": "fox"}, 4), ({"answers": ["fox"]}, 4), ({"answers": {"text": ["fox"]}}, 4),
+        ({"answers": {"text": "fox", "answer_start": 16.0}}, 16),
+        ({"answers": {"text": ["fox"], "answer_start": [16.0]}}, 16),
+        ({"answers": [{"text": "fox", "answer_start": 16}]}, 16),
+        ({"answers": {"text": ["fox"], "answer_start": "16"}}, 16),
+        ({"answer": "fox", "answer_start": 16}, 16), ({"answer_text": "fox", "answer_start": 16.0}, 16),
+        ({"answer": ["fox"], "answer_start": [16]}, 16), ({"answer": "fox", "answer_start": "16"}, 16),
+        ({"answer": "fox", "answer_start": None}, 4), ({"answers": "{'text': ['fox'], 'answer_start': [16]}"}, 16),
+        ({"answers": "the", "answer_start": 0}, 0), ({"answers": []}, None), ({"answers": ""}, None),
+        ({"answers": {"text": [], "answer_start": []}}, None),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_answers_as_people_write_them(answer: dict[str, Any], start: int | None, tmp_path: Path) -> None:
+    rows = [{"question": f"what {at}?", "context": FOX, **answer} for at in range(2)]
+    found = prepared("question-answering", rows, tmp_path).splits["train"]["answers"].to_pylist()[0]
+    assert found["answer_start"] == ([] if start is None else [start])
+    assert all(text in ("fox", "the") for text in found["text"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({"answers": ["cat"]}, "does not stand in its context"), ({"answers": 5}, "is no text"),
+        ({"answers": [5]}, "is no text"), ({"answers": [{"span": "fox"}]}, "is no text"),
+        ({"answers": {"span": "fox"}}, "names no text, but 'span'"),
+        ({"answer": "fox", "answer_start": 5}, "does not stand at its answer_start"),
+        ({"answer": "fox", "answer_start": 4.5}, r"has the answer_start 4\.5, which is no position"),
+        ({"answers": {"text": ["fox", "saw"], "answer_start": 4}}, "not as many starts as texts"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_answers_that_cannot_be_are_named_by_row_and_field(answer: dict[str, Any], says: str, tmp_path: Path) -> None:
+    rows = [{"question": f"what {at}?", "context": FOX, **answer} for at in range(2)]
+    with pytest.raises(DataError, match=rf"2 rows whose answer \(data\.columns\.answers\) .*{says}.*: rows.jsonl:1"):
+        prepared("question-answering", rows, tmp_path)
+
+
+def test_one_row_of_json_lines_is_a_row(tmp_path: Path) -> None:
+    rows = [{"tokens": ["ann", "went"], "ner_tags": ["B-PER", "O"]}]
+    assert prepared("ner", rows, tmp_path).splits["train"]["tokens"].to_pylist() == [["ann", "went"]]
+
+
+def test_words_and_tags_of_a_file_without_types_are_lists(tmp_path: Path) -> None:
+    rows = [
+        {"tokens": "['ann', 'went']", "ner_tags": "['B-PER', 'O']"},
+        {"tokens": "['to' 'rome']", "ner_tags": "[O, O]"},
+    ]
+    table = prepared("ner", rows, tmp_path).splits["train"]
+    assert table["tokens"].to_pylist() == [["ann", "went"], ["to", "rome"]]
+    assert table["tags"].to_pylist() == [[0, 2], [2, 2]]
+
+
+WORD_ROWS = [("0", "ann", "B-PER"), ("1", "bob", "B-PER"), ("0", "went", "O"), ("1", "left", "O"), ("2", "so", "O")]
+
+
+@pytest.mark.parametrize("names", [("sentence_id", "words", "labels"), ("Sentence #", "Word", "Tag"), ("a", "b", "c")])
+def test_rows_of_one_word_each_are_put_together_to_sentences(names: tuple[str, str, str], tmp_path: Path) -> None:
+    rows = [dict(zip(names, row, strict=True)) for row in WORD_ROWS]
+    columns = dict(zip(("sentence", "tokens", "tags"), names, strict=True)) if names[0] == "a" else {}
+    found = prepared("ner", rows, tmp_path, columns=columns)
+    table = found.splits["train"]
+    assert table["tokens"].to_pylist() == [["ann", "went"], ["bob", "left"], ["so"]]
+    assert table["__row"].to_pylist() == [1, 2, 5] and found.head["labels"] == ["B-PER", "I-PER", "O"]
+    assert found.warnings[0] == (
+        f"data.train: 5 rows of one word each are read as 3 sentences, by column {names[0]!r}, 2 sentences of which "
+        "not in one piece"
+    )
+
+
+def test_an_empty_sentence_is_that_of_the_word_above(tmp_path: Path) -> None:
+    ids = ["Sentence: 1", "", "Sentence: 2", "", ""]
+    rows = [{"Sentence #": at, "Word": word, "Tag": tag} for at, (_, word, tag) in zip(ids, WORD_ROWS, strict=True)]
+    found = prepared("ner", rows, tmp_path)
+    assert found.splits["train"]["tokens"].to_pylist() == [["ann", "bob"], ["went", "left", "so"]]
+    with pytest.raises(DataError, match=r"1 word without a sentence in column 'Sentence #' .*: rows.jsonl:1"):
+        prepared("ner", [rows[1], *rows], tmp_path)
+    with pytest.raises(DataError, match=r"data\.columns\.sentence names the column.*: rows.jsonl:1"):
+        prepared("ner", [{"words": "ann", "tags": "O"}] * 2, tmp_path)
+
+
+def test_a_finished_model_is_asked_about_rows_of_one_word_each_as_sentences(tmp_path: Path) -> None:
+    task = objective_of("ner")
+    table = pa.table({"sentence_id": ["0", "1", "0"], "word": ["a", "b", "c"], "__file": ["f"] * 3, "__row": [1, 2, 3]})
+    rows = task.part("unseen")(table, DataConfig(train="f"), task.roles, {"labels": ["O"]}, "INPUT", False)
+    assert rows["tokens"].to_pylist() == [["a", "c"], ["b"]]

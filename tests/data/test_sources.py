@@ -53,7 +53,7 @@ def test_lines_end_at_line_feeds_and_carriage_returns_only(end: str, tmp_path: P
     (tmp_path / "lines.txt").write_bytes(f"one {ODD}{end}{end}two{end}".encode())
     rows = rows_of(str(tmp_path / "lines.txt"))
     assert [(row["text"], row["__row"]) for row in rows] == [(f"one {ODD}", 1), ("two", 3)]
-    (tmp_path / "words.conll").write_bytes(f"{ODD} B-X{end}on O{end}{end}next\tO{end}".encode())
+    (tmp_path / "words.conll").write_bytes(f"{ODD} B-X{end}on O{end}\f{end}next\tO{end}".encode())
     rows = rows_of(str(tmp_path / "words.conll"))
     assert [(row["tokens"], row["ner_tags"], row["__row"]) for row in rows] == [
         ([ODD, "on"], ["B-X", "O"], 1), (["next"], ["O"], 4),
@@ -347,7 +347,7 @@ def test_a_missing_value_in_pandas_is_no_text(tmp_path: Path) -> None:
         ([{"text": "x"}, ("y",)], "row 2 is a tuple, row 1 a dict"),
         ([("a", "b"), ("c",)], "row 2 has 1 values, row 1 has 2"),
         ([(1, 2, 3, 4)], "row 1 has 4 values; give rows as dicts"),
-        ([{"text": "x"}, {"text": ["y"]}], "row 2 holds list, others str"),
+        ([{"text": "x"}, {"text": ["y"]}], "row 2 is list, row 1 str"),
         ({"text": ["x", "y"], "label": [1]}, "not of one length: 'text' 2, 'label' 1"),
         ([1, 2], "row 1 is a int; rows are dicts, tuples or strings"),
     ],

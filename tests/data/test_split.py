@@ -13,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tasks.config.data import SplitConfig
 from tasks.config.errors import DataError
+from tasks.data.divide import divide
 from tasks.data.split import dedupe, split
 
 
@@ -152,3 +154,13 @@ def test_real_data_sorted_by_label(real) -> None:
         "test": (900, 77),
     }
     assert len(set(parts["train"]["label"].to_pylist()[:100])) > 30
+
+
+def test_a_share_of_distinct_texts_is_called_so() -> None:
+    table = pa.table({"text": ["a", "b", "c"] * 40, "label": ["x", "y", "z"] * 40, "author": ["p", "q"] * 60})
+    with pytest.raises(DataError, match=r"data\.split: 0\.1 of 3 distinct texts leaves none for validation"):
+        divide(table, None, SplitConfig(), 0.1, 0.0, ["text"])
+    with pytest.raises(DataError, match=r"the class 'x' has 1 distinct text for 2 splits"):
+        divide(table, table["label"].combine_chunks(), SplitConfig(), 0.4, 0.0, ["text"])
+    with pytest.raises(DataError, match=r"data\.split: 0\.1 of 2 'author' groups leaves none for validation"):
+        divide(table, None, SplitConfig(group_by="author"), 0.1, 0.0, ["text"])

@@ -1,5 +1,6 @@
 """Every metric against the library whose name it bears, on made-up predictions."""
 
+import logging
 import sys
 from typing import Any
 
@@ -175,6 +176,12 @@ def texts(rows: int) -> pa.Table:
         "label": gold, "prediction": guess, "nll": random.random(rows) * 9, "tokens": pa.array([7] * rows, pa.int64()),
         "correct": pa.array(random.integers(0, 7, rows)),
     })  # fmt: skip
+
+
+def test_rouge_hangs_no_handler_on_the_root_logger(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    point(scores_texts.scorer({}), texts(2))
+    assert logging.root.handlers == [], "every line of every library would be printed by it too"
 
 
 def test_texts_are_sacrebleus_and_rouge_scores() -> None:

@@ -71,9 +71,9 @@ def test_kept_with_the_model(tmp_path: Path) -> None:
     said = tmp_path / "said.parquet"
     assert main(["predict", str(tmp_path / "model"), str(rows), "-o", str(said)]) == 0
     for row in pq.read_table(said).to_pylist():
-        assert len(row["prediction"]) == sum(
-            np.float32(each) >= np.float32(threshold) for each in row["probabilities"].values()
-        )
+        chances = {name.removeprefix("probability_"): each for name, each in row.items() if "probability_" in name}
+        held = [name for name, each in chances.items() if np.float32(each) >= np.float32(threshold)]
+        assert row["prediction"] == held and row["score"] == [chances[name] for name in held]
 
 
 @pytest.mark.parametrize(

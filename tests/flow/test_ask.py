@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -47,13 +48,15 @@ def test_every_format(suffix: str, model: Path, asked: Path, tmp_path: Path) -> 
         found = (pq.read_table(out) if suffix == "parquet" else open_table(out)).to_pylist()
     assert [str(row["id"]) for row in found] == ["1", "2"]
     assert all(row["prediction"] in ("fruit", "metal", "river") for row in found)
-    probabilities = found[0]["probabilities"]
-    assert list(json.loads(probabilities) if suffix == "csv" else probabilities) == ["fruit", "metal", "river"]
+    for row in found:
+        chances = {name: float(row[f"probability_{name}"]) for name in ("fruit", "metal", "river")}
+        assert sum(chances.values()) == pytest.approx(1, abs=1e-5)
+        assert float(row["score"]) == pytest.approx(max(chances.values())) == pytest.approx(chances[row["prediction"]])
 
 
 def test_lines_on_stdout(model: Path, asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["predict", str(model), str(asked)]) == 0
-    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == [1, 2]
+    assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == ["1", "2"]
 
 
 def test_a_column_of_another_name(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +72,12 @@ def test_measured(model: Path, rows: Path, tmp_path: Path, capsys: pytest.Captur
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert found["rows"] == 96 and 0 <= found["metrics"]["accuracy"] <= 1
     assert found["intervals"]["accuracy"][0] <= found["metrics"]["accuracy"] <= found["intervals"]["accuracy"][1]
+    assert list(found["metrics"]) == sorted(found["metrics"])
+    assert list(found["classes"]["scores"]) == ["fruit", "metal", "river"]
     table = pq.read_table(tmp_path / "said.parquet")
+    chance = np.stack([table[f"probability_{name}"].to_numpy() for name in ("fruit", "metal", "river")], axis=1)
+    at = [["fruit", "metal", "river"].index(label) for label in table["label"].to_pylist()]
+    assert found["metrics"]["loss"] == pytest.approx(-np.log(chance[np.arange(96), at]).mean(), rel=1e-4)
     right = sum(a == b for a, b in zip(table["label"].to_pylist(), table["prediction"].to_pylist(), strict=True))
     assert right / 96 == pytest.approx(found["metrics"]["accuracy"])
 

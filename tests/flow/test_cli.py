@@ -196,10 +196,10 @@ def test_run_ends_stdout_with_one_object(ran: Ran) -> None:
     assert ran.answer.code == 0
     assert len(ran.answer.out.splitlines()) == 1
     found = ran.answer.json
-    assert list(found) == ["stages", "metrics", "model_path", "run"]
+    assert list(found) == ["stages", "metrics", "classes", "model_path", "run", "warnings"]
     assert [entry["stage"] for entry in found["stages"]] == list(STAGES)
     for entry in found["stages"]:
-        assert list(entry) == ["stage", "state", "seconds", "key", "reason"]
+        assert list(entry) == ["stage", "state", "seconds", "key", "reason", "warnings"]
         assert entry["state"] == "built"
         assert len(entry["key"]) == 64
     assert found["model_path"] == str(ran.out)
@@ -304,7 +304,7 @@ def test_gc_says_what_and_removes_only_when_told(ran: Ran, tmp_path: Path) -> No
     shutil.copytree(ran.store, store)
     assert call("gc", "--store", str(store)).out.startswith("0 objects")
     told = call("gc", "--store", str(store), "--keep-runs", "0", "--grace-hours", "0").out
-    assert "would be removed" in told and not told.startswith("0 objects")
+    assert "are unused; --yes deletes them" in told and not told.startswith("0 objects")
     assert sorted((store / "blobs").iterdir())
     swept = call("gc", "--store", str(store), "--keep-runs", "0", "--grace-hours", "0", "--yes").out
     assert swept.split(",")[0] == told.split(",")[0]

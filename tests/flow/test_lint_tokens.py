@@ -94,6 +94,12 @@ def minilm() -> str:
     return f"package:{distribution}/{folder}"
 
 
+def test_words_without_tokens_are_said(tmp_path: Path) -> None:
+    rows = [{"tokens": ["balen", "\u200b", WORDS[at]], "ner_tags": ["O", "B-X", "O"]} for at in range(12)]
+    warned = found("token-classification", tmp_path, train=put(tmp_path, *rows), split={"validation": 0})["warnings"]
+    assert warned[0].startswith("data.train: 12 words of which the tokenizer makes nothing, in 12 rows;")
+
+
 def test_lint_does_without_torch(bert: Path, tmp_path: Path) -> None:
     import os
     import subprocess

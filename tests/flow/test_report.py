@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from urllib.request import Request, urlopen
 
 import pytest
+from transformers import TrainerState
 
 from flows import finetune
 from tasks import STAGES
@@ -56,7 +57,12 @@ def test_the_report_says_what_the_run_was(done: FineTuned) -> None:
         assert f"| {entry.stage} | built |" in text
     assert str(done.path) in text and "pipeline('text-classification'" in text
     assert "### By test_source" in text and "| s4 |" in text
-    (picture,) = pictures(text)
+    picture, confusion = pictures(text)
+    assert (
+        done.path
+        and confusion == (done.path / "confusion.png").read_bytes()
+        and "| class | rows | precision | recall | f1 |" in text
+    )
     assert picture.startswith(PNG)
 
 
@@ -95,22 +101,30 @@ def read_page(text: str) -> _Page:
 def test_report_html_needs_nothing_beside_it(done: FineTuned, out: Path) -> None:
     text = (out / "report.html").read_text()
     page = read_page(text)
-    assert [each.split(",")[0] for each in page.fetched] == ["data:image/png;base64"]
+    assert [each.split(",")[0] for each in page.fetched] == ["data:image/png;base64"] * 2
     assert "url(" not in text and "@import" not in text and "<script" not in text
     assert "color-scheme: light dark" in text
     said = " ".join(page.text)
     assert "topics <b>|</b>" in said  # as text, not as a tag
     for expected in (f"{done.metrics['test_accuracy']:.4f}", "train.learning_rate", "s09_train", str(out), "19"):
         assert expected in said
-    assert pictures(text) == [(out / "curves.png").read_bytes()]
+    assert pictures(text) == [(out / name).read_bytes() for name in ("confusion.png", "curves.png")]
 
 
 def test_the_card_has_the_picture_and_the_intervals(done: FineTuned, out: Path) -> None:
     card = (out / "README.md").read_text()
-    assert card.startswith("---\nbase_model: ") and "\npipeline_tag: text-classification\n" in card.split("---")[1]
-    (picture,) = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card)
-    assert (out / picture).read_bytes().startswith(PNG)
+    assert "\npipeline_tag: text-classification\n" in card.split("---")[1]
+    assert "base_model" not in card and "\nbert (a local folder), fine-tuned for text-classification over 3" in card
+    pictures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", card)
+    assert pictures == ["curves.png", "confusion.png"]
+    assert all((out / picture).read_bytes().startswith(PNG) for picture in pictures)
+    assert "### Classes of test\n\n| class | rows | precision | recall | f1 |" in card
     assert f"| {done.intervals['test_accuracy'][0]:.4f} to" in card
+
+
+def test_the_folder_has_the_state_of_the_trainer(done: FineTuned, out: Path) -> None:
+    state = TrainerState.load_from_json(str(out / "trainer_state.json"))
+    assert state.global_step == done.state.global_step > 0 and state.log_history == done.history
 
 
 def test_a_run_that_finds_everything_leaves_the_report_of_the_one_that_made_it(done: FineTuned, out: Path) -> None:
@@ -172,7 +186,7 @@ def test_nothing_is_drawn_of_nothing() -> None:
 def test_a_run_too_short_for_a_picture_has_none(bert: Path, rows: Path, tmp_path: Path) -> None:
     done = carried(make_config(bert, rows, tmp_path / "store", train__max_steps=1), f"output_dir={tmp_path / 'out'}")
     assert done.path is not None and "curves.png" not in files(done.path)
-    assert "![" not in (done.path / "README.md").read_text() and "![" not in done.report
+    assert "curves" not in (done.path / "README.md").read_text() and "![Loss" not in done.report
     read_page((done.path / "report.html").read_text())
 
 
@@ -184,11 +198,11 @@ def test_what_cannot_be_drawn_ends_no_run(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("tasks.s11_save.curves", refuse)
+    monkeypatch.setattr("tasks.s11_save.training_curves", refuse)
     monkeypatch.setattr("tasks.runtime.publish.html", refuse)
     done = carried(make_config(bert, rows, tmp_path / "store", train__max_steps=2), f"output_dir={tmp_path / 'out'}")
     assert done.promoted and "report.html" not in files(tmp_path / "out")
-    assert "drawing the training failed and is left out: RuntimeError: no" in caplog.text
+    assert "drawing curves.png failed and is left out: RuntimeError: no" in caplog.text
     assert "report.html failed and is left out: RuntimeError: no" in caplog.text
 
 

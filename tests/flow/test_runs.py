@@ -23,7 +23,8 @@ OLD_FIELDS = ("run", "state", "started", "building", "stages", "name", "given", 
 def two(tmp_path_factory: pytest.TempPathFactory, bert: Path, rows: Path) -> tuple[Path, FineTuned, FineTuned]:
     """A store with two runs: the second has another learning rate, more rows and another code of stage 10."""
     folder = tmp_path_factory.mktemp("two")
-    config = make_config(bert, rows, folder / "store", train__max_steps=2, name="first", output_dir=str(folder / "out"))
+    config = make_config(bert, rows, folder / "store", train__max_steps=2, name="first", output_dir=str(folder / "out"),
+                         export__overwrite=True)  # fmt: skip
     one = carried(config)
     more = make_rows(folder / "more.csv", 99)
     words = (f"data.train={more}", "train.learning_rate=1e-3", "name=second")

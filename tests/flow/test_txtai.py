@@ -1,5 +1,6 @@
 """Code written for txtai's trainer runs with one import changed."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,11 @@ import pandas as pd
 import pytest
 
 from flows import HFTrainer
+from flows.txtai_arguments import data_of, quant_of
+from tasks.artifacts.store import Store
 from tasks.config.errors import ConfigError, DataError
+from tasks.data.arrow_file import open_table
+from tasks.runtime.live_folders import keep_live, unused
 from tests.tiny import TASKS, TOPICS, make_task
 
 QUICK = {"max_steps": 4, "per_device_train_batch_size": 4, "torch_num_threads": 1, "learning_rate": 1e-3}
@@ -75,8 +80,6 @@ def test_another_label_column(bert: Path) -> None:
 
 
 def test_metrics_get_logits_of_every_task(tmp_path: Path, bert: Path) -> None:
-    import json
-
     seen: list[Any] = []
 
     def look(found: Any) -> dict[str, float]:
@@ -192,6 +195,8 @@ def test_lora(lora: Any, bert: Path) -> None:
     assert type(model).__name__.startswith("PeftModel")
     assert model.peft_config["default"].r == (16 if lora is True else 4)
     assert lora == given, "the caller's own mapping is not written into"
+    assert all(weight.requires_grad == ("lora_" in name or "modules_to_save.default" in name)
+               for name, weight in model.named_parameters()), "trainable as it was trained"  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["question-answering", "sequence-sequence", "language-generation",
@@ -208,6 +213,12 @@ def test_every_task_of_txtais(name: str, tmp_path: Path) -> None:
         columns=columns.get(name, ("text", None)), **more, **QUICK,
     )  # fmt: skip
     assert tokenizer is not None and not model.training
+
+
+def test_sources_and_targets_are_cut_alike() -> None:
+    data = data_of("sequence-sequence", "rows.csv", None, None, 16, 0, None, None)
+    assert (data["max_length"], data["max_target_length"]) == (16, 16)
+    assert "max_target_length" not in data_of("text-classification", "rows.csv", None, None, 16, 0, None, None)
 
 
 def test_an_iterator_is_read_once(tmp_path: Path) -> None:
@@ -244,6 +255,52 @@ def test_a_class_that_train_lacks_is_found_before_training(bert: Path) -> None:
         HFTrainer()(str(bert), ROWS, validation=[{"text": "x y z", "label": 7}], **QUICK)
 
 
-def test_no_validation_rows_are_said(bert: Path) -> None:
-    with pytest.raises(DataError, match="validation: there are no rows in it; leave it out"):
-        HFTrainer()(str(bert), ROWS, validation=[])
+def given(task: str, train: Any, validation: Any = None, columns: Any = None) -> dict[str, Any]:
+    return data_of(task, train, validation, columns, None, 128, None, "concat")
+
+
+def test_strings_are_texts_one_column_is_enough_and_empty_validation_is_none() -> None:
+    for validation in ([], (), pd.DataFrame({"text": []})):
+        data = given("language-generation", ["imdb", "a/b.txt", "c d"], validation, ("text",))
+        assert open_table(Path(data["train"]))["text"].to_pylist() == ["imdb", "a/b.txt", "c d"]
+        assert "validation" not in data and data["columns"] == {"text": "text"}
+    assert given("language-modeling", "texts.txt")["train"] == "texts.txt"
+    with pytest.raises(ConfigError, match="columns: sequence-sequence takes 2"):
+        given("sequence-sequence", ROWS, columns=("text",))
+
+
+@pytest.mark.parametrize("quantize", [True, {"load_in_8bit": True}])
+def test_what_contradicts_itself_is_refused_without_a_gpu_too(quantize: Any) -> None:
+    with pytest.raises(ConfigError, match="quantized weights cannot be trained themselves"):
+        quant_of(quantize, None)
+
+
+def test_a_checkpoint_is_gone_on_from_and_a_missing_one_an_error(bert: Path, tmp_path: Path) -> None:
+    trainer, place = HFTrainer(), {**QUICK, "output_dir": str(tmp_path / "out"), "save_strategy": "steps"}
+    with pytest.raises(ConfigError, match=r"resume_from_checkpoint: .*out' is neither a folder with a checkpoint"):
+        trainer(str(bert), ROWS, checkpoint=True, **place)
+    with pytest.raises(ConfigError, match="give output_dir, or a path"):
+        trainer(str(bert), ROWS, checkpoint=True, **QUICK)
+    trainer(str(bert), ROWS, **{**place, "learning_rate": 0})
+    assert trainer.result.arguments["arguments"]["learning_rate"] == 0
+    for found in ("goes on from step 4 of 6", "hit"):
+        trainer(str(bert), ROWS, checkpoint=True, **{**place, "max_steps": 6})
+        assert found in next(entry.reason for entry in trainer.result.stages if entry.stage == "s09_train")
+        assert trainer.result.state.global_step == 6
+
+
+def test_a_live_base_is_written_once_whoever_else_writes_it_and_goes_when_unused(tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+
+    def overtaken(folder: Path) -> None:
+        keep_live(write)
+        write(folder)
+
+    kept = keep_live(overtaken)
+    assert kept == keep_live(write) and [path.name for path in kept.parent.iterdir()] == [kept.name]
+    store = Store(str(tmp_path / "store"))
+    assert unused(store, 20, 24.0) == [] and unused(store, 20, -1.0) == [kept]
+    record = {"run": "r", "started": "2026", "config": {"model": {"name": str(kept)}}}
+    store.backend.write("runs/r.json", json.dumps(record).encode())
+    assert unused(store, 20, -1.0) == [] and unused(store, 0, -1.0) == [kept]

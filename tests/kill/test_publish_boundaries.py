@@ -162,8 +162,10 @@ def test_any_damaged_file_is_built_again(
             continue
         DAMAGES[damage](path)
         result = warm.play(RUN, config=config).result
-        # Equal bytes come of it, so whoever reads them is not built again.
-        assert [name for name, state in result["stages"].items() if state == "built"] == [stage], path
+        # Equal bytes come of it, so whoever reads them is not built again; but the state, saved too, tells seconds.
+        timed = stage == "s09_train" and path.name == trained["state.json"].sha256
+        built = [name for name, state in result["stages"].items() if state == "built"]
+        assert built == ([stage, "s11_save"] if timed else [stage]), path
         if damage != "delete" or path.parent.name == "blobs":
             assert "DAMAGED" in result["reasons"][stage]
         assert (result["weights"], result["metrics"]) == (whole["weights"], whole["metrics"])

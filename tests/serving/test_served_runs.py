@@ -18,7 +18,7 @@ from tasks.runtime.carry import carry_out
 from tests.served import HANG, Refused, Served, in_training, parameters, until, weights
 
 pytestmark = pytest.mark.slow
-STEPS = 400  # some seconds of training
+STEPS = 1000  # some seconds of training
 
 
 @pytest.fixture
@@ -35,6 +35,19 @@ def prefect(served: Served, *words: str) -> str:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def cancel(served: Served, run: str) -> None:
+    """Cancel the run that is at it; it stands still meanwhile, so that it cannot be done before."""
+    engine = served.engine()
+    family = [engine, *engine.children(recursive=True)]
+    for each in family:
+        each.suspend()
+    prefect(served, "flow-run", "cancel", run)
+    until(lambda: served.state(run)[0] in ("Cancelling", "Cancelled"), served.log)
+    for each in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.resume()
 
 
 def undisturbed(given: dict[str, Any], place: Path) -> dict[str, str]:
@@ -98,7 +111,7 @@ def test_cancelling_stops_at_a_step_and_the_next_run_goes_on(
     given = parameters(bert, rows, store, STEPS, seed=2)
     run = served.create(given)
     in_training(store)
-    prefect(served, "flow-run", "cancel", run)
+    cancel(served, run)
     assert until(lambda: served.state(run)[0] == "Cancelled", served.log)
     assert served.states(run)[-2:] == ["Cancelling", "Cancelled"], "and nothing in between"
     assert served.ended_task(run, "s09_train") == "Cancelled"
@@ -119,7 +132,7 @@ def test_a_run_that_comes_while_another_is_at_it_is_cancelled(
     assert [served.end(each) for each in over] == ["Cancelled"] * 3
     assert "concurrency limit" in served.state(over[0])[1]
     assert served.state(first)[0] == "Running"
-    prefect(served, "flow-run", "cancel", first)
+    cancel(served, first)
     assert until(lambda: served.state(first)[0] == "Cancelled", served.log)
 
 
@@ -134,7 +147,7 @@ def test_a_sweep_is_cancelled_and_run_again_to_its_leaderboard(
     family = [engine, *engine.children(recursive=True)]
     assert [each for each in family if "tasks.runtime.zygote" in each.cmdline()]
     assert served.state(first)[0] == "Running", served.state(first)
-    prefect(served, "flow-run", "cancel", first)
+    cancel(served, first)
     assert until(lambda: served.state(first)[0] == "Cancelled", served.log)
     assert not psutil.wait_procs(family, HANG)[1]
     assert "Crashed" not in served.states(first)
@@ -210,5 +223,5 @@ def test_ctrl_c_ends_worker_and_runs_and_loses_nothing(served: Served, bert: Pat
     served.serve()
     prefect(served, "flow-run", "retry", run)
     until(lambda: f"going on from {left}" in served.log(), served.log)
-    prefect(served, "flow-run", "cancel", run)
+    cancel(served, run)
     assert until(lambda: served.state(run)[0] == "Cancelled", served.log)

@@ -147,7 +147,7 @@ def test_what_cannot_be_is_named(said: dict[str, Any], message: str) -> None:
 
 def test_cells_that_cannot_be_are_named_before_any_is_begun() -> None:
     loaded = load_sweep({**BASE, "sweep": {"grid": {"train.lerning_rate": [1e-4, 1e-3]}}})
-    with pytest.raises(ConfigError, match=r"(?s)2 of its cells cannot be.*lerning_rate.*did you mean"):
+    with pytest.raises(ConfigError, match=r"(?s)2 of its cells are invalid.*lerning_rate.*did you mean"):
         cells_of(loaded)
 
 

@@ -24,6 +24,12 @@ def test_orders_are_carried_out_when_the_one_that_forks_has_died(tmp_path: Path)
         processes.run(str(tmp_path / "third"), tmp_path / "log", {})
 
 
+def test_one_that_cannot_start_is_not_started_for_ever(tmp_path: Path) -> None:
+    with Processes(SCENE, ["no_such_module"], {}) as processes, pytest.raises(MachineError, match="is gone"):
+        processes.run(str(tmp_path / "first"), tmp_path / "log", {})
+    assert not (tmp_path / "first").exists()
+
+
 def test_one_that_dies_takes_nobody_along_and_one_that_is_cancelled_is_asked_to_stop(tmp_path: Path) -> None:
     codes: dict[str, int] = {}
     cancelled = threading.Event()

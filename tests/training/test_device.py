@@ -75,3 +75,21 @@ def test_the_same_bits_every_time_unless_told_otherwise(given: dict[str, bool], 
     for where, expected in (("cuda:NVIDIA L4", on_a_gpu), ("cpu", False)):
         training = {"bf16": True, **given}
         assert (deterministic(training, where), training) == (expected, {"bf16": True})
+
+
+def test_a_gpu_that_the_plan_knows_nothing_of_is_not_left_idle_unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from tasks.config import MachineError
+    from tasks.training.run import settled
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA L4")
+    plan = {"device": "cpu", "threads": 1, "float32_matmul_precision": "highest", "arguments": {}}
+    with (
+        pytest.raises(MachineError, match=r"torch can use NVIDIA L4, but .* lists no GPU.*train\.use_cpu: true"),
+        settled(plan),
+    ):
+        pass
+    with settled({**plan, "arguments": {"use_cpu": True}}):
+        pass

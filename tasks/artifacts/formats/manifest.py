@@ -9,6 +9,8 @@ import json
 import os
 from pathlib import Path
 
+from tasks.artifacts.names import are_files
+
 MANIFEST = "manifest.json"
 
 
@@ -36,11 +38,15 @@ def commit(folder: Path) -> None:
 def is_whole(folder: Path) -> bool:
     """Whether `folder` has a manifest and every file it names, with those bytes."""
     try:
-        entries = json.loads((folder / MANIFEST).read_text())
+        entries = json.loads((folder / MANIFEST).read_bytes())
+        if not entries or not are_files(entries):
+            return False
         for name, entry in entries.items():
             with (folder / name).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
                     return False
-    except (FileNotFoundError, json.JSONDecodeError, AttributeError, KeyError, TypeError):
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return False
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):  # whatever is no manifest
         return False
     return True

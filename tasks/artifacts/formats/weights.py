@@ -1,10 +1,12 @@
 """Weights members: safetensors. Read here is only the header; tensors are the models room's business."""
 
-import json
 import struct
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, NonNegativeInt, RootModel, ValidationError, model_validator
 
 BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
          "I8": 1, "U8": 1, "BOOL": 1}  # fmt: skip
@@ -23,6 +25,25 @@ class Tensor:
         return prod(self.shape)
 
 
+class _Entry(BaseModel):
+    """A tensor as a header has it."""
+
+    dtype: str
+    shape: tuple[NonNegativeInt, ...]
+    data_offsets: tuple[NonNegativeInt, NonNegativeInt]
+
+
+class _Header(RootModel[dict[str, _Entry]]):
+    """What a safetensors file begins with."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tensors_only(cls, value: Any) -> Any:
+        return (
+            {name: entry for name, entry in value.items() if name != "__metadata__"} if type(value) is dict else value
+        )
+
+
 def header(path: Path) -> dict[str, Tensor]:
     """Return {name: Tensor} without reading any weight.
 
@@ -35,10 +56,11 @@ def header(path: Path) -> dict[str, Tensor]:
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
         if 8 + length > size:
             raise ValueError(f"{path.name} is not a whole safetensors file")
-        entries = json.loads(file.read(length))
-    end = max((entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"), default=0)
+        try:
+            entries = _Header.model_validate_json(file.read(length)).root
+        except ValidationError:
+            raise ValueError(f"{path.name} has a broken header; it is not a whole safetensors file") from None
+    end = max((entry.data_offsets[1] for entry in entries.values()), default=0)
     if 8 + length + end > size:
         raise ValueError(f"{path.name} is cut short: {size} bytes of {8 + length + end}")
-    return {
-        name: Tensor(entry["dtype"], tuple(entry["shape"])) for name, entry in entries.items() if name != "__metadata__"
-    }
+    return {name: Tensor(entry.dtype, entry.shape) for name, entry in entries.items()}

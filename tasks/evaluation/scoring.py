@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isfinite, nan
 from pathlib import Path
 from typing import Any
 
 from tasks.config import ConfigError
-from tasks.runtime.attempt import attempt
+from tasks.evaluation.attempt import attempt
 
 
 @dataclass
@@ -16,11 +16,13 @@ class Scores:
 
     Attributes:
         metrics: `{name: value}`. intervals: `{name: (low, high)}`, 95 %. slices: `{column: {value: {name: value}}}`.
+        classes: see `tasks.evaluation.classes.by_class`.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     slices: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    classes: dict[str, Any] = field(default_factory=dict)
 
 
 def score_table(
@@ -31,6 +33,7 @@ def score_table(
     bootstrap: int,
     columns: Mapping[str, Any],
     warn: Callable[[str], None],
+    seen: Sequence[int] = (),
 ) -> Scores:
     """Score a predictions table.
 
@@ -39,7 +42,9 @@ def score_table(
         wanted: names to keep, and paths of a user's own functions; None for all of the task's.
         bootstrap: samples for the intervals; 0 for none.
         columns: `{name: one value a row}` to slice by.
+        seen: the data rows whose text training has seen; each metric then has one beside it of the others.
     """
+    from tasks.evaluation.classes import by_class
     from tasks.evaluation.custom import call, is_own
     from tasks.evaluation.score import intervals, point, slices
 
@@ -47,6 +52,7 @@ def score_table(
     kept = [name for name in wanted or [] if not is_own(name)] or None
     found = Scores({"loss": loss} if loss == loss else {})
     found.metrics |= attempt("scoring", lambda: point(scorer, table), {}, warn)
+    found.classes = attempt("scoring by class", lambda: by_class(scorer, table), {}, warn)
     if bootstrap:
         found.intervals = attempt("the bootstrap", lambda: intervals(scorer, table, bootstrap), {}, warn)
     for name, values in columns.items():
@@ -55,26 +61,46 @@ def score_table(
     found.metrics, found.intervals = _kept(found.metrics, kept), _kept(found.intervals, kept)
     for path in own:
         found.metrics |= attempt(f"eval.metrics: {path}", lambda path=path: call(path, table), {}, warn)
+    if seen:
+        beside = _score_unseen(table, seen, lambda some: score_table(scorer, some, nan, wanted, bootstrap, {}, warn))
+        found.metrics |= beside.metrics
+        found.intervals |= beside.intervals
     return found
+
+
+def _score_unseen(table: Any, seen: Sequence[int], score: Callable[[Any], Scores]) -> Scores:
+    """The scores of the rows that training has not seen, as `<name>_unseen`; nothing where it has seen none, or all.
+    The mean loss is not known row by row and has none."""
+    import numpy as np
+    import pyarrow as pa
+
+    others = np.flatnonzero(~np.isin(table["__origin"].to_numpy(), np.asarray(seen, dtype=np.int64)))
+    if not 0 < len(others) < table.num_rows:
+        return Scores()
+    found = score(table.take(pa.array(others)))
+    metrics = {f"{name}_unseen": value for name, value in found.metrics.items()}
+    return Scores(metrics, {f"{name}_unseen": value for name, value in found.intervals.items()})
 
 
 def while_training(
     scorer: Any, plan: Mapping[str, Any], warn: Callable[[str], None]
 ) -> Callable[[Any], Mapping[str, float]]:
     """Scores of a predictions table that cannot end a training: those of the task, and the user's own by which the
-    best is kept; where that fails, the checkpoint counts as the worst there is."""
+    best is kept; where these lack the one it is kept by, the checkpoint counts as the worst there is."""
     from tasks.evaluation.custom import BROUGHT, call
     from tasks.evaluation.score import point
 
-    arguments = plan["arguments"]
-    own: Mapping[str, str] = plan.get("own_best") or {}
-    own = {} if own.get("path", "").startswith(BROUGHT) else own  # see `of_all_logits`
+    best = plan["arguments"].get("metric_for_best_model", "loss")
+    own = (plan.get("own_best") or {}).get("path", "")
+    brought = own.startswith(BROUGHT)  # see `of_all_logits`
 
     def score(table: Any) -> Mapping[str, float]:
         found = attempt("scoring", lambda: point(scorer, table), {}, warn)
-        if own:
-            worst = {arguments["metric_for_best_model"]: -inf if arguments["greater_is_better"] else inf}
-            found = {**found, **attempt(f"eval.best: {own['path']}", lambda: call(own["path"], table), worst, warn)}
+        if own and not brought:
+            found = {**found, **attempt(f"eval.best: {own}", lambda: call(own, table), {}, warn)}
+        if best != "loss" and not brought and not isfinite(found.get(best, nan)):
+            warn(f"eval.best: there is no {best} of this evaluation; the checkpoint counts as the worst there is")
+            found = {**found, best: -inf if plan["arguments"]["greater_is_better"] else inf}
         return found
 
     return score

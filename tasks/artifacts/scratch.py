@@ -1,0 +1,58 @@
+"""Folders in the temporary directory that go with the process that made them; the next one removes what the dead left.
+
+Others use that directory too, containers that share it included. So a folder is removed only if it is proved to be
+ours and dead: its marker bears its name, and no living process holds the kernel's lock on the marker. Process ids
+prove neither: they are reused, and those of another container speak of other processes.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+PREFIX = "finetune-"
+MARKER = ".finetune-scratch"
+
+
+class Scratch:
+    """A folder of this process's own: `path`, until `remove` is called, this object is gone, or a `with` ends."""
+
+    def __init__(self) -> None:
+        sweep()
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+        unmarked = self.path / f"{MARKER}.tmp"
+        lock = os.open(unmarked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+        os.write(lock, os.fsencode(self.path.name))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        unmarked.rename(self.path / MARKER)  # locked before it counts
+        self.remove = weakref.finalize(self, _remove, self.path, lock)
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+
+def _remove(folder: Path, lock: int) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
+
+
+def sweep() -> None:
+    """Remove the scratch folders of processes that were killed; all else in the temporary directory stays."""
+    for marker in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{MARKER}"):
+        try:
+            lock = os.open(marker, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:  # gone meanwhile, or not ours
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.read(lock, 4096) == os.fsencode(marker.parent.name):
+                shutil.rmtree(marker.parent, ignore_errors=True)
+        except OSError:  # held by the living
+            pass
+        finally:
+            os.close(lock)

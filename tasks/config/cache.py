@@ -1,0 +1,11 @@
+"""Where this project keeps what can be made again, unless it is told another place."""
+
+import os
+from pathlib import Path
+
+
+def cache_home() -> Path:
+    """`$XDG_CACHE_HOME/finetune-flow`; where that is not set, empty, or (which its standard forbids) relative,
+    `~/.cache/finetune-flow`."""
+    given = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(given) if Path(given).is_absolute() else Path.home() / ".cache") / "finetune-flow"

@@ -1,0 +1,32 @@
+"""The one value among many that does not go with the others: Arrow says only that there is one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError)
+"""What Arrow raises of values that it cannot hold in one column."""
+
+
+def odd_one(values: Sequence[Any]) -> tuple[int, int]:
+    """The positions of the first value that no column holds beside the one before it, and of that one; the same
+    position twice for a value that no column holds at all."""
+    known = [at for at, value in enumerate(values) if value is not None]
+    for at in known:
+        if not _fit([values[at]]):
+            return at, at
+    for at in known[1:]:
+        if not _fit([values[known[0]], values[at]]):
+            return at, known[0]
+    return known[-1], known[0]
+
+
+def _fit(values: list[Any]) -> bool:
+    try:
+        pa.array(values, from_pandas=True)
+    except UNFIT:
+        return False
+    return True

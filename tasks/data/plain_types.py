@@ -1,0 +1,23 @@
+"""Columns in the plainest type that holds their values, so that equal rows are equal however they came."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Dictionaries as their values, wide strings as strings, lists of any layout as lists; in lists too."""
+    kind = plain_type(column.type)
+    return column if kind == column.type else column.cast(kind)
+
+
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """What `plain` makes of a column of this type."""
+    if pa.types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return pa.string()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        inner = plain_type(kind.value_type)
+        return kind if pa.types.is_list(kind) and inner == kind.value_type else pa.list_(inner)
+    return kind

@@ -1,0 +1,82 @@
+"""How large a model is and how much of it is trained, from its architecture alone: on torch's meta device no weight is
+loaded and no memory is taken."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tasks.artifacts.formats import weights
+from tasks.config import ConfigError, Lora, NoPeft
+from tasks.models.adapters import attach, heads_of
+from tasks.models.create import head_config, logits_of, no_such_head
+from tasks.models.folding import parts_of
+from tasks.models.load import config_of, model_class, quiet
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Sizes of a model.
+
+    Attributes:
+        parameters: in all; those that are shared count once. trainable: those the optimizer gets.
+        logits: numbers it gives for each token (its vocabulary); 0 where it gives a few a row.
+    """
+
+    parameters: int
+    trainable: int
+    logits: int
+
+
+def count(
+    folder: Path, base: Mapping[str, Path], loading: Mapping[str, Any], head: Mapping[str, Any], peft: Lora | NoPeft,
+    task_type: str,
+) -> Counts:  # fmt: skip
+    """Build the model (and its adapter) without weights, and count.
+
+    Args:
+        folder: with the base's `config.json`. base: its files by name. loading: fields of `Loading`. head: as stage 4
+            says it.
+
+    Raises:
+        ConfigError: the architecture has no such head, or `peft.target_modules` matches none of its layers.
+    """
+    quiet()
+    trusted = bool(loading.get("trust_remote_code"))
+    config = config_of(folder, trusted)
+    for name, value in head_config(head).items():
+        setattr(config, name, value)
+    more = {"trust_remote_code": True} if trusted else {}
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        try:
+            model = model_class(loading["auto_model"]).from_config(config, **more)
+        except ValueError as error:
+            raise no_such_head(error, config, loading["auto_model"]) from error
+        parameters, logits = _size(model), logits_of(model)
+        if isinstance(peft, NoPeft):
+            return Counts(parameters, parameters, logits)
+        drawn = peft.model_copy(update={"init_lora_weights": True})  # others are computed from weights
+        try:
+            adapted = attach(model, drawn, task_type, heads_of(model, _absent(model, base)))
+        except ValueError as error:
+            raise ConfigError(f"peft.target_modules: {peft.target_modules!r}: {error}") from error
+    return Counts(parameters, sum(each.numel() for each in adapted.parameters() if each.requires_grad), logits)
+
+
+def _size(model: Any) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _absent(model: Any, base: Mapping[str, Path]) -> set[str]:
+    """The parameters that are in none of the base's files, whose names may lack the body's prefix or have it, nor share
+    their memory with one that is."""
+    held = {name for file, path in base.items() if file.endswith(".safetensors") for name in weights.header(path)}
+    state, known = model.state_dict(keep_vars=True), set()
+    for _, part in parts_of(model):
+        body = f"{getattr(part, 'base_model_prefix', '')}."
+        for name, tensor in part.state_dict(keep_vars=True).items():
+            if {name, name.removeprefix(body), body + name} & held:
+                known.add(id(tensor))
+    return {name for name, tensor in state.items() if id(tensor) not in known}

@@ -1,0 +1,128 @@
+"""The head a base already has: each of its rows belongs to a class by name, never to a position alone."""
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+SHOWN = 5  # class names in a message
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What became of a base's head.
+
+    Attributes:
+        labels: the class names the model ends with, in the order of their ids.
+        how: `new` (the base has no such head), `kept`, `reordered` (rows matched by class name) or `redrawn`.
+        said: what a user should know of it; empty where the head is new.
+        changed: names of the parameters whose values are no longer the base's.
+    """
+
+    labels: list[str]
+    how: str
+    said: str = ""
+    changed: frozenset[str] = frozenset()
+
+
+def fit(
+    model: PreTrainedModel, labels: Sequence[str], base: Any, new: set[str], mismatched: Mapping[str, int],
+    adapted: set[str],
+) -> Fitted:  # fmt: skip
+    """Match the rows of the head that came with a base to `labels`, in place; rows of other classes are drawn anew, as
+    the library draws a head that a base lacks.
+
+    Args:
+        labels: the class names the data asks for, in the order of their ids.
+        base: the base's config.
+        new: names of the parameters the base lacks, or has in another size; `mismatched`: the rows of the latter there.
+        adapted: names of those that its adapter changed, or brought.
+    """
+    new, mismatched = new - adapted, {name: size for name, size in mismatched.items() if name not in adapted}
+    if sizes := sorted({rows for name, rows in mismatched.items() if not _in_body(model, name)}):
+        return Fitted(list(labels), "redrawn", f"the base's head has {_classes(sizes[-1], _names(base, sizes[-1]))}, "
+                      f"the data {_classes(len(labels), labels)}: the head is drawn anew")  # fmt: skip
+    rows = label_rows(model)
+    if not rows.keys() - new:
+        return Fitted(list(labels), "new")
+    known = _names(base, len(labels))
+    written_for = getattr(base, "architectures", None) or [type(model).__name__]
+    trained = type(model).__name__ in written_for or not any("For" in each for each in written_for)
+    if not (trained or rows.keys() & adapted) or rows.keys() & new:
+        _draw(model, rows)
+        return Fitted(list(labels), "redrawn", f"the base's head is that of a {written_for[0]}, of another task: the "
+                      "head is drawn anew", frozenset(rows))  # fmt: skip
+    if known is None:
+        return Fitted(list(labels), "kept", "the base's head has no class names (LABEL_0, …): its rows are taken in "
+                      f"their order, for {_first(labels)}")  # fmt: skip
+    return _by_name(model, list(labels), known, rows)
+
+
+def _by_name(model: PreTrainedModel, labels: list[str], known: list[str], rows: Mapping[str, int]) -> Fitted:
+    if known == labels:
+        return Fitted(labels, "kept", f"training goes on from the base's head for {_first(labels)}")
+    if set(known) == set(labels):
+        order = torch.tensor([known.index(name) for name in labels])
+        for name, axis in rows.items():
+            parameter = model.get_parameter(name)
+            parameter.data = parameter.data.index_select(axis, order)
+        return Fitted(labels, "reordered", f"the base's head has the same classes in another order ({_first(known)}): "
+                      "its rows are matched by class name", frozenset(rows))  # fmt: skip
+    if labels == [str(at) for at in range(len(known))]:
+        return Fitted(known, "kept", f"labels 0 to {len(known) - 1} are the base's classes {_first(known)}, whose head "
+                      "and names are kept")  # fmt: skip
+    _draw(model, rows)
+    return Fitted(labels, "redrawn", f"the base's head is for other classes ({_first(known)}) than the data's "
+                  f"({_first(labels)}): the head is drawn anew", frozenset(rows))  # fmt: skip
+
+
+def label_rows(model: PreTrainedModel) -> dict[str, int]:
+    """The parameters that have a row for each class, by name, and the axis of those rows."""
+
+    def shapes(classes: int) -> dict[str, torch.Size]:
+        config = copy.deepcopy(model.config)
+        config.num_labels = classes
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            return {name: each.shape for name, each in type(model)(config).named_parameters()}
+
+    classes = model.config.num_labels or 0
+    one, other = shapes(classes), shapes(classes + 1)
+    return {
+        name: next(axis for axis, size in enumerate(shape) if size != other[name][axis])
+        for name, shape in one.items()
+        if name in other and shape != other[name]
+    }
+
+
+def _draw(model: PreTrainedModel, names: Collection[str]) -> None:
+    """Initialize parameters as the library does where a base lacks them: it skips all that bear its mark."""
+    owners = {".".join(name.split(".")[:depth]) for name in names for depth in range(name.count(".") + 1)}
+    everything: Any = [*model.named_modules(), *model.named_parameters(), *model.named_buffers()]
+    for name, each in everything:
+        each._is_hf_initialized = name not in names and name not in owners
+    model.initialize_weights()
+
+
+def _names(config: Any, classes: int) -> list[str] | None:
+    """The names of a config's classes by id; None where they have none, or are not as many as its head has rows."""
+    given = getattr(config, "id2label", None) or {}
+    names = [str(given[at]) for at in sorted(given)]
+    placeholders = [f"LABEL_{at}" for at in range(len(names))]
+    return names if len(set(names)) == classes and names != placeholders else None
+
+
+def _classes(number: int, names: Sequence[str] | None) -> str:
+    counted = f"{number:,} class" if number == 1 else f"{number:,} classes"
+    return f"{counted} ({_first(names)})" if names else counted
+
+
+def _first(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _in_body(model: PreTrainedModel, name: str) -> bool:
+    return name.startswith(f"{model.base_model_prefix}.")

@@ -1,0 +1,88 @@
+"""Which metrics a run can give: what its task has, what its arguments produce, what its validation rows allow."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tasks.config import ConfigError, EvalConfig, RunConfig
+from tasks.config.names import nearest
+from tasks.objectives.base import Objective
+
+PROBLEMS = {
+    "single_label_classification": "of rows with one label each",
+    "multi_label_classification": "of rows with several labels",
+    "regression": "of rows with a number",
+}
+OF_PRODUCED_TEXT = ("rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "chrf", "exact_match")
+OF_DIFFERENCES = ("roc_auc", "pearson", "spearman", "r2")
+OF_ANSWERS = {"has_answer_": "has an answer", "no_answer_": "is without an answer"}
+
+
+def refuse_unmeasured(config: RunConfig, objective: Objective) -> None:
+    """Refuse metrics that no run of this config gives, before anything is looked at.
+
+    Raises:
+        ConfigError: naming the field, the metric, and the valid ones.
+    """
+    valid = ", ".join(objective.metric_names)
+    if kinds := objective.metrics_by_problem:
+        valid = "; ".join(f"{PROBLEMS[problem]}: {', '.join(names)}" for problem, names in kinds.items())
+    for field, name in asked(config.eval):
+        if name not in objective.metric_names:
+            raise ConfigError(f"{field}: {objective.name} has no metric {name!r}; valid are {valid}, and your own as "
+                              f"package.module:function{hint(name, objective.metric_names)}")  # fmt: skip
+    best, produces = config.eval.best, getattr(config.train, "predict_with_generate", None)
+    if best in OF_PRODUCED_TEXT and "train.predict_with_generate" in objective.defaults and produces is False:
+        raise ConfigError(f"eval.best: {best} is of produced texts, and train.predict_with_generate is false; set it "
+                          "to true, or choose loss, perplexity or token_accuracy")  # fmt: skip
+
+
+def refuse_unfit(problem: str, section: EvalConfig, objective: Objective) -> None:
+    """Refuse metrics that the task has, but for rows of another kind.
+
+    Args:
+        problem: transformers' `problem_type`.
+
+    Raises:
+        ConfigError: naming the field, the metric, and the valid ones.
+    """
+    valid = objective.metrics_by_problem.get(problem, ())
+    for field, name in asked(section):
+        if valid and name not in valid:
+            raise ConfigError(f"{field}: {name} cannot be measured {PROBLEMS[problem]}, as these are; valid are "
+                              f"{', '.join(valid)}{hint(name, valid)}")  # fmt: skip
+
+
+def refuse_undefined(best: str | None, rows: Any) -> None:
+    """Refuse an `eval.best` that means nothing for the validation rows (an Arrow table with columns by role).
+
+    Raises:
+        ConfigError: saying what the rows lack.
+    """
+    if best in OF_DIFFERENCES and "label" in rows.column_names and _all_equal(rows["label"]):
+        raise ConfigError(f"eval.best: {best} means nothing where all rows have one label, as the {rows.num_rows} "
+                          "validation rows do; give other rows, or choose loss")  # fmt: skip
+    prefix = next((prefix for prefix in OF_ANSWERS if (best or "").startswith(prefix)), None)
+    if prefix and "answers" in rows.column_names:
+        answered = (bool(each["text"]) for chunk in rows["answers"].chunks for each in chunk.to_pylist())
+        if (prefix == "has_answer_") not in answered:
+            raise ConfigError(f"eval.best: {best} means nothing where no row {OF_ANSWERS[prefix]}, as in the "
+                              f"{rows.num_rows} validation rows; choose f1 or exact_match")  # fmt: skip
+
+
+def asked(section: EvalConfig) -> Iterator[tuple[str, str]]:
+    """The task's own metrics a config names, each with its field."""
+    named = [("eval.best", section.best)] if section.best else []
+    named += [("eval.metrics", name) for name in section.metrics or []]
+    return ((field, name) for field, name in named if ":" not in name)
+
+
+def hint(name: str, valid: Sequence[str]) -> str:
+    """`; did you mean 'loss'?`, or nothing."""
+    guess = nearest(name, valid)
+    return f"; did you mean {guess!r}?" if guess else ""
+
+
+def _all_equal(column: Any) -> bool:
+    values = (value for chunk in column.chunks for value in chunk.to_pylist())
+    first = next(values, None)
+    return all(value == first for value in values)

@@ -1,0 +1,153 @@
+"""A checkpoint of another training as the start of this one: ours, or one that transformers' Trainer wrote.
+
+What was pickled there is read as tensors and plain values only (`weights_only`), and written without pickle. Moments
+of the optimizer, the step and the random generators are taken over; learning rate, weight decay and the like are
+those of the training that goes on.
+"""
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import safe_open
+
+from tasks.artifacts.formats.manifest import MANIFEST, commit
+from tasks.config.errors import ConfigError
+from tasks.training import state
+from tasks.training.checkpoints import STATE
+
+FIELD = "train.resume_from_checkpoint"
+PICKLED = (".pt", ".pth", ".bin", ".pkl")
+
+
+def take_over(files: Mapping[str, Path], folder: Path, plan: Mapping[str, Any], model: Any) -> list[str]:
+    """`adopt` a checkpoint of `model`; return what its training did otherwise than `plan` says.
+
+    Raises:
+        ConfigError: see `adopt` and `check_weights`.
+    """
+    adopted = adopt(files, folder)
+    try:
+        check_weights(model, adopted)
+    except ConfigError:
+        shutil.rmtree(adopted)
+        raise
+    return differences(adopted, plan)
+
+
+def adopt(files: Mapping[str, Path], folder: Path) -> Path:
+    """Write the checkpoint that `files` are, by their names in it, to `folder` as one of this training.
+
+    Raises:
+        ConfigError: it lacks what a training goes on from, or cannot be read without running code.
+    """
+    told = json.loads(files[STATE].read_text())
+    target = folder / f"checkpoint-{told['global_step']}"
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    for name, path in files.items():
+        if path.suffix not in PICKLED and name != MANIFEST:
+            shutil.copyfile(path, target / name)
+    _write_states(files, target)
+    # The best so far is not brought along, and callbacks begin anew; the library must find an entry for each of them.
+    anew = {"best_metric": None, "best_model_checkpoint": None, "best_global_step": None,
+            "stateful_callbacks": {"TrainerControl": {}, "EarlyStoppingCallback": {}}}  # fmt: skip
+    (target / STATE).write_text(json.dumps({**told, **anew}, indent=2))
+    (target / state.ADOPTED).write_text("{}")
+    commit(target)
+    return target
+
+
+def _write_states(files: Mapping[str, Path], target: Path) -> None:
+    if "optimizer.pt" in files:
+        state.write_optimizer(_tensors(files["optimizer.pt"]), target)
+    if "scheduler.pt" in files:
+        state.write_json(_tensors(files["scheduler.pt"]), target / "scheduler.json")
+    if "scaler.pt" in files:
+        state.write_json(_tensors(files["scaler.pt"]), target / "scaler.json")
+    if "rng_state.pth" in files:
+        state.save_rng(_generators(_tensors(files["rng_state.pth"])), target, "rng")
+    if not (target / "rng.json").exists():  # of several processes: none of them is this one
+        state.save_rng(state.capture_rng(), target, "rng")
+    if not (target / "epoch_rng.json").exists():
+        for kind in ("json", "safetensors"):
+            shutil.copyfile(target / f"rng.{kind}", target / f"epoch_rng.{kind}")
+    for needed in ("optimizer.json", "scheduler.json"):
+        if not (target / needed).exists():
+            raise ConfigError(f"{FIELD}: the checkpoint has no {needed.removesuffix('.json')} state; to start from its "
+                              "weights alone, write its folder as model")  # fmt: skip
+
+
+def _tensors(path: Path) -> Any:
+    """What `torch.save` wrote, as far as it is tensors, arrays and plain values."""
+    import numpy as np
+    from numpy._core.multiarray import _reconstruct
+
+    allowed = [_reconstruct, np.ndarray, np.dtype, type(np.dtype(np.uint32))]
+    try:
+        with torch.serialization.safe_globals(allowed), warnings.catch_warnings(action="ignore"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # of pickle's, zip's and torch's own kinds
+        raise ConfigError(f"{FIELD}: {path.name} cannot be read without running code that is in it "
+                          f"({str(error).splitlines()[0]})") from error  # fmt: skip
+
+
+def _generators(saved: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """transformers' `rng_state.pth` as `state.capture_rng` has it."""
+    tensors, plain = state.capture_rng()
+    name, keys, *rest = saved["numpy"]
+    tensors["torch"] = saved["cpu"]
+    if isinstance(saved.get("cuda"), torch.Tensor) and "cuda0" in tensors:
+        tensors["cuda0"] = saved["cuda"]
+    return tensors, {**plain, "python": saved["python"], "numpy": [name, keys.tolist(), *rest]}
+
+
+def check_weights(model: Any, checkpoint: Path) -> None:
+    """Refuse a checkpoint of another model.
+
+    Raises:
+        ConfigError: naming the first parameter that differs.
+    """
+    own = get_peft_model_state_dict(model) if isinstance(model, PeftModel) else model.state_dict()
+    there = dict(_shapes(checkpoint))
+    for name, shape in there.items():
+        if name not in own:
+            raise ConfigError(f"{FIELD}: the checkpoint is of another model: this one has no {name} (peft, task and "
+                              "base must be those of the checkpoint)")  # fmt: skip
+        if list(own[name].shape) != shape:
+            raise ConfigError(f"{FIELD}: the checkpoint is of another model: {name} has the shape {shape}, here "
+                              f"{list(own[name].shape)}")  # fmt: skip
+    held = {own[name].data_ptr() for name in there}  # tied weights are written once
+    if missing := next((name for name, each in own.items() if name not in there and each.data_ptr() not in held), None):
+        raise ConfigError(f"{FIELD}: the checkpoint is of another model: it has no {missing}")
+
+
+def _shapes(checkpoint: Path) -> Iterator[tuple[str, list[int]]]:
+    weights = [path for path in checkpoint.glob("*.safetensors") if path.name.startswith(("model", "adapter_model"))]
+    if not weights:
+        raise ConfigError(f"{FIELD}: the checkpoint has no weights as safetensors")
+    for path in weights:
+        with safe_open(path, framework="pt") as file:
+            yield from ((name, list(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118
+
+
+def differences(checkpoint: Path, plan: Mapping[str, Any]) -> list[str]:
+    """What the training of an adopted checkpoint did otherwise than `plan` says, as `name theirs → ours`."""
+    told, arguments = json.loads((checkpoint / STATE).read_text()), plan["arguments"]
+    groups = state.read_json(checkpoint / "optimizer.json")["param_groups"]
+    rates = state.read_json(checkpoint / "scheduler.json").get("base_lrs") or [None]
+    each_epoch = round(told["global_step"] / told["epoch"]) if told.get("epoch") else None
+    pairs = {
+        "steps": (told.get("max_steps"), plan["steps"]["total"]),
+        "steps an epoch": (each_epoch, plan["steps"]["steps_per_epoch"]),
+        "train.per_device_train_batch_size": (told.get("train_batch_size"), arguments["per_device_train_batch_size"]),
+        "train.learning_rate": (rates[0], arguments["learning_rate"]),
+        "train.weight_decay": (max(group.get("weight_decay", 0) for group in groups), arguments.get("weight_decay")),
+    }
+    return [f"{name} {theirs:g} → {ours:g}" for name, (theirs, ours) in pairs.items()
+            if theirs is not None and ours is not None and theirs != ours]  # fmt: skip

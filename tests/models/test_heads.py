@@ -1,0 +1,137 @@
+"""A base that has a head already: its rows belong to classes by name, whatever their order."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, set_seed
+
+from tasks.evaluation.usage import usage
+from tasks.models.assemble import starting_model
+from tasks.models.create import create
+from tasks.models.load import Loading
+from tests.flow.scenes import carried
+from tests.tiny import TOPICS, make_config
+
+AUTO = {"sequence": AutoModelForSequenceClassification, "token": AutoModelForTokenClassification}
+
+
+def with_head(bert: Path, folder: Path, labels: list[str], kind: str = "sequence") -> Path:
+    """A base that was trained for these classes."""
+    named = {"id2label": dict(enumerate(labels)), "label2id": {name: at for at, name in enumerate(labels)}}
+    AUTO[kind].from_pretrained(bert, num_labels=len(labels), **named).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(bert).save_pretrained(folder)
+    return folder
+
+
+def made(base: Path, out: Path, labels: list[str], kind: str = "sequence") -> tuple[Any, dict[str, torch.Tensor]]:
+    """What `create` says of the head, and the weights training starts from."""
+    loading = Loading(f"AutoModelFor{kind.capitalize()}Classification", "float32")
+    out.mkdir()
+    done = create(base, out, loading, {"labels": labels, "problem_type": None}, 7, 0)
+    files = {path.name: path for path in base.iterdir()}
+    return done.head, starting_model(out, files, vars(loading), None).state_dict()
+
+
+@pytest.mark.parametrize("kind", AUTO)
+def test_the_same_classes_in_another_order(kind: str, bert: Path, tmp_path: Path) -> None:
+    base = with_head(bert, tmp_path / "base", ["b", "c", "a"], kind)
+    old = AUTO[kind].from_pretrained(base).state_dict()
+    torch.nn.init.normal_(old["classifier.bias"])
+    head, found = made(base, tmp_path / "out", ["a", "b", "c"], kind)
+    assert head.how == "reordered" and "in another order (b, c, a): its rows are matched by class name" in head.said
+    assert all(found[name].equal(old[name]) for name in old if not name.startswith("classifier"))
+    assert found["classifier.weight"].equal(old["classifier.weight"][[2, 0, 1]])
+    head, found = made(base, tmp_path / "same", ["b", "c", "a"], kind)
+    assert head.how == "kept" and found["classifier.weight"].equal(old["classifier.weight"])
+
+
+@pytest.mark.parametrize(
+    ("old", "trained", "said"),
+    [
+        (["x", "y", "z"], "token", r"is for other classes \(x, y, z\) than the data's \(a, b, c\): the head is drawn"),
+        (["a", "b", "x"], "token", r"is for other classes \(a, b, x\)"),
+        (["a", "b"], "token", r"has 2 classes \(a, b\), the data 3 classes \(a, b, c\): the head is drawn anew"),
+        (["a", "b", "c"], "sequence", "that of a BertForSequenceClassification, of another task: the head is drawn"),
+    ],
+)
+def test_rows_of_other_classes_are_drawn_as_without_a_head(
+    old: list[str], trained: str, said: str, bert: Path, tmp_path: Path
+) -> None:
+    head, found = made(with_head(bert, tmp_path / "base", old, trained), tmp_path / "out", ["a", "b", "c"], "token")
+    set_seed(7)
+    plain = AutoModelForTokenClassification.from_pretrained(bert, num_labels=3).state_dict()
+    assert head.how == "redrawn" and re.search(said, head.said)
+    assert found.keys() == plain.keys() and all(found[name].equal(plain[name]) for name in plain)
+
+
+def test_a_base_keeps_its_class_names_where_the_data_only_numbers_them(bert: Path, tmp_path: Path) -> None:
+    base = with_head(bert, tmp_path / "base", ["neg", "pos"])
+    head, found = made(base, tmp_path / "out", ["0", "1"])
+    assert (head.how, head.labels) == ("kept", ["neg", "pos"])
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["id2label"] == {"0": "neg", "1": "pos"}
+    old = AutoModelForSequenceClassification.from_pretrained(base).state_dict()
+    assert all(found[name].equal(old[name]) for name in old)
+    head, _ = made(base, tmp_path / "one_more", ["0", "1", "2"])
+    assert (head.how, head.labels) == ("redrawn", ["0", "1", "2"])
+
+
+def test_a_head_without_class_names_is_taken_in_its_order(bert: Path, tmp_path: Path) -> None:
+    base = with_head(bert, tmp_path / "base", ["LABEL_0", "LABEL_1"])
+    head, found = made(base, tmp_path / "out", ["neg", "pos"])
+    assert head.how == "kept" and "no class names (LABEL_0, …): its rows are taken in their order, for neg" in head.said
+    old = AutoModelForSequenceClassification.from_pretrained(base).state_dict()
+    assert found["classifier.weight"].equal(old["classifier.weight"])
+    head, _ = made(bert, tmp_path / "none", ["neg", "pos"])
+    assert (head.how, head.said) == ("new", "")
+
+
+def test_a_model_that_goes_on_in_another_order_loses_nothing(
+    bert: Path, rows: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = make_config(bert, rows, tmp_path / "store", output_dir=str(tmp_path / "one"), train__learning_rate=2e-2)
+    first = carried(config)
+    still = {"train__max_steps": 1, "train__learning_rate": 1e-9, "train__warmup_steps": 0}
+    again = make_config(tmp_path / "one", rows, tmp_path / "store", output_dir=str(tmp_path / "two"), **still)
+    again["data"]["labels"] = [TOPICS[2], TOPICS[0], TOPICS[1]]
+    second = carried(again)
+    for name in ("test_accuracy", "test_loss"):
+        assert second.metrics[name] == pytest.approx(first.metrics[name], rel=1e-5)
+    assert second.labels == again["data"]["labels"]
+    said = "the base's head has the same classes in another order"
+    assert f"model.name: {said}" in caplog.text
+    assert f"T{said[1:]}" in (tmp_path / "two" / "README.md").read_text()
+    assert second.artifacts["s06_model"].facts["head"] == "reordered"
+
+
+def test_what_is_measured_bears_the_names_that_stay(bert: Path, tmp_path: Path) -> None:
+    """Through a run: the saved model, what is known of it, and rows it is measured on later."""
+    from flows import ask
+
+    base = with_head(bert, tmp_path / "base", ["neg", "pos"])
+    words = ["balen", "cir", "dos"] * 16
+    lines = [f"{word} {TOPICS[at % 2]},{at % 2}" for at, word in enumerate(words)]
+    rows = tmp_path / "rows.csv"
+    rows.write_text("\n".join(["text,label", *lines]))
+    done = carried(make_config(base, rows, tmp_path / "store", output_dir=str(tmp_path / "out"), train__max_steps=1,
+                               data__leakage="off"))  # fmt: skip
+    assert done.labels == ["neg", "pos"]
+    assert json.loads((tmp_path / "out" / "inference.json").read_text())["head"]["labels"] == ["neg", "pos"]
+    assert ask.evaluate(tmp_path / "out", str(rows)).rows == 48
+
+
+def test_the_lines_that_load_an_adapter_run_where_its_base_has_another_head(
+    bert: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = with_head(bert, tmp_path / "base", ["a", "b"])
+    more = {"train__max_steps": 1, "peft": {"method": "lora", "r": 2}}
+    carried(make_config(base, rows, tmp_path / "store", output_dir=str(tmp_path / "out"), **more))
+    adapter = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    lines = usage(str(tmp_path / "out"), "AutoModelForSequenceClassification", "text-classification",
+                  adapter["base_model_name_or_path"])  # fmt: skip
+    exec(compile(lines, "usage", "exec"), {})
+    said = capsys.readouterr().out
+    assert any(topic in said for topic in TOPICS)

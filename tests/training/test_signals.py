@@ -1,0 +1,108 @@
+"""A signal that comes while a training evaluates: it stops at once, and who goes on ends in the same bits."""
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import TrainerState
+
+from tasks.config.errors import Interrupted, Signalled
+from tasks.runtime.finetuned import FineTuned
+from tasks.training import trainer
+from tasks.training.callbacks import StopOnSignal, Watch
+from tests.flow.scenes import carried
+from tests.tiny import make_config
+
+BY_STEPS = {"train__eval_strategy": "steps", "train__eval_steps": 3}
+IMPATIENT = {"eval": {"best": "loss", "patience": 1}, "train__learning_rate": 0.1, "train__num_train_epochs": 9}
+
+
+def terminate() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def in_evaluation(number: int, patch: pytest.MonkeyPatch) -> None:
+    """SIGTERM at the first batch of the `number`-th evaluation."""
+    real, seen = trainer.examine, [0]
+
+    def examine(model: Any, batches: Any, *rest: Any) -> Any:
+        def signalled() -> Any:
+            terminate()
+            yield from batches
+
+        seen[0] += 1
+        return real(model, signalled() if seen[0] == number else batches, *rest)
+
+    patch.setattr(trainer, "examine", examine)
+
+
+def in_step(number: int, patch: pytest.MonkeyPatch) -> None:
+    """SIGTERM in step `number`."""
+
+    def signalled(self: Watch, args: object, state: TrainerState, control: object, **_: object) -> None:
+        if state.global_step == number - 1:
+            terminate()
+
+    patch.setattr(Watch, "on_step_begin", signalled, raising=False)
+
+
+def evaluations(done: FineTuned) -> list[tuple[int, float]]:
+    return [(entry["step"], entry["eval_loss"]) for entry in done.history if "eval_loss" in entry]
+
+
+@pytest.mark.parametrize(
+    ("how", "number", "more", "said"),
+    [
+        (in_evaluation, 1, {"eval": {"best": "loss"}}, "after step 8 of 16"),
+        (in_evaluation, 2, {"eval": {"best": "loss"}}, "after step 16 of 16"),
+        (in_evaluation, 2, BY_STEPS, "after step 6 of 16"),
+        (in_step, 3, BY_STEPS, "after step 3 of 16"),
+        (in_step, 16, {}, "after step 16 of 16"),
+        (in_evaluation, 2, IMPATIENT, "after step"),
+    ],
+    ids=["first", "last", "within an epoch", "a step that evaluates", "last step", "the one that ends it"],
+)
+@pytest.mark.slow
+def test_an_evaluation_is_left_and_made_later(
+    how: Callable[[int, pytest.MonkeyPatch], None], number: int, more: Mapping[str, Any], said: str, bert: Path,
+    rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    whole, stopped = (make_config(bert, rows, tmp_path / store, **more) for store in ("whole", "stopped"))
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match=f"signal 15 {said}.*a checkpoint is saved"):
+        how(number, patch)
+        carried(stopped)
+    expected, resumed = carried(whole), carried(stopped)
+    assert evaluations(resumed) == evaluations(expected)
+    if more is IMPATIENT:
+        assert len(evaluations(resumed)) < 9
+    weights = [run.artifacts["s09_train"].select("*.safetensors").digest for run in (expected, resumed)]
+    assert weights[0] == weights[1]
+
+
+def test_a_signal_in_an_evaluation_is_taken_at_once() -> None:
+    stop = StopOnSignal()
+    with stop.listening(), pytest.raises(Signalled), stop.evaluating():
+        terminate()
+    assert stop.stopped == signal.SIGTERM
+
+
+def test_a_signal_before_the_last_evaluation_keeps_it_from_being_made() -> None:
+    stop = StopOnSignal()
+    with stop.listening():
+        terminate()
+        with pytest.raises(Signalled), stop.evaluating():
+            raise AssertionError("it was made")
+
+
+def test_a_signal_after_the_last_evaluation_waits_for_the_weights_to_be_published(
+    bert: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(bert, rows, tmp_path, train__max_steps=2)
+    with monkeypatch.context() as patch, pytest.raises(Signalled):
+        patch.setattr(Watch, "on_train_end", lambda *_, **__: terminate(), raising=False)
+        carried(config)
+    done = carried(config)
+    assert {entry.stage: entry.state for entry in done.stages}["s09_train"] == "cached"
