@@ -7,6 +7,7 @@ run was made by the sweep, so that Prefect shows it below the sweep.
 import json
 import os
 import shutil
+import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ from tasks.runtime.zygote import leave
 
 POINTS = 200  # of a learning curve: more is not seen
 FAILED, INTERRUPTED = 4, 130
+TELLING_SECONDS = 15  # for a lasting API to hear of a cell that nobody waits for
 
 
 def carry(order: str) -> int:
@@ -83,10 +85,14 @@ def _carried(spec: dict[str, Any], stages: list[Any]) -> dict[str, Any]:
         stages.append(entry.__dict__)
 
     def ended(_: BaseException) -> None:
-        # Where the sweep was killed its API is gone too, and Prefect would try for a minute to tell it.
-        if not (_awaited(spec) or launch.heard()):
-            _leave_word(spec, {})
-            leave(INTERRUPTED)
+        # Where the sweep was killed its API is gone, or goes now, and Prefect would try for a minute to tell it.
+        if not _awaited(spec):
+            if not launch.heard():
+                _leave_word(spec, {})
+                leave(INTERRUPTED)
+            in_time = threading.Timer(TELLING_SECONDS, lambda: (_leave_word(spec, {}), os._exit(INTERRUPTED)))
+            in_time.daemon = True
+            in_time.start()
 
     doorstep = Doorstep(loaded.origin, listener=note, until=spec["until"], on_failure=ended,
                         overwrite=spec.get("overwrite", False))  # fmt: skip

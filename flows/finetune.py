@@ -10,7 +10,6 @@ from tasks.config import (
     CheckpointConfig, DataConfig, EvalConfig, ExportConfig, ModelConfig, NoPeft, PeftConfig, Preset, QuantConfig,
     RunConfig, Secrets, Seed, StoreConfig, TrainConfig, as_used, computing, watching,
 )  # fmt: skip
-from tasks.objectives import objective_of
 from tasks.runtime.as_flow import as_flow
 from tasks.runtime.carry import carry_out
 from tasks.runtime.context import Paused
@@ -66,15 +65,16 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     evaluated = s10_evaluate.evaluate(
         task=task, plan=plan, tokens=tokens.select("*.arrow"), base=base, head=head, model=model, trained=weights,
         metrics=judging.metrics, custom=s10_evaluate.own_metrics(judging), bootstrap=judging.bootstrap,
-        slices=judging.slices, threshold=judging.threshold, splits=judging.splits, seen=rows.select("seen.json"),
-        rows=rows.select("validation.arrow*", "test.arrow*") if judging.slices else None,
+        slices=judging.slices, threshold=judging.threshold, splits=judging.splits,
+        seen=rows.select("seen.json"), rows=rows.select("validation.arrow*", "test.arrow*") if judging.slices else None,
     )  # fmt: skip
     saved = s11_save.save(
-        task=task, name=run.name, tag=objective_of(task).pipeline_tag, model_name=s03_base.public_name(run.model),
+        task=task, name=run.name, model_name=s03_base.public_name(run.model),
         with_card=run.export.card, merge=run.export.merge, base=base, data=rows.select("data.json"), head=head,
         model=model, plan=plan, trained=weights, history=Unkeyed(value=trained.select("history.json", "state*.json")),
-        shape=shape, evaluated=evaluated.select(*s11_save.RESULTS), output_dir=Unkeyed(value=run.output_dir),
-        resolved=Unkeyed(value=as_used(resolved, shape)), promote=Unkeyed(value=run.export.promote),
+        shape=shape, evaluated=evaluated.select(*s11_save.RESULTS), sources=s04_prepare.sources(run.data),
+        output_dir=Unkeyed(value=run.output_dir), resolved=Unkeyed(value=as_used(resolved, shape)),
+        promote=Unkeyed(value=run.export.promote),
     )  # fmt: skip
     files, results = saved.without(*s11_save.TIMED), evaluated.select("*s.json")
     return FineTuned.of(s12_handoff.handoff(task=task, saved=files, plan=plan, evaluated=results))

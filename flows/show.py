@@ -14,6 +14,7 @@ from flows.show_metrics import metrics_table, show_classes, slices_table
 from tasks.config import RunConfig
 from tasks.config.leaves import leaves
 from tasks.objectives import objective_of
+from tasks.runtime.carry import unless_better
 from tasks.runtime.context import RunContext, StageEntry
 from tasks.runtime.estimate import Estimate, in_bytes, lasting
 from tasks.runtime.finetuned import FineTuned
@@ -54,6 +55,9 @@ def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) 
     console = Console()
     console.print(_stages(context.entries))
     console.print(_arguments(resolved, context.origin))
+    if context.overwrites:
+        console.print(f"output_dir: {context.overwrites}; a run's takes its place{unless_better(resolved)}",
+                      highlight=False, markup=False, soft_wrap=True)  # fmt: skip
     if costs is None:
         console.print("steps, tokens and memory are known once the stages before s08_trainer are")
         return

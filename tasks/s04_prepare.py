@@ -15,6 +15,7 @@ from typing import Any
 from tasks.artifacts.formats import json
 from tasks.config import DataConfig
 from tasks.data.arrow_file import write
+from tasks.data.fetch import commit_of
 from tasks.data.locate import Source, locate, saved_split
 from tasks.data.read import read
 from tasks.objectives import objective_of
@@ -57,6 +58,14 @@ def _format(data: DataConfig, sources: list[Source], objective: Objective) -> st
     texts = all(source.path.suffix == ".txt" for source in sources)
     learns_classes = any(role.name == "label" for role in objective.roles)
     return "text" if texts and data.format == "auto" and not learns_classes else data.format
+
+
+def sources(data: DataConfig) -> dict[str, str]:
+    """What of the data is the hub's, and at which commit, by field; called once its rows are there."""
+    given = {f"data.{split}": [spec] if isinstance(spec, str) else spec for split, spec in _specs(data)}
+    commits = {field: [(spec, commit_of(spec)) for spec in specs] for field, specs in given.items()}
+    return {field: ", ".join(f"{spec} at commit {commit}" for spec, commit in found if commit)
+            for field, found in commits.items() if any(commit for _, commit in found)}  # fmt: skip
 
 
 def reading(data: DataConfig) -> dict[str, Any]:

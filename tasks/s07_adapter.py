@@ -31,7 +31,7 @@ def adapter(
         json.write({"method": "none"}, build.out / "adapter.json")
         return {"method": "none"}
     from tasks.artifacts.formats import weights
-    from tasks.models.adapters import attach, heads_of
+    from tasks.models.adapters import attach, dropped_inputs, heads_of
     from tasks.models.assemble import starting_model
     from tasks.models.create import RNG, restore_rng
     from tasks.models.load import NEW
@@ -47,5 +47,6 @@ def adapter(
         raise ConfigError(f"peft.target_modules: {error}") from error
     save_weights(live, build.out)
     trainable = sum(parameter.numel() for parameter in live.parameters() if parameter.requires_grad)
-    json.write({"method": peft.method, "trainable": trainable}, build.out / "adapter.json")
+    found = {"method": peft.method, "trainable": trainable, "dropped": dropped_inputs(live)}
+    json.write(found, build.out / "adapter.json")
     return {"method": peft.method, "trainable": trainable}

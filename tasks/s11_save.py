@@ -34,16 +34,17 @@ LEFT_OUT = ("base.json", "history.json", "padding.json")
 ASKING = ("per_device_eval_batch_size", "bf16", "fp16", "predict_with_generate", *LIMITS)
 
 
-@stage(libraries=LIBRARIES, parts=("auto_model", "metric_names"), after=export_folder)
+@stage(libraries=LIBRARIES, parts=("auto_model", "metric_names", "pipeline_tag"), after=export_folder)
 def save(
     build: Build, *, task: str, name: str | None, model_name: str, with_card: bool, merge: bool, base: Artifact,
     data: Artifact, head: Artifact, model: Artifact, plan: Artifact, trained: Artifact, history: Artifact,
-    evaluated: Artifact, tag: str, shape: Mapping[str, Any], output_dir: str | None, promote: str, resolved: str,
+    evaluated: Artifact, shape: Mapping[str, Any], sources: Mapping[str, str], output_dir: str | None,
+    promote: str, resolved: str,
 ) -> Mapping[str, Any]:  # fmt: skip
     """Write the model folder.
 
     Args:
-        tag: the hub's word for what the model does. shape: how rows become tokens.
+        shape: how rows become tokens. sources: commits of the hub's data.
         history: what is drawn, and the Trainer's state; it tells seconds. output_dir, promote, resolved: where the
             folder goes, if it may, and what made it. All not in the key.
     """
@@ -62,8 +63,8 @@ def save(
     if adapted:
         build.adopted["config.json"] = model.ref.members["config.json"]
     planned, metrics = plan.json("plan.json"), evaluated.json("metrics.json")
-    before = trained.path(FILE) if FILE in trained else build.out / FILE
-    if not composite and write_as_scored(before, build.out / FILE, planned["arguments"]):
+    before = trained.path(FILE) if FILE in trained else base.externals().get(FILE)
+    if not composite and write_as_scored(before, model.path("config.json"), build.out / FILE, planned["arguments"]):
         build.adopted.pop(FILE, None)
     asking = _asking(planned, evaluated, shape, data, base, model, adapted)
     for kept, value in {"metrics": metrics, "training_plan": planned, "inference": asking}.items():
@@ -76,11 +77,12 @@ def save(
     if with_card:
         text = card(
             name or "fine-tuned model", Base(model_name, commit_of(base.externals()), model.json("size.json")["head"]),
-            planned, data.json("data.json"), head.json("head.json"), metrics, evaluated.json("intervals.json"),
-            adapted, kind, tag, drawn, classes, confusion, current().warnings,
+            planned, {**data.json("data.json"), "sources": sources}, head.json("head.json"), metrics,
+            evaluated.json("intervals.json"),
+            adapted, kind, objective_of(task).pipeline_tag, drawn, classes, confusion, current().warnings,
         )  # fmt: skip
         (build.out / "README.md").write_text(text)
-    return {"adapter": adapted}
+    return {"adapter": adapted, "sources": dict(sources)}
 
 
 def _export(build: Build, trained: Artifact, model: Artifact, base: Artifact, composite: bool, merge: bool) -> None:

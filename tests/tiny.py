@@ -80,6 +80,11 @@ def _tokenizer(folder: Path, kind: str, **special: Any) -> Any:
     return tokenizer
 
 
+def _rows(tokenizer: Any) -> int:
+    """Rows of an embedding that has one for each of its ids, which need not begin at 0."""
+    return max(tokenizer.get_vocab().values()) + 1
+
+
 def make_decoder(folder: Path, dropout: float = 0.1) -> Path:
     """A random Llama (2 layers, width 32) whose end token also pads, as SmolLM2's does."""
     import torch
@@ -89,7 +94,7 @@ def make_decoder(folder: Path, dropout: float = 0.1) -> Path:
     tokenizer = _tokenizer(folder, "llama", eos_token="<|end|>", pad_token="<|end|>")
     torch.manual_seed(1)
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
+        vocab_size=_rows(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
         intermediate_size=64, max_position_embeddings=64, tie_word_embeddings=True, eos_token_id=0, pad_token_id=0,
         bos_token_id=None, attention_dropout=dropout,
     )  # fmt: skip
@@ -106,7 +111,7 @@ def make_t5(folder: Path, dropout: float = 0.1) -> Path:
     tokenizer = _tokenizer(folder, "t5", pad_token="<pad>", eos_token="</s>")
     torch.manual_seed(1)
     config = T5Config(
-        vocab_size=len(tokenizer), d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, dropout_rate=dropout,
+        vocab_size=_rows(tokenizer), d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, dropout_rate=dropout,
         pad_token_id=0, eos_token_id=1, decoder_start_token_id=0,
     )  # fmt: skip
     T5ForConditionalGeneration(config).save_pretrained(folder)

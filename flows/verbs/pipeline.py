@@ -60,7 +60,7 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         found = costs.__dict__ if costs else {}
         stages = [entry.__dict__ for entry in context.entries]
-        print(json.dumps({"stages": stages, **found, "warnings": warnings}))
+        print(json.dumps({"stages": stages, **found, "overwrites": context.overwrites, "warnings": warnings}))
     else:
         from flows.show import show_plan
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tasks.config.errors import DataError
-from tasks.data.keys import row_keys
+from tasks.data.keys import row_keys, rows_in
 from tasks.data.say import count, rows_at
 
 LABEL_ROLES = ("label", "labels")
@@ -98,8 +98,7 @@ def leakage(train: pa.Table, other: pa.Table, columns: Mapping[str, str], name: 
 
 def seen_rows(train: pa.Table, other: pa.Table, columns: Mapping[str, str]) -> np.ndarray:
     """The positions of the rows of `other` whose text is in `train` too, exactly."""
-    seen, keys = row_keys([train, other], list(_texts(columns).values()))
-    return np.flatnonzero(np.isin(keys, seen))
+    return rows_in(train, other, list(_texts(columns).values()))
 
 
 def _texts(columns: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,25 @@ from tasks.data.say import nearest
 
 HF = re.compile(r"hf:(?P<name>[^:@#]+)(?::(?P<config>[^@#]+))?(?:@(?P<revision>[^#]+))?(?:#(?P<split>.+))?$")
 
-_FETCHED: ContextVar[dict[tuple[str, str], Path] | None] = ContextVar("fetched", default=None)
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """What was fetched within one `fetching_once`: files by source and field, commits of the hub by source."""
+
+    files: dict[tuple[str, str], Path] = field(default_factory=dict)
+    commits: dict[str, str] = field(default_factory=dict)
+
+
+_FETCHED: ContextVar[_Fetched | None] = ContextVar("fetched", default=None)
 
 
 @contextmanager
 def fetching_once() -> Iterator[None]:
-    """Within it a source is fetched once: who looks at it twice, a plan and then a run, sees the same rows."""
-    token = _FETCHED.set({})
+    """Within it (and what is entered within it) a source is fetched once: who looks at it twice, a plan and then a run,
+    sees the same rows."""
+    token = _FETCHED.set(_FETCHED.get() or _Fetched())
     try:
         yield
     finally:
@@ -41,9 +53,15 @@ def fetched(fetch: Callable[[str, str, Path], Path], spec: str, field: str, cach
     known = _FETCHED.get()
     if known is None:
         return fetch(spec, field, cache)
-    if (spec, field) not in known:
-        known[spec, field] = fetch(spec, field, cache)
-    return known[spec, field]
+    if (spec, field) not in known.files:
+        known.files[spec, field] = fetch(spec, field, cache)
+    return known.files[spec, field]
+
+
+def commit_of(spec: str) -> str | None:
+    """The commit that a source of the hub had when it was fetched (see `fetching_once`); None of any other source."""
+    known = _FETCHED.get()
+    return known.commits.get(spec) if known else None
 
 
 def from_hub(spec: str, field: str, cache: Path) -> Path:
@@ -61,7 +79,9 @@ def from_hub(spec: str, field: str, cache: Path) -> Path:
     split = match["split"] or field.rpartition(".")[2]
     datasets.disable_progress_bars()
     try:
-        found = datasets.load_dataset(match["name"], match["config"], revision=match["revision"])
+        builder = datasets.load_dataset_builder(match["name"], match["config"], revision=match["revision"])
+        builder.download_and_prepare()
+        found: Any = builder.as_dataset()
     except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(f"{field}: {spec!r} cannot be fetched: {reason}") from error
@@ -69,6 +89,8 @@ def from_hub(spec: str, field: str, cache: Path) -> Path:
         known = [str(each) for each in found]
         near = nearest(split, known)
         raise DataError(f"{field}: {match['name']} has no split {split!r}; it has {', '.join(known)}{near}")
+    if (session := _FETCHED.get()) and builder.hash and COMMIT.fullmatch(builder.hash):
+        session.commits[spec] = builder.hash
     table = found[split].with_format("arrow")
     known = table.features.arrow_schema.metadata
     named = (with_class_names(each, known) for each in table.iter(BATCH))

@@ -33,6 +33,23 @@ def row_keys(tables: Sequence[pa.Table], columns: Sequence[str]) -> list[np.ndar
     return np.split(keys, np.cumsum([table.num_rows for table in tables])[:-1])
 
 
+def rows_in(table: pa.Table, other: pa.Table, columns: Sequence[str]) -> np.ndarray:
+    """The positions of the rows of `other` that stand in `table` too, by `columns`; of large ones with the memory that
+    `other` takes."""
+    if not columns or table.nbytes + other.nbytes <= LARGE:
+        known, keys = row_keys([table, other], columns)
+        return np.flatnonzero(np.isin(keys, known))
+    if not other.num_rows:
+        return np.zeros(0, dtype=np.int64)
+    distinct, which = np.unique(_hashes(other, columns), return_inverse=True)
+    found = np.zeros(len(distinct), dtype=bool)
+    for start in range(0, table.num_rows, BATCH):
+        hashes = _hashes(table.slice(start, BATCH), columns)
+        places = np.minimum(np.searchsorted(distinct, hashes), len(distinct) - 1)
+        found[places[distinct[places] == hashes]] = True
+    return np.flatnonzero(found[which])
+
+
 def _hashes(table: pa.Table, columns: Sequence[str]) -> np.ndarray:
     """120 bits of BLAKE2b a row, batch by batch, so that no copy of all texts is made.
 

@@ -17,6 +17,7 @@ from tasks.data.prepare import LINEAGE, Head, Kind, renamed
 from tasks.data.said import STARTS
 from tasks.data.tagging import WORD, Tagged, as_words
 
+Unseen = tuple[pa.Table, list[str]]  # rows, their columns called by their roles; and what a user should know of them
 CLASSES: Mapping[str | None, Kind] = {
     "single_label_classification": OneClass(),
     "multi_label_classification": MultiLabel(),
@@ -26,19 +27,22 @@ CLASSES: Mapping[str | None, Kind] = {
 
 def classified(
     table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool
-) -> pa.Table:
-    """Rows for classification and regression. See `apply`."""
+) -> Unseen:
+    """Rows for classification and regression. See `given_by_roles`."""
+    notices: list[str] = []
     if judged and head["problem_type"] == "multi_label_classification":
         tables, data = gathered({"train": table}, data)
         name = choose(_names(tables["train"]), data.columns.model_dump(), roles)["label"]
         wanted = data.label_separator or head.get("separator")
-        table = split_labels(tables, name, wanted, head["labels"])[0]["train"]
-    return apply(table, data, roles, CLASSES[head["problem_type"]], head, field, judged)
+        tables, _, notices = split_labels(tables, name, wanted, head["labels"])
+        table = tables["train"]
+    kind = CLASSES[head["problem_type"]]
+    return given_by_roles(table, data, roles, kind, head, field, judged), notices
 
 
-def tagged(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> pa.Table:
+def tagged(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> Unseen:
     """Rows for token classification: words, or texts, which are cut into words (then a column `tokens` says how)."""
-    tables, data, _ = as_words({"train": table}, data, judged)
+    tables, data, notices = as_words({"train": table}, data, judged)
     table = tables["train"]
     if not judged and not {"tokens", "words", data.columns.tokens} & set(table.column_names):
         name = choose(_names(table), data.columns.model_dump(), (PLAIN,))["text"]
@@ -47,27 +51,25 @@ def tagged(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head,
         words, starts = ([[take(each) for each in row] for row in found] for take in (Match.group, Match.start))
         table = table.append_column("tokens", pa.array(words, pa.list_(pa.string())))
         table = table.append_column(STARTS, pa.array(starts, pa.list_(pa.int32())))
-    return apply(table, data, roles, Tagged(), head, field, judged)
+    return given_by_roles(table, data, roles, Tagged(), head, field, judged), notices
 
 
-def asked(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> pa.Table:
-    """Rows for question answering. See `apply`."""
-    return apply(table, data, roles, questions.Answered(), head, field, judged)
+def asked(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> Unseen:
+    """Rows for question answering. See `given_by_roles`."""
+    return given_by_roles(table, data, roles, questions.Answered(), head, field, judged), []
 
 
-def rewritten(
-    table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool
-) -> pa.Table:
-    """Rows for sequence to sequence. See `apply`."""
-    return apply(texts.untied(table, data), data, roles, texts.Pairs(), head, field, judged)
+def rewritten(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> Unseen:
+    """Rows for sequence to sequence. See `given_by_roles`."""
+    return given_by_roles(texts.untied(table, data), data, roles, texts.Pairs(), head, field, judged), []
 
 
-def written(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> pa.Table:
-    """Rows for language models. See `apply`."""
-    return apply(table, data, roles, texts.Texts(), head, field, judged)
+def written(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> Unseen:
+    """Rows for language models. See `given_by_roles`."""
+    return given_by_roles(table, data, roles, texts.Texts(), head, field, judged), []
 
 
-def apply(
+def given_by_roles(
     table: pa.Table, data: DataConfig, roles: Sequence[Role], kind: Kind, head: Head, field: str, judged: bool
 ) -> pa.Table:
     """Check rows and call their columns by their roles, labels as the model's ids.

@@ -50,7 +50,7 @@ def card(
 
     Args:
         auto_model: the transformers class that loads it. tag: the hub's word for what it does.
-        plan: `plan.json`. data: `data.json`. head: `head.json`.
+        plan: `plan.json`. data: `data.json`, with `sources`: what is the hub's, by field. head: `head.json`.
         metrics, intervals, classes: `metrics.json`, `intervals.json`, `classes.json`.
         picture, confusion: the files with the curves of the training and with the confusion matrix.
         warnings: what the stages warned of; the data's stand in `data` too, and once in the card.
@@ -88,9 +88,10 @@ library_name: {"peft" if adapter else "transformers"}
 def _data(data: Mapping[str, Any]) -> str:
     rows = ", ".join(f"{split} {count}" for split, count in data["rows"].items())
     warnings = "".join(f"\n- {line}" for line in data["warnings"]) or "\n- none"
+    sources = "".join(f"\n\n{field}: {source}." for field, source in data.get("sources", {}).items())
     return f"""## Data
 
-Rows: {rows}. Columns: {data["columns"]}. Repeats left out: {data["dropped"]}.
+Rows: {rows}. Columns: {data["columns"]}. Repeats left out: {data["dropped"]}.{sources}
 
 What the checks said of it:{warnings}
 """
@@ -104,6 +105,7 @@ def _training(plan: Mapping[str, Any], warnings: Sequence[str]) -> str:
 | argument | value |
 |---|---|
 {arguments}
+| max_length | {plan["max_length"]} tokens |
 | steps | {plan["steps"]["total"]} |
 | seed | {plan["seed"]} |
 | device | {plan["device"]} |

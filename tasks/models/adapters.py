@@ -94,6 +94,13 @@ def _can_adapt(layer: Any) -> bool:
     return isinstance(layer, torch.nn.Linear | torch.nn.Embedding | torch.nn.Conv1d | Conv1D)
 
 
+def dropped_inputs(model: Any) -> int:
+    """Values a token has at the inputs of all adapted layers, each of which keeps what its dropout made of them."""
+    layers = (module for module in model.modules() if getattr(module, "lora_dropout", None))
+    return sum(layer.in_features for layer in layers
+               if any(getattr(each, "p", 0) for each in layer.lora_dropout.values()))  # fmt: skip
+
+
 def reattach(model: PreTrainedModel, folder: Path, trainable: bool) -> PeftModel:
     """Return `model` with the adapter saved in `folder`."""
     return PeftModel.from_pretrained(_ready(model), folder, is_trainable=trainable)

@@ -10,7 +10,7 @@ import torch
 
 from tasks.artifacts.formats import weights
 from tasks.config import ConfigError, Lora, NoPeft
-from tasks.models.adapters import attach, heads_of
+from tasks.models.adapters import attach, dropped_inputs, heads_of
 from tasks.models.create import head_config, logits_of, no_such_head
 from tasks.models.folding import parts_of
 from tasks.models.load import config_of, model_class, quiet
@@ -23,11 +23,13 @@ class Counts:
     Attributes:
         parameters: in all; those that are shared count once. trainable: those the optimizer gets.
         logits: numbers it gives for each token (its vocabulary); 0 where it gives a few a row.
+        dropped: numbers a token has at the inputs of adapted layers with dropout, which keep a copy of them.
     """
 
     parameters: int
     trainable: int
     logits: int
+    dropped: int = 0
 
 
 def count(
@@ -62,7 +64,8 @@ def count(
             adapted = attach(model, drawn, task_type, heads_of(model, _absent(model, base)))
         except ValueError as error:
             raise ConfigError(f"peft.target_modules: {peft.target_modules!r}: {error}") from error
-    return Counts(parameters, sum(each.numel() for each in adapted.parameters() if each.requires_grad), logits)
+    trainable = sum(each.numel() for each in adapted.parameters() if each.requires_grad)
+    return Counts(parameters, trainable, logits, dropped_inputs(adapted))
 
 
 def _size(model: Any) -> int:

@@ -29,7 +29,7 @@ class Objective:
         pipeline_tag: the hub's word for what the model does.
         loss_ignores_num_items: the model's loss is a mean over the micro-batch. The Trainer must then divide it by
             the accumulation steps itself, which transformers 5.23 leaves out for forwards with `**kwargs`.
-        unseen: rows as read -> rows a finished model can be asked about (`tasks.data.unseen`).
+        unseen: rows as read -> rows a finished model can be asked about, and what is to be said (`tasks.data.unseen`).
         asked: other parts for rows whose answers nobody knows: `encode`, `view`, `collate`, `judge`.
         needs: what the tokenizer must have: `fast`, `mask_token`, `cls_token`.
         defaults: dotted config field -> value where the field's practice has one; `lora_defaults` go before them

@@ -19,6 +19,7 @@ from tasks.config.cache import cache_home
 from tasks.config.errors import MACHINE_ERRORS, Interrupted, MachineError
 from tasks.config.leaves import leaves
 from tasks.config.secrets import has_credentials
+from tasks.data.fetch import fetching_once
 from tasks.objectives.presets import resolve
 from tasks.runtime.context import Paused, RunContext, StageEntry, open_run
 from tasks.runtime.log import say, warn
@@ -92,6 +93,11 @@ def current_doorstep() -> Doorstep:
     return _doorstep.get() or Doorstep()
 
 
+def unless_better(config: RunConfig) -> str:
+    """Under which condition a run's model does not take the place of the one in `output_dir`, in words."""
+    return " unless that one is better" if config.export.promote == "if_better" else ""
+
+
 def store_root(section: StoreConfig) -> str:
     """The root a store section means."""
     root = section.root or os.environ.get("FINETUNE_STORE") or str(cache_home() / "store")
@@ -123,7 +129,7 @@ def carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -
     Raises:
         FinetuneError: what the user can mend.
     """
-    with alone(), discreet(), lending(config.secrets):
+    with alone(), discreet(), lending(config.secrets), fetching_once():
         return _carry_out(config, pipeline, current_doorstep())
 
 
@@ -141,9 +147,9 @@ def _carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result], 
     context.summary = _summary(resolved, origin, doorstep.file)
     text = to_yaml(resolved, origin, header=f"made by run {context.run}; `finetune run` on this file is the same run")
     context.overwrite = doorstep.overwrite or resolved.export.overwrite
-    if overwritten := check_places(resolved, context.store, probe=True, overwrite=context.overwrite):
-        say(f"output_dir: {overwritten}; this run's takes its place" + (
-            " unless that one is better" if resolved.export.promote == "if_better" else ""))  # fmt: skip
+    context.overwrites = check_places(resolved, context.store, probe=True, overwrite=context.overwrite)
+    if context.overwrites:
+        say(f"output_dir: {context.overwrites}; this run's takes its place{unless_better(resolved)}")
     with open_run(context), context.store.living(context.run):
         try:
             result = _persistently(context, lambda: pipeline(resolved, text))
@@ -190,8 +196,8 @@ def rehearse(
     context = RunContext(open_store(resolved.store), "plan", replaced=doorstep.replaced, overlay=overlay, keeps=aside)
     context.summary = _summary(resolved, origin, doorstep.file)
     context.light, context.origin = light, origin
-    check_places(resolved, context.store, probe=False)
-    with open_run(context):
+    context.overwrites = check_places(resolved, context.store, probe=False)
+    with open_run(context), fetching_once():
         pipeline(resolved, "")
     return resolved, context
 

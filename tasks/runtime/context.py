@@ -16,6 +16,7 @@ from typing import Any, Literal
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store
+from tasks.runtime.log import warn
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class RunContext:
     summary: dict[str, Any] = field(default_factory=dict)
     overwrite: bool = False  # whether what lies in `output_dir` may go, whosever it is
     kept: str | None = None  # why `output_dir` keeps the model it had, if it does
+    overwrites: str | None = None  # what in `output_dir` the run's model takes the place of
+    notes: list[str] = field(default_factory=list)  # warnings that no stage gave
     started: str = field(default_factory=lambda: _now())
 
     @cached_property
@@ -94,6 +97,12 @@ class RunContext:
     def warnings(self) -> list[str]:
         """What the stages so far have warned of, those that were cached too."""
         return [line for entry in self.entries for line in entry.warnings]
+
+    def note(self, line: str) -> None:
+        """Warn, once, of what is true of this run and not of a stage's artifact, which other runs share."""
+        if line not in self.notes:
+            self.notes.append(line)
+            warn(line)
 
     def begin(self, stage: str, key: str) -> None:
         """Note what is about to be built, so that `gc` keeps the checkpoints of a run that was killed at it."""
@@ -122,7 +131,8 @@ class RunContext:
         """The run as JSON: its state, when it started (and was last heard of), its stages, what was asked of it."""
         return {
             "run": self.run, "state": state, "started": self.started, "updated": _now(), "building": self.building,
-            "stages": [asdict(entry) for entry in self.entries], "kept": self.kept, **self.summary,
+            "stages": [asdict(entry) for entry in self.entries], "kept": self.kept, "warnings": self.notes,
+            **self.summary,
         }  # fmt: skip
 
     def write(self, state: str = "running") -> None:

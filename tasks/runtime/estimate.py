@@ -52,7 +52,7 @@ def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
     counts = _counts(config, context)
     states = counts.trainable * (4 + 8)  # gradients; two moments of Adam
     around = PROCESS if plan["device"] == "cpu" else CONTEXT
-    memory = around + int(counts.parameters * _width(config)) + states + _activations(plan, base, counts.logits)
+    memory = around + int(counts.parameters * _width(config)) + states + _activations(plan, base, counts)
     kept = counts.trainable * 4
     checkpoints = (counts.trainable * 12) * ((config.train.save_total_limit or 1) + 1)
     epochs = plan["steps"]["total"] / plan["steps"]["steps_per_epoch"]
@@ -77,7 +77,8 @@ def _counts(config: RunConfig, context: RunContext) -> "Counts":
     refs, base = context.refs, context.open(context.refs["s03_base"])
     if not isinstance(refs["s06_model"], Pending) and not isinstance(refs["s07_adapter"], Pending):
         size, adapter = context.read("s06_model", "size.json"), context.read("s07_adapter", "adapter.json")
-        return Counts(size["parameters"], adapter.get("trainable", size["parameters"]), size["logits"])
+        trainable = adapter.get("trainable", size["parameters"])
+        return Counts(size["parameters"], trainable, size["logits"], adapter.get("dropped", 0))
     objective = objective_of(config.task)
     loading = {"auto_model": objective.auto_model, "trust_remote_code": config.model.trust_remote_code}
     return count(base.view(), base.externals(), {**loading, **live_class(config.model)},
@@ -103,16 +104,18 @@ def _digest(record: Record) -> str:
     return ArtifactRef(stage=record.stage, key=record.key, members=record.members).digest
 
 
-def _activations(plan: dict[str, Any], base: dict[str, Any], logits: int) -> int:
+def _activations(plan: dict[str, Any], base: dict[str, Any], counts: "Counts") -> int:
     """Bytes kept for the backward pass of one batch of the longest rows (Korthikanti et al. 2022, eq. 1, at the
-    precision of the activations), and those of its logits, in float32, with their gradient and the loss's copy."""
+    precision of the activations), those of its logits, in float32, with their gradient and the loss's copy, and what
+    an adapter's dropout keeps in float32: its result and, on a CPU, the noise (elsewhere a byte)."""
     if not (base["hidden_size"] and base["num_layers"]):
         return 0
     rows, length = plan["arguments"]["per_device_train_batch_size"], plan["longest"]
     width, heads = base["hidden_size"], base["num_heads"] or 1
     values = rows * length * width * (34 + 5 * heads * length / width) / 2
     inner = values * base["num_layers"] * (2 if plan["arguments"].get("bf16") else 4)
-    return int(inner) + rows * length * logits * 3 * 4
+    noise = 4 if plan["device"] == "cpu" else 1
+    return int(inner) + rows * length * (counts.logits * 3 * 4 + counts.dropped * (4 + noise))
 
 
 def lasting(seconds: float) -> str:

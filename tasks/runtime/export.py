@@ -174,7 +174,7 @@ def _adapter_config(saved: Artifact, base: Artifact, model_name: str) -> str:
     """An adapter's config must say where its base is: by hub name and commit, or the folder it has on this machine."""
     files, config = base.externals(), saved.json("adapter_config.json")
     commit, local = commit_of(files), files.get("config.json")
-    where = model_name if commit or local is None else str(local.parent)
+    where = model_name if commit or local is None else str(local.parent.absolute())
     return json.text(config | {"base_model_name_or_path": where, "revision": commit})
 
 

@@ -23,7 +23,7 @@ class FineTuned:
         slices: by column of `eval.slices` and its values, the metrics and the number of rows.
         classes: by split, precision, recall and f1 of each class, and the confusion matrix.
         stages: what became of each stage in this run.
-        warnings: what the stages warned of, those that were cached too.
+        warnings: what the run and its stages warned of, those that were cached too.
         artifacts: each stage's artifact by name.
         report: the run in markdown.
     """
@@ -32,7 +32,7 @@ class FineTuned:
         self._context = context
         self.run = context.run
         self.stages: tuple[StageEntry, ...] = tuple(context.entries)
-        self.warnings: tuple[str, ...] = tuple(context.warnings)
+        self.warnings: tuple[str, ...] = (*context.notes, *context.warnings)
         self.artifacts: dict[str, ArtifactRef] = dict(context.refs)
         output_dir = context.summary.get("model_path")
         self.kept = context.kept

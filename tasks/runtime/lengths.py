@@ -2,7 +2,6 @@
 is said."""
 
 from collections.abc import Mapping
-from logging import INFO, WARNING
 from typing import Any
 
 from tasks.artifacts.ref import ArtifactRef
@@ -30,6 +29,7 @@ def within(shape: Mapping[str, Any], base: ArtifactRef) -> dict[str, Any]:
     for name in WHY.keys() & found.keys() if context.overlay is None else ():
         asked, read = shape[name], name != "stride" or shape["overlong"] == "window"
         if asked and read and found[name] < asked < UNBOUNDED:
-            level = WARNING if f"data.{name}" in given else INFO
-            say(f"data.{name}: {asked} → {found[name]} tokens, {WHY[name]}", level)
+            (context.note if f"data.{name}" in given else say)(
+                f"data.{name}: {asked} → {found[name]} tokens, {WHY[name]}"
+            )
     return found

@@ -31,6 +31,8 @@ IDENTITY = ("task", "model.name", "data.train")  # of a config without a name
 # What may differ and leave the model what it is.
 BESIDE = ("output_dir", "name", "store", "secrets", "checkpoint", "export.promote", "export.overwrite")
 
+LENGTHS = ("data.max_length", "data.stride")
+
 
 @dataclass(frozen=True)
 class Written:
@@ -159,12 +161,18 @@ def _another(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
 
 
 def _differences(shown: str, found: Written, there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
-    names = [name for name in {**there, **here} if there.get(name) != here.get(name) and not name.startswith(BESIDE)]
+    names = [name for name in {**there, **here} if there.get(name) != here.get(name)
+             and not name.startswith(BESIDE) and not _lowered(name, there.get(name), here.get(name))]  # fmt: skip
     if found.key is None or not there or not here or not names:
         return None
     said = [f"{name} {json.dumps(there.get(name))} → {json.dumps(here.get(name))}" for name in names[:SHOWN]]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return f"{shown} holds the model of run {found.run or 'of before'} ({', '.join(said)}{more})"
+
+
+def _lowered(name: str, there: Any, here: Any) -> bool:
+    """Whether a length may be what the base allows of the one that is asked for now: saved is what was used."""
+    return name in LENGTHS and isinstance(there, int) and (here is None or there < here)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -4,21 +4,24 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from tasks.artifacts.formats import json
-from tasks.config import ConfigError, DataConfig, RunConfig
+from tasks.config import ConfigError, DataConfig, DataError, RunConfig
 from tasks.data.locate import locate
-from tasks.data.read import read
+from tasks.data.read import Read, read
 from tasks.data.said import readable
 from tasks.evaluation.scoring import Scores, score_table
 from tasks.models.base import is_adapter
 from tasks.models.device import device, matmul_precision, threads
 from tasks.objectives import objective_of
-from tasks.objectives.base import named
+from tasks.objectives.base import Objective, named
 from tasks.runtime.saved import Saved
+
+if TYPE_CHECKING:
+    from tasks.data.encode import Encoded
 
 CHUNK = 65_536  # rows asked about at once: memory stays bounded, and padding is short within them
 
@@ -56,10 +59,8 @@ def ask_saved(
 
     objective = objective_of(saved.task)
     found = read(locate(data.train, "INPUT"), data.format, data.encoding, "INPUT")
-    for notice in found.notices:
-        say(notice)
     data = _as_trained(saved, data, found.table.column_names)
-    rows = objective.part("unseen")(found.table, data, objective.roles, saved.head, "INPUT", judged)
+    rows = _rows(objective, found, data, saved.head, judged, say)
     given = found.table if found.table.num_rows == rows.num_rows else rows  # of a word a row, sentences were made
     parts = {} if judged else objective.asked
     model = _loaded(saved, not judged and bool(parts), say)
@@ -79,8 +80,10 @@ def ask_saved(
             def told(done: int, of: int, at: int = at, some: pa.Table = some) -> None:
                 on_rows(at + done * some.num_rows // max(of, 1), rows.num_rows)
 
-            unread, loss = asking.ask(some, _shape(saved, judged), gather, judged, out, told)
-            cut += unread
+            encoded, loss = asking.ask(some, _shape(saved, judged), gather, judged, out, told)
+            cut += encoded.cut
+            for notice in encoded.told:
+                say(notice)
             predictions = _open(out)
             shown = predictions if gather else readable(predictions, some, saved.head)
             _hand_on(write, shown, given.slice(at, step), gather)
@@ -93,6 +96,24 @@ def ask_saved(
     return Asked(
         rows.num_rows, cut, dict(sorted(json.finite(scored.metrics).items())), scored.intervals, scored.classes
     )
+
+
+def _rows(
+    objective: Objective, found: Read, data: DataConfig, head: Mapping[str, Any], judged: bool,
+    say: Callable[[str], None],
+) -> pa.Table:  # fmt: skip
+    try:
+        rows, notices = objective.part("unseen")(found.table, data, objective.roles, head, "INPUT", judged)
+    except DataError as error:
+        raise DataError(_of_input(str(error))) from error
+    for notice in (*found.notices, *notices):
+        say(_of_input(notice))
+    return rows
+
+
+def _of_input(message: str) -> str:
+    """A message about rows to train on, as one about the rows that are asked about."""
+    return message.replace("data.train:", "INPUT:")
 
 
 def _loaded(saved: Saved, asked: bool, say: Callable[[str], None]) -> Any:
@@ -114,8 +135,8 @@ class _Asking:
     def ask(
         self, rows: pa.Table, shape: Mapping[str, Any], gather: str | None, judged: bool, out: Path,
         on_rows: Callable[[int, int], None],
-    ) -> tuple[int, float]:  # fmt: skip
-        """Write the predictions of `rows`; return how many rows were not read in full, and the mean loss."""
+    ) -> tuple["Encoded", float]:  # fmt: skip
+        """Write the predictions of `rows`; return their tokens and the mean loss."""
         from tasks.evaluation.ask import ask
 
         saved = self.saved
@@ -128,7 +149,7 @@ class _Asking:
         )
         plan = {"arguments": saved.arguments, "device": device()}
         loss = ask(self.model, view, named(self.parts["collate"])(saved.processor), judge, plan, out, on_rows)
-        return encoded.cut, loss
+        return encoded, loss
 
 
 def _shape(saved: Saved, judged: bool) -> dict[str, Any]:

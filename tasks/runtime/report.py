@@ -83,9 +83,10 @@ class Report:
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the stages warned of, but for the data's, which are `data`'s own."""
+        """What the run and its stages warned of, but for the data's, which are `data`'s own."""
         said = self.data.get("warnings", ())
-        return [line for each in self.stages for line in each.get("warnings", ()) if line not in said]
+        stages = (line for each in self.stages for line in each.get("warnings", ()) if line not in said)
+        return [*self.record.get("warnings", ()), *stages]
 
     @property
     def given(self) -> Sequence[tuple[str, Any, str]]:
@@ -140,12 +141,15 @@ def _picture(artifacts: Mapping[str, Artifact], name: str) -> bytes | None:
 def _results(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
     handed = _json(artifacts, "s12_handoff", "report.json")
     data = _json(artifacts, "s04_prepare", "data.json")
+    sources = artifacts["s11_save"].ref.facts.get("sources", {}) if data and "s11_save" in artifacts else {}
     return {
         "metrics": handed.get("metrics", {}),
         "intervals": handed.get("intervals", {}),
         "slices": handed.get("slices", {}),
         "classes": handed.get("classes", {}),
-        "data": {name: value for name, value in data.items() if name != "looks"},
+        "data": {
+            name: value for name, value in {**data, "sources": sources}.items() if name != "looks" and value != {}
+        },
     }
 
 

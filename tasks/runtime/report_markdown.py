@@ -110,6 +110,7 @@ def facts(data: Mapping[str, Any]) -> Iterator[str]:
         yield f"classes: {data['classes']}"
     if data.get("columns"):
         yield "columns: " + ", ".join(f"{role} from {name}" for role, name in data["columns"].items())
+    yield from (f"{field}: {source}" for field, source in data.get("sources", {}).items())
     if data.get("dropped"):
         yield f"repeats left out: {data['dropped']}"
     yield from (f"warning: {line}" for line in data.get("warnings", ()))

@@ -25,11 +25,12 @@ from tasks.models.live import save_module
 from tasks.models.torch_settings import deterministic, torch_configured
 from tasks.training.callbacks import Cadence, PauseAt, StopOnSignal, Watch
 from tasks.training.checkpoints import STATE, localise, newest_whole, step_of
+from tasks.training.endings import EnoughEvaluated, NotFinite
 from tasks.training.examination import Examination
 from tasks.training.keep_last import KeepLast
 from tasks.training.own_steps import OwnSteps
 from tasks.training.signs import WarnOfSigns
-from tasks.training.trainer import EnoughEvaluated, FinetuneTrainer, NotFinite
+from tasks.training.trainer import FinetuneTrainer
 from tasks.training.watch_evaluation import WatchEvaluation
 
 NOT_FINITE = "not_finite.json"

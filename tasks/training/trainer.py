@@ -28,24 +28,13 @@ from tasks.models.live import save_module
 from tasks.training import state
 from tasks.training.callbacks import StopOnSignal
 from tasks.training.checkpoints import STATE, outdated
+from tasks.training.endings import EnoughEvaluated, NotFinite
 from tasks.training.examination import Examination, LongestFirst, ordered
 from tasks.training.terms import scored, weigh
 
 RNG, EPOCH_RNG = "rng", "epoch_rng"
 OWES_EVALUATION = "owes_evaluation"  # a file in a checkpoint that was taken in place of the evaluation due there
 SHIFT = "prepare_decoder_input_ids_from_labels"
-
-
-class NotFinite(Exception):
-    """A batch whose loss is no number."""
-
-    def __init__(self, step: int, loss: float, rows: list[str]) -> None:
-        super().__init__(step, loss, rows)
-        self.step, self.loss, self.rows = step, loss, rows
-
-
-class EnoughEvaluated(Exception):
-    """An evaluation that was made up for says that the training has ended: there was none better for a while."""
 
 
 class FinetuneTrainer(Trainer):
@@ -105,8 +94,12 @@ class FinetuneTrainer(Trainer):
 
     def evaluation_loop(self, dataloader: Any, description: str, *_: Any, **named: Any) -> EvalLoopOutput:
         """In place of the library's, which keeps all logits of all rows."""
-        with self.stop.evaluating():
-            return self._evaluation(dataloader, **named)
+        try:
+            with self.stop.evaluating():
+                return self._evaluation(dataloader, **named)
+        except Signalled:
+            self._owes_evaluation = True
+            raise
 
     def _evaluation(self, dataloader: Any, **named: Any) -> EvalLoopOutput:
         assert self.model is not None and self.args.output_dir is not None
@@ -192,9 +185,9 @@ class FinetuneTrainer(Trainer):
         try:
             super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, trial, *rest, **named)
         except Signalled:
-            state.apply_rng(generators)  # who goes on from here evaluates as if nothing had been
-            self._owes_evaluation = True
-            self._save_checkpoint(model, trial)
+            if self._owes_evaluation:
+                state.apply_rng(generators)  # who goes on from here evaluates as if nothing had been
+                self._save_checkpoint(model, trial)
             raise
         if wanted and self._saved_at != self.state.global_step:  # `best` forgets a save that was asked for besides
             self._save_checkpoint(model, trial)

@@ -110,10 +110,10 @@ def test_every_split_is_split_alike_and_so_are_rows_a_finished_model_is_asked_ab
     assert said(found, "validation") == [{"red", "green"}, {"red"}, {"green"}]
     head = json.loads(json.dumps(found.head))
     data = DataConfig(train="b.csv")
-    rows = TASK.part("unseen")(table(["green, red", "red"]), data, TASK.roles, head, "INPUT", True)
+    rows, _ = TASK.part("unseen")(table(["green, red", "red"]), data, TASK.roles, head, "INPUT", True)
     assert rows["label"].to_pylist() == [[1.0, 1.0], [0.0, 1.0]]
     flags = prepared([[1, 0], [0, 1]], labels=["red", "green"]).head
-    rows = TASK.part("unseen")(table(["[1, 1]", "[0, 1]"]), data, TASK.roles, flags, "INPUT", True)
+    rows, _ = TASK.part("unseen")(table(["[1, 1]", "[0, 1]"]), data, TASK.roles, flags, "INPUT", True)
     assert rows["label"].to_pylist() == [[1.0, 1.0], [0.0, 1.0]]
 
 

@@ -161,5 +161,6 @@ def test_an_empty_sentence_is_that_of_the_word_above(tmp_path: Path) -> None:
 def test_a_finished_model_is_asked_about_rows_of_one_word_each_as_sentences(tmp_path: Path) -> None:
     task = objective_of("ner")
     table = pa.table({"sentence_id": ["0", "1", "0"], "word": ["a", "b", "c"], "__file": ["f"] * 3, "__row": [1, 2, 3]})
-    rows = task.part("unseen")(table, DataConfig(train="f"), task.roles, {"labels": ["O"]}, "INPUT", False)
+    rows, notices = task.part("unseen")(table, DataConfig(train="f"), task.roles, {"labels": ["O"]}, "INPUT", False)
     assert rows["tokens"].to_pylist() == [["a", "c"], ["b"]]
+    assert "3 rows of one word each are read as 2 sentences, by column 'sentence_id', 1 sentence of" in notices[0]

@@ -165,6 +165,13 @@ def test_tags_of_plain_text_come_with_words_and_entities(tmp_path: Path, capsys:
     row = json.loads(capsys.readouterr().out.splitlines()[0])
     assert row["words"] == ["balen", "fruit", ",", "koral"] and len(row["prediction"]) == 4
     assert all(row["text"][each["start"] : each["end"]].split() == each["text"].split() for each in row["entities"])
+    rows = [{"sentence_id": at // 2, "word": word} for at, word in enumerate(["balen", "fruit", "\u200b", "koral"])]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert main(["predict", str(tmp_path / "model"), str(path)]) == 0
+    told = capsys.readouterr()
+    assert [len(json.loads(line)["prediction"]) for line in told.out.splitlines()] == [2, 2]
+    assert "note: INPUT: 4 rows of one word each are read as 2 sentences, by column 'sentence_id'" in told.err
+    assert "note: INPUT: 1 word of which the tokenizer makes nothing" in told.err
 
 
 def test_entities_are_grouped_by_their_tags() -> None:

@@ -118,8 +118,11 @@ def test_an_evaluation_within_a_training_tells_of_its_rows() -> None:
 def test_a_generation_config_says_what_the_model_was_scored_with(tmp_path: Path) -> None:
     (tmp_path / "before.json").write_text('{"eos_token_id": 1, "max_length": 20}')
     target, scored = tmp_path / "generation_config.json", {"generation_max_length": 64, "predict_with_generate": True}
-    assert write_as_scored(tmp_path / "before.json", target, {**scored, "generation_num_beams": 4})
+    config = tmp_path / "config.json"
+    config.write_text('{"model_type": "t5", "eos_token_id": 1, "decoder_start_token_id": 0, "hidden_size": 8}')
+    assert write_as_scored(tmp_path / "before.json", config, target, {**scored, "generation_num_beams": 4})
     assert json.loads(target.read_text()) == {"eos_token_id": 1, "max_length": 64, "num_beams": 4}
-    assert not write_as_scored(target, target, {**scored, "predict_with_generate": False})
-    assert write_as_scored(tmp_path / "none.json", target, scored)
-    assert json.loads(target.read_text()) == {"max_length": 64}
+    assert not write_as_scored(target, config, target, {**scored, "predict_with_generate": False})
+    assert write_as_scored(None, config, target, scored)
+    found = json.loads(target.read_text())
+    assert (found["max_length"], found["eos_token_id"], found["decoder_start_token_id"]) == (64, 1, 0)

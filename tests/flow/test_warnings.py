@@ -58,8 +58,10 @@ def test_lengths_that_cannot_be_had_are_said_and_saved_as_used(
     asked = {"data__max_length": 200, "data__overlong": "window", "data__stride": 100}
     config = make_config(bert, rows, tmp_path / "store", train__max_steps=1, **asked)
     done = carried(config, f"output_dir={json.dumps(str(tmp_path / 'model'))}")
-    assert "data.max_length: 200 → 64 tokens" in caplog.text
-    assert "data.stride: 100 → 21 tokens" in caplog.text
+    for said in ("data.max_length: 200 → 64 tokens", "data.stride: 100 → 21 tokens"):
+        assert said in caplog.text and said in done.report
+        assert [line for line in done.warnings if line.startswith(said)]
+    assert "| max_length | 64 tokens |" in (tmp_path / "model" / "README.md").read_text()
     saved = yaml.safe_load((tmp_path / "model" / "config.resolved.yaml").read_text())
     assert (saved["data"]["max_length"], saved["data"]["stride"]) == (64, 21)
     assert done.arguments["max_length"] == 64

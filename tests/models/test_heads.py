@@ -124,11 +124,13 @@ def test_what_is_measured_bears_the_names_that_stay(bert: Path, tmp_path: Path) 
 
 
 def test_the_lines_that_load_an_adapter_run_where_its_base_has_another_head(
-    bert: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bert: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    base = with_head(bert, tmp_path / "base", ["a", "b"])
+    with_head(bert, tmp_path / "base", ["a", "b"])
     more = {"train__max_steps": 1, "peft": {"method": "lora", "r": 2}}
-    carried(make_config(base, rows, tmp_path / "store", output_dir=str(tmp_path / "out"), **more))
+    monkeypatch.chdir(tmp_path)
+    carried(make_config(Path("base"), rows, tmp_path / "store", output_dir="out", **more))
+    monkeypatch.chdir("/")
     adapter = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     lines = usage(str(tmp_path / "out"), "AutoModelForSequenceClassification", "text-classification",
                   adapter["base_model_name_or_path"])  # fmt: skip

@@ -198,3 +198,6 @@ def test_a_run_of_a_hub_model_on_hub_data_then_offline(bert: Path, tmp_path: Pat
         assert len(hub.asked) == asked > 0
     card = (tmp_path / "out" / "README.md").read_text()
     assert "base_model: tiny-bert-uncased" in card and hub.revisions["v1"] in card
+    source = f"hf:acme/topics:short#held at commit {hub.revisions['main']}"
+    assert f"data.test: {source}." in card
+    assert f"data.test: {source}" in (tmp_path / "out" / "report.html").read_text()

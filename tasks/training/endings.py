@@ -1,0 +1,13 @@
+"""What ends a training besides its last step: raised by the Trainer, handled where it was started."""
+
+
+class NotFinite(Exception):
+    """A batch whose loss is no number."""
+
+    def __init__(self, step: int, loss: float, rows: list[str]) -> None:
+        super().__init__(step, loss, rows)
+        self.step, self.loss, self.rows = step, loss, rows
+
+
+class EnoughEvaluated(Exception):
+    """An evaluation that was made up for says that the training has ended: there was none better for a while."""
