@@ -13,7 +13,7 @@ from typing import Any
 from tasks.artifacts.formats import json
 from tasks.artifacts.ref import ArtifactRef
 from tasks.config import EvalConfig
-from tasks.data.arrow_file import open_table
+from tasks.data.tables.arrow_file import open_table
 from tasks.objectives import objective_of
 from tasks.objectives.measured import refuse_undefined, refuse_unfit
 from tasks.runtime.build import Build

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.artifacts.digests import digest_of
 from tasks.artifacts.formats import json, weights
+from tasks.artifacts.keys.digests import digest_of
 from tasks.config import ConfigError, ModelConfig
-from tasks.models.base import base_files, public_name
-from tasks.models.files import INSIDE
-from tasks.models.hub import commit_of
+from tasks.models.bases.base import base_files, public_name
+from tasks.models.bases.files import INSIDE
+from tasks.models.bases.hub import commit_of
 from tasks.runtime.build import Build
 from tasks.runtime.stage import Unkeyed, stage
 
@@ -35,7 +35,7 @@ def base(build: Build, *, model: ModelConfig, trust_remote_code: bool) -> Mappin
     Raises:
         ConfigError: no such model; no tokenizer beside it; weights that are not whole.
     """
-    from tasks.models.tokenizer import read_base
+    from tasks.models.bases.tokenizer import read_base
 
     folder = build.view()
     facts = read_base(folder, build.out, trust_remote_code)

@@ -14,10 +14,10 @@ from typing import Any
 
 from tasks.artifacts.formats import json
 from tasks.config import DataConfig
-from tasks.data.arrow_file import write
-from tasks.data.fetch import commit_of
-from tasks.data.locate import Source, locate, saved_split
-from tasks.data.read import read
+from tasks.data.sources.fetch import commit_of
+from tasks.data.sources.locate import Source, locate, saved_split
+from tasks.data.sources.read import read
+from tasks.data.tables.arrow_file import write
 from tasks.objectives import objective_of
 from tasks.objectives.base import Objective
 from tasks.runtime.build import Build

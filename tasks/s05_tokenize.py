@@ -19,10 +19,10 @@ from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.artifacts.ref import ArtifactRef
 from tasks.config import ConfigError, DataConfig
-from tasks.data.arrow_file import open_table, write
-from tasks.data.shards import digest, shards
-from tasks.data.token_rows import shard_name
-from tasks.data.tokens import open_tokens
+from tasks.data.tables.arrow_file import open_table, write
+from tasks.data.tokens.shards import digest, shards
+from tasks.data.tokens.token_rows import shard_name
+from tasks.data.tokens.token_table import open_tokens
 from tasks.objectives import objective_of
 from tasks.runtime.build import Build
 from tasks.runtime.lengths import within
@@ -46,8 +46,8 @@ def tokenize(build: Build, *, task: str, rows: Artifact, base: Artifact, shape: 
         DataError: rows longer than `max_length` when `overlong` is `error`. ConfigError: a base whose tokenizer cannot
             do what the task needs.
     """
-    from tasks.models.tokenizer import read_tokenizer
-    from tasks.models.words import check_room, check_tokenizer
+    from tasks.models.bases.core_tokenizer import check_room, check_tokenizer
+    from tasks.models.bases.tokenizer import read_tokenizer
 
     objective, processor = objective_of(task), base.json("padding.json")
     tokenizer = read_tokenizer(base.view())

@@ -17,7 +17,7 @@ from typing import Any
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.config import ConfigError, ModelConfig, QuantConfig
-from tasks.models.base import live_class
+from tasks.models.bases.base import live_class
 from tasks.models.device import device
 from tasks.objectives import objective_of
 from tasks.runtime.build import Build

@@ -26,7 +26,11 @@ SCORING = ("scipy", "seqeval", "sacrebleu", "rouge-score")  # by their numbers t
 
 def options(task: str, data: DataConfig) -> dict[str, Any]:
     """What of the data section a task's rows are drawn by in every epoch."""
-    return {"mlm_probability": data.mlm_probability} if objective_of(task).view.startswith("tasks.data.masking") else {}
+    return (
+        {"mlm_probability": data.mlm_probability}
+        if objective_of(task).view.startswith("tasks.data.tokens.masking")
+        else {}
+    )
 
 
 def _machine(**_: Any) -> Mapping[str, str]:

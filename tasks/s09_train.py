@@ -13,7 +13,7 @@ from typing import Any
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.config import CheckpointConfig
-from tasks.data.token_rows import scored_rows, tokens_of
+from tasks.data.tokens.token_rows import scored_rows, tokens_of
 from tasks.evaluation.scoring import of_all_logits, while_training
 from tasks.objectives import objective_of
 from tasks.objectives.base import Objective
@@ -54,9 +54,9 @@ def train(
         Paused: the run asked for a pause, and it is reached (that it was, is a piece: it is not judged again).
     """
     from tasks.models.assemble import starting_model
-    from tasks.models.tokenizer import read_tokenizer
+    from tasks.models.bases.tokenizer import read_tokenizer
     from tasks.training.adopt import take_over
-    from tasks.training.examination import Examination
+    from tasks.training.evaluator import Examination
     from tasks.training.run import save_weights, settled
     from tasks.training.run import train as run
 

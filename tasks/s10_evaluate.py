@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.artifacts.artifact import Artifact
-from tasks.artifacts.code import function_version
 from tasks.artifacts.formats import json
+from tasks.artifacts.keys.code import function_version
 from tasks.config import ConfigError, EvalConfig
-from tasks.data.arrow_file import open_table
-from tasks.data.token_rows import scored_rows, tokens_of
+from tasks.data.tables.arrow_file import open_table
+from tasks.data.tokens.token_rows import scored_rows, tokens_of
 from tasks.evaluation.scoring import columns_of, score_table
 from tasks.objectives import objective_of
 from tasks.runtime.build import Build
@@ -33,7 +33,7 @@ def own_metrics(section: EvalConfig) -> dict[str, Any]:
     Raises:
         ConfigError: there is no such function, or its source cannot be read.
     """
-    from tasks.evaluation.custom import find, is_own
+    from tasks.evaluation.custom_metrics import find, is_own
 
     found = {}
     for path in filter(is_own, [*(section.metrics or []), *([section.best] if section.best else [])]):
@@ -78,10 +78,10 @@ def evaluate(
     Raises:
         ConfigError: a metric or a column that is not there.
     """
-    from tasks.evaluation.ask import ask
+    from tasks.evaluation.inference import ask
     from tasks.evaluation.threshold import decided, tune
     from tasks.models.assemble import trained_model
-    from tasks.models.tokenizer import read_tokenizer
+    from tasks.models.bases.tokenizer import read_tokenizer
     from tasks.training.run import settled
 
     objective, planned, processor = objective_of(task), plan.json("plan.json"), base.json("padding.json")

@@ -13,17 +13,17 @@ from typing import Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
-from tasks.evaluation.card import Base, card
 from tasks.evaluation.plot_confusion import confusion_picture
 from tasks.evaluation.plots import training_curves
-from tasks.models.files import LIVE, MERGED
+from tasks.models.bases.files import LIVE, MERGED
+from tasks.models.bases.hub import commit_of
 from tasks.models.generation import FILE, LIMITS, write_as_scored
-from tasks.models.hub import commit_of
 from tasks.objectives import objective_of
+from tasks.results.card import Base, card
+from tasks.results.export import export_folder
+from tasks.results.pictures import draw
 from tasks.runtime.build import Build
 from tasks.runtime.context import current
-from tasks.runtime.export import export_folder
-from tasks.runtime.pictures import draw
 from tasks.runtime.stage import stage
 
 LIBRARIES = ("torch", "transformers", "peft", "matplotlib")

@@ -1,6 +1,6 @@
 """Stage 12: returns metrics and paths to the caller.
 
-In: what was saved and judged. Out: `report.json`, from which `tasks.runtime.finetuned.FineTuned` gives a caller the
+In: what was saved and judged. Out: `report.json`, from which `tasks.results.finetuned.FineTuned` gives a caller the
 model, the tokenizer and all the rest, each loaded when it is asked for.
 
 A stage of its own because a caller wants a model in eval mode, not twelve references.

@@ -94,7 +94,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def prefect_url() -> Iterator[str]:
     """A Prefect API for the whole session, in no environment; see `prefect_api`."""
-    from tasks.runtime.server import api
+    from tasks.runtime.prefect_api.server import api
 
     with api() as server:
         server.ready()
@@ -107,7 +107,7 @@ def prefect_api(prefect_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     of this process waits for its heartbeat's thread to end.
     """
     monkeypatch.setenv("PREFECT_API_URL", prefect_url)
-    monkeypatch.setattr("tasks.runtime.launch.HEARTBEAT_SECONDS", None)
+    monkeypatch.setattr("tasks.runtime.prefect_api.launch.HEARTBEAT_SECONDS", None)
     return prefect_url
 
 

@@ -20,7 +20,7 @@ import psutil
 
 from tasks.artifacts.formats.manifest import MANIFEST
 from tasks.artifacts.record import Record
-from tasks.runtime.working import runs_of
+from tasks.runtime.prefect_api.worker import runs_of
 from tests.tiny import make_config
 
 ROOT = Path(__file__).parents[1]

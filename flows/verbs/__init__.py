@@ -1,5 +1,5 @@
 """The verbs of the command, a file for those that belong together; each adds its own arguments."""
 
-from flows.verbs import asking, grid, pipeline, records, serving, upkeep
+from flows.verbs import grid, inference, records, run, serving, upkeep
 
-VERBS = (pipeline, grid, asking, records, serving, upkeep)
+VERBS = (run, grid, inference, records, serving, upkeep)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks.runtime.context import StageEntry
-    from tasks.runtime.server import Server
+    from tasks.runtime.prefect_api.server import Server
 
 
 def load_config(options: argparse.Namespace, reader: Callable[..., Any] | None = None) -> Any:
@@ -35,7 +35,7 @@ def existing_store(options: argparse.Namespace) -> Any:
         ConfigError: there is none.
     """
     from tasks.config import ConfigError, StoreConfig
-    from tasks.runtime.carry import open_store
+    from tasks.execution.execute import open_store
 
     store = open_store(StoreConfig(root=options.store))
     if store.local is not None and not store.local.root.is_dir():
@@ -68,7 +68,7 @@ def tell(entry: "StageEntry") -> None:
 
 def greet(server: "Server") -> None:
     """Once the API answers: keep its lines off the terminal, and say where runs can be looked at."""
-    from tasks.runtime.launch import silence_prefect
+    from tasks.runtime.prefect_api.launch import silence_prefect
 
     silence_prefect()
     if server.visible:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flows.verbs.common import greet, load_config, takes_config, takes_overwrite
 
 if TYPE_CHECKING:
-    from flows.sweeping import Told
+    from flows.sweep.execute import Told
 
 PARTIAL = 6
 WHAT = "run a config's sweep: many runs with other values, the best one kept"
@@ -26,15 +26,15 @@ def _grid(options: argparse.Namespace) -> int:
     from tasks.config import load_sweep
 
     loaded = load_config(options, load_sweep)
-    from flows.sweep_door import run_sweep
+    from flows.sweep.api import run_sweep
 
     done = run_sweep(loaded, listener=None if options.json else tell, on_server=greet)
     if options.json:
-        from flows.grid_report import summary
+        from flows.sweep.report import summary
 
         print(json.dumps(summary(done)))
     else:
-        from flows.show_grid import show_grid
+        from flows.terminal.grid import show_grid
 
         show_grid(done)
     return PARTIAL if done.state == "partial" else 0

@@ -37,14 +37,14 @@ def _runs(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"runs": found}))
     else:
-        from flows.show_runs import show_runs
+        from flows.terminal.runs import show_runs
 
         show_runs(found)
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
-    from tasks.runtime.report import gather
+    from tasks.results.report import gather
     from tasks.runtime.runs import find_run
 
     store = existing_store(options)
@@ -54,14 +54,14 @@ def _show(options: argparse.Namespace) -> int:
         results = {name: getattr(report, name) for name in ("metrics", "intervals", "slices", "data", "usage")}
         print(json.dumps({**record, **results}))
     else:
-        from flows.show_runs import show_report
+        from flows.terminal.runs import show_report
 
         show_report(report)
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from tasks.runtime.compare import compare
+    from tasks.results.compare import compare
     from tasks.runtime.runs import find_run
 
     store = existing_store(options)
@@ -70,7 +70,7 @@ def _compare(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({"runs": [one["run"], other["run"]], **found}))
     else:
-        from flows.show_runs import show_comparison
+        from flows.terminal.runs import show_comparison
 
         show_comparison(one, other, found)
     return 0

@@ -17,11 +17,11 @@ def add(verbs: Any) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from tasks.runtime import serving, working
+    from tasks.runtime.prefect_api import serving, worker
 
     url = serving.address(options.port)
     for name in serving.put_up(url, options.deployments or serving.DEPLOYMENTS):
         print(f"  {name}", file=sys.stderr)
     print(f"open {url.removesuffix('/api')}/deployments, choose one, press Run; Ctrl-C here ends the worker, and "
           "`finetune server stop` a local server", file=sys.stderr)  # fmt: skip
-    return working.work(url, options.limit)
+    return worker.work(url, options.limit)

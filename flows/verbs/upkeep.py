@@ -35,8 +35,8 @@ def _schema(options: argparse.Namespace) -> int:
 
 
 def _gc(options: argparse.Namespace) -> int:
-    from tasks.artifacts.gc import collect
-    from tasks.runtime.live_folders import unused
+    from tasks.artifacts.upkeep.gc import collect
+    from tasks.execution.live_folders import unused
 
     store = existing_store(options)
     live = unused(store, options.keep_runs, options.grace_hours)
@@ -51,7 +51,7 @@ def _gc(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from tasks.artifacts.scrub import scrub
+    from tasks.artifacts.upkeep.scrub import scrub
 
     damage = list(scrub(existing_store(options)))
     for each in damage:
@@ -62,7 +62,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _server(options: argparse.Namespace) -> int:
-    from tasks.runtime import server
+    from tasks.runtime.prefect_api import server
 
     if options.action == "start":
         state = server.start(options.port)

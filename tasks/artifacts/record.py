@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from tasks.artifacts.key import canonical
+from tasks.artifacts.keys.key import canonical
 from tasks.artifacts.names import are_files
 from tasks.config.errors import MachineError
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.artifacts.key import key_of
+from tasks.artifacts.keys.key import key_of
 from tasks.artifacts.record import Member, Members
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn
 from uuid import uuid4
 
 from tasks.artifacts.backend import FsspecBackend, LocalBackend, open_backend, sha256_file
-from tasks.artifacts.digests import digest_of
+from tasks.artifacts.keys.digests import digest_of
 from tasks.artifacts.lease import flock_lease, heartbeat_lease
 from tasks.artifacts.record import Member, Record, TornRecord
 from tasks.artifacts.ref import ArtifactRef

@@ -6,24 +6,24 @@
 Nothing here imports torch, transformers or prefect: a config is read, checked and explained in milliseconds.
 """
 
-from tasks.config.checkpoint import CheckpointConfig
-from tasks.config.data import ColumnsConfig, DataConfig, SplitConfig
 from tasks.config.errors import ConfigError, DataError, FinetuneError, Interrupted, MachineError, TrainingError
-from tasks.config.eval import EvalConfig
-from tasks.config.export import ExportConfig
-from tasks.config.layers import Layer, fill
-from tasks.config.load import Loaded, LoadedSweep, load, load_either, load_sweep
-from tasks.config.model import ModelConfig
-from tasks.config.peft import Lora, NoPeft, PeftConfig
-from tasks.config.quant import QuantConfig
+from tasks.config.reading.layers import Layer, fill
+from tasks.config.reading.load import Loaded, LoadedSweep, load, load_either, load_sweep
 from tasks.config.resolved import as_used, to_yaml
-from tasks.config.run import Preset, RunConfig
 from tasks.config.schema import json_schema
-from tasks.config.secrets import Secrets
-from tasks.config.section import Seed
-from tasks.config.store import StoreConfig
-from tasks.config.sweep import SweepConfig
-from tasks.config.train import TrainConfig
+from tasks.config.sections.checkpoint import CheckpointConfig
+from tasks.config.sections.data import ColumnsConfig, DataConfig, SplitConfig
+from tasks.config.sections.eval import EvalConfig
+from tasks.config.sections.export import ExportConfig
+from tasks.config.sections.model import ModelConfig
+from tasks.config.sections.peft import Lora, NoPeft, PeftConfig
+from tasks.config.sections.quant import QuantConfig
+from tasks.config.sections.run import Preset, RunConfig
+from tasks.config.sections.secrets import Secrets
+from tasks.config.sections.section import Seed
+from tasks.config.sections.store import StoreConfig
+from tasks.config.sections.sweep import SweepConfig
+from tasks.config.sections.train import TrainConfig
 from tasks.config.watching import computing, watching
 
 __all__ = [

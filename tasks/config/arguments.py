@@ -18,7 +18,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.config.errors import MachineError
-from tasks.config.words import refusal
+from tasks.config.reading.words import refusal
 
 # Of Seq2SeqTrainingArguments: its others are a sampler that this project has, and a config that these say.
 GENERATION = ("predict_with_generate", "generation_max_length", "generation_num_beams")

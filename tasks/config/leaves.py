@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from tasks.config.section import Section
+from tasks.config.sections.section import Section
 
 
 @dataclass(frozen=True)

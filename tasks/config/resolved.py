@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from tasks.config.leaves import leaves
-from tasks.config.run import RunConfig
-from tasks.config.yaml_file import CoreLoader
+from tasks.config.reading.yaml_file import CoreLoader
+from tasks.config.sections.run import RunConfig
 
 _WORD = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*(:/[A-Za-z0-9_./-]+)?")
 

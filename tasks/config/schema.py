@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.config.run import RunConfig
-from tasks.config.sweep import SweepConfig
+from tasks.config.sections.run import RunConfig
+from tasks.config.sections.sweep import SweepConfig
 
 # What a section may be besides a mapping; see each section's `expand`.
 SHORT: Mapping[str, list[dict[str, Any]]] = {

@@ -6,7 +6,7 @@ Only the latter may stand in a key: logging twice as often must not train a mode
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.config.train import TrainConfig
+from tasks.config.sections.train import TrainConfig
 
 WATCHING = frozenset(
     {

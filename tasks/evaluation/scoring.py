@@ -16,7 +16,7 @@ class Scores:
 
     Attributes:
         metrics: `{name: value}`. intervals: `{name: (low, high)}`, 95 %. slices: `{column: {value: {name: value}}}`.
-        classes: see `tasks.evaluation.classes.by_class`.
+        classes: see `tasks.evaluation.per_class.by_class`.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -44,8 +44,8 @@ def score_table(
         columns: `{name: one value a row}` to slice by.
         seen: the data rows whose text training has seen; each metric then has one beside it of the others.
     """
-    from tasks.evaluation.classes import by_class
-    from tasks.evaluation.custom import call, is_own
+    from tasks.evaluation.custom_metrics import call, is_own
+    from tasks.evaluation.per_class import by_class
     from tasks.evaluation.score import intervals, point, slices
 
     own = [name for name in wanted or [] if is_own(name)]
@@ -87,7 +87,7 @@ def while_training(
 ) -> Callable[[Any], Mapping[str, float]]:
     """Scores of a predictions table that cannot end a training: those of the task, and the user's own by which the
     best is kept; where these lack the one it is kept by, the checkpoint counts as the worst there is."""
-    from tasks.evaluation.custom import BROUGHT, call
+    from tasks.evaluation.custom_metrics import BROUGHT, call
     from tasks.evaluation.score import point
 
     best = plan["arguments"].get("metric_for_best_model", "loss")
@@ -109,7 +109,7 @@ def while_training(
 def of_all_logits(plan: Mapping[str, Any], warn: Callable[[str], None]) -> Callable[[Any], Mapping[str, float]] | None:
     """What the function says that the caller brought to choose the best checkpoint by, if one was; where it fails, or
     does not give the number that is asked for, the checkpoint counts as the worst there is."""
-    from tasks.evaluation.custom import BROUGHT, find
+    from tasks.evaluation.custom_metrics import BROUGHT, find
 
     path = (plan.get("own_best") or {}).get("path", "")
     if not path.startswith(BROUGHT):
@@ -136,7 +136,7 @@ def columns_of(names: Sequence[str], rows: Path, predictions: Any) -> dict[str, 
     Raises:
         ConfigError: there is no such column.
     """
-    from tasks.data.arrow_file import open_table
+    from tasks.data.tables.arrow_file import open_table
 
     table = open_table(rows)
     unknown = next((name for name in names if name not in table.column_names), None)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.data.arrow_file import open_table
+from tasks.data.tables.arrow_file import open_table
 
 HALF = 0.5
 STEPS = 1000

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from tasks.config import Lora
-from tasks.config.names import nearest
+from tasks.config.reading.names import nearest
 
 
 def _lora(section: Lora, task_type: str, heads: list[str]) -> PeftConfig:

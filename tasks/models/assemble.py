@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.config.errors import MachineError
 from tasks.models.adapters import reattach
-from tasks.models.files import ADAPTER_CONFIG
+from tasks.models.bases.files import ADAPTER_CONFIG
 from tasks.models.load import Loading, link_base, load
 
 

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from transformers import set_seed
 
 from tasks.config.errors import ConfigError
-from tasks.models.files import INSIDE, MERGED
+from tasks.models.bases.files import INSIDE, MERGED
+from tasks.models.bases.live import check_width
 from tasks.models.folding import Folded, fold, parts_of
 from tasks.models.heads import Fitted, fit
-from tasks.models.live import check_width
 from tasks.models.load import NEW, Loading, config_of, load, quiet
 
 RNG = "rng.safetensors"

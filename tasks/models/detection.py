@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.utils.generic import ModelOutput
 
-from tasks.models.files import MERGED
+from tasks.models.bases.files import MERGED
 from tasks.models.sharing import absent, write_once
 
 IGNORED = -100

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from tasks.artifacts.formats import weights
 from tasks.artifacts.formats.weights import Tensor
 from tasks.config.errors import ConfigError
-from tasks.models.files import ADAPTER_WEIGHTS
+from tasks.models.bases.files import ADAPTER_WEIGHTS
 
 ROOT = "base_model.model."  # what peft writes before each name
 

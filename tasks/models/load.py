@@ -17,7 +17,7 @@ import transformers
 from transformers import PreTrainedModel
 
 from tasks.artifacts.formats import weights
-from tasks.models.files import INDEX, INSIDE, LIVE, LIVE_FILE, MERGED
+from tasks.models.bases.files import INDEX, INSIDE, LIVE, LIVE_FILE, MERGED
 
 NEW = "new.safetensors"
 
@@ -84,7 +84,7 @@ def load(folder: Path, loading: Loading, **extra: Any) -> PreTrainedModel:
 def model_class(name: str) -> Any:
     """A transformers class by name, one of ours by `module:attribute`, or a live object of the caller's."""
     if name.startswith(LIVE):
-        from tasks.models.live import held
+        from tasks.models.bases.live import held
 
         return held(name)
     module, _, attribute = name.partition(":")

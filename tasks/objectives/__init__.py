@@ -11,7 +11,7 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from tasks.config.errors import ConfigError
-from tasks.config.names import nearest
+from tasks.config.reading.names import nearest
 from tasks.objectives.base import Objective
 from tasks.objectives.language_generation import LANGUAGE_GENERATION
 from tasks.objectives.language_modeling import LANGUAGE_MODELING

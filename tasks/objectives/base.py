@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any
 
-from tasks.data.columns import Role
+from tasks.data.rows.columns import Role
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Objective:
         pipeline_tag: the hub's word for what the model does.
         loss_ignores_num_items: the model's loss is a mean over the micro-batch. The Trainer must then divide it by
             the accumulation steps itself, which transformers 5.23 leaves out for forwards with `**kwargs`.
-        unseen: rows as read -> rows a finished model can be asked about, and what is to be said (`tasks.data.unseen`).
+        unseen: rows as read -> rows a finished model can be asked about, and what is to be said
+            (`tasks.data.rows.inference_rows`).
         asked: other parts for rows whose answers nobody knows: `encode`, `view`, `collate`, `judge`.
         needs: what the tokenizer must have: `fast`, `mask_token`, `cls_token`.
         defaults: dotted config field -> value where the field's practice has one; `lora_defaults` go before them
@@ -55,7 +56,7 @@ class Objective:
     asked: Mapping[str, str] = field(default_factory=dict)
     metrics_by_problem: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     gather: str | None = None
-    view: str = "tasks.data.rows:TokenRows"
+    view: str = "tasks.data.tokens.dataset:TokenRows"
     needs: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     lora_defaults: Mapping[str, Any] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from tasks.config import ConfigError, RunConfig
-from tasks.config.data import DataConfig
+from tasks.config.sections.data import DataConfig
 from tasks.objectives.base import Objective
 
 SHAPING = ("merge", "packing", "append_eos", "prefix", "max_target_length", "label_all_tokens", "stride",
@@ -26,7 +26,7 @@ def has_effect(field: str, objective: Objective) -> bool:
     """Whether a task reads a field of the config; those that all tasks read are not looked up."""
     name = field.removeprefix("data.")
     if name == "mlm_probability":
-        return objective.view.startswith("tasks.data.masking")
+        return objective.view.startswith("tasks.data.tokens.masking")
     return name not in SHAPING or name in objective.shape
 
 

@@ -1,6 +1,6 @@
 """Texts in, a model that goes on with them out: causal language models."""
 
-from tasks.data.columns import PLAIN, TEXT_PAIR
+from tasks.data.rows.columns import PLAIN, TEXT_PAIR
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import COMMON
 
@@ -8,25 +8,25 @@ LANGUAGE_GENERATION = Objective(
     name="language-generation",
     aliases=("text-generation", "causal-lm", "causal-language-modeling", "clm", "pretraining"),
     roles=(PLAIN, TEXT_PAIR),
-    prepare="tasks.data.texts:prepare",
-    encode="tasks.data.encode_stream:encode_stream",
-    gather="tasks.data.encode_stream:merge_stream",
+    prepare="tasks.data.rows.texts:prepare",
+    encode="tasks.data.tokens.encode_stream:encode_stream",
+    gather="tasks.data.tokens.encode_stream:merge_stream",
     shape=("merge", "packing", "append_eos"),
-    collate="tasks.data.collate:CausalBatch",
+    collate="tasks.data.tokens.collate:CausalBatch",
     auto_model="AutoModelForCausalLM",
     peft_task_type="CAUSAL_LM",
-    judge="tasks.evaluation.by_token:NextTokenJudge",
-    score="tasks.evaluation.scores_tokens:scorer",
+    judge="tasks.evaluation.predictors.tokens:NextTokenJudge",
+    score="tasks.evaluation.scorers.tokens:scorer",
     metric_names=("perplexity", "token_accuracy", "loss"),
     greater_is_better={"loss": False, "perplexity": False},
     pipeline_tag="text-generation",
     loss_ignores_num_items=False,
-    unseen="tasks.data.unseen:written",
+    unseen="tasks.data.rows.inference_rows:written",
     asked={
-        "encode": "tasks.data.encode:encode_prompt",
-        "view": "tasks.data.rows:TokenRows",
-        "collate": "tasks.data.collate:PromptBatch",
-        "judge": "tasks.evaluation.by_prompt:PromptJudge",
+        "encode": "tasks.data.tokens.encode:encode_prompt",
+        "view": "tasks.data.tokens.dataset:TokenRows",
+        "collate": "tasks.data.tokens.collate:PromptBatch",
+        "judge": "tasks.evaluation.predictors.prompts:PromptJudge",
     },
     # axolotl's and LLaMA-Factory's continued pre-training; rows are all of one length, so none is grouped.
     defaults={

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tasks.config import ConfigError, EvalConfig, RunConfig
-from tasks.config.names import nearest
+from tasks.config.reading.names import nearest
 from tasks.objectives.base import Objective
 
 PROBLEMS = {

@@ -1,6 +1,6 @@
 """A question and a text in, the stretch of the text that answers it out."""
 
-from tasks.data.columns import ANSWER_START, ANSWERS, CONTEXT, QUESTION
+from tasks.data.rows.columns import ANSWER_START, ANSWERS, CONTEXT, QUESTION
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import COMMON, LORA
 
@@ -8,14 +8,14 @@ QUESTION_ANSWERING = Objective(
     name="question-answering",
     aliases=("extractive-question-answering", "extractive-qa", "qa", "squad"),
     roles=(QUESTION, CONTEXT, ANSWERS, ANSWER_START),
-    prepare="tasks.data.questions:prepare",
-    encode="tasks.data.encode_answers:encode_answers",
+    prepare="tasks.data.rows.questions:prepare",
+    encode="tasks.data.tokens.encode_answers:encode_answers",
     shape=("stride",),
-    collate="tasks.data.collate:PadBatch",
+    collate="tasks.data.tokens.collate:PadBatch",
     auto_model="AutoModelForQuestionAnswering",
     peft_task_type="QUESTION_ANS",
-    judge="tasks.evaluation.by_span:SpanJudge",
-    score="tasks.evaluation.scores_answers:scorer",
+    judge="tasks.evaluation.predictors.spans:SpanJudge",
+    score="tasks.evaluation.scorers.answers:scorer",
     metric_names=(
         "f1", "exact_match", "loss", "has_answer_f1", "has_answer_exact_match", "no_answer_f1",
         "no_answer_exact_match",
@@ -23,7 +23,7 @@ QUESTION_ANSWERING = Objective(
     greater_is_better={"loss": False},
     pipeline_tag="question-answering",
     loss_ignores_num_items=True,
-    unseen="tasks.data.unseen:asked",
+    unseen="tasks.data.rows.inference_rows:asked",
     needs=("fast", "cls_token"),
     # Hugging Face's run_qa: 3e-5, batch 12, two epochs, 384 tokens that overlap by 128.
     defaults={

@@ -1,6 +1,6 @@
 """One text (or a pair of texts) in, a number out."""
 
-from tasks.data.columns import SCORE, TEXT, TEXT_PAIR
+from tasks.data.rows.columns import SCORE, TEXT, TEXT_PAIR
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import COMMON, LORA
 
@@ -8,19 +8,19 @@ REGRESSION = Objective(
     name="regression",
     aliases=("text-regression", "sentence-similarity", "semantic-textual-similarity"),
     roles=(TEXT, TEXT_PAIR, SCORE),
-    prepare="tasks.data.classification:prepare_numbers",
-    encode="tasks.data.encode:encode_text",
+    prepare="tasks.data.rows.classification:prepare_numbers",
+    encode="tasks.data.tokens.encode:encode_text",
     shape=("stride",),
-    collate="tasks.data.collate:PadBatch",
+    collate="tasks.data.tokens.collate:PadBatch",
     auto_model="AutoModelForSequenceClassification",
     peft_task_type="SEQ_CLS",
-    judge="tasks.evaluation.by_class:ClassJudge",
-    score="tasks.evaluation.scores_classes:scorer",
+    judge="tasks.evaluation.predictors.classes:ClassJudge",
+    score="tasks.evaluation.scorers.classes:scorer",
     metric_names=("pearson", "spearman", "mse", "rmse", "mae", "r2", "loss"),
     greater_is_better={"loss": False, "mse": False, "rmse": False, "mae": False},
     pipeline_tag="text-classification",
     loss_ignores_num_items=True,
-    unseen="tasks.data.unseen:classified",
+    unseen="tasks.data.rows.inference_rows:classified",
     defaults={**COMMON, "train.num_train_epochs": 4.0},
     lora_defaults=LORA,
 )

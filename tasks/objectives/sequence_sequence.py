@@ -1,6 +1,6 @@
 """A text in, a text out: summaries, translations, rewriting."""
 
-from tasks.data.columns import SOURCE, TARGET
+from tasks.data.rows.columns import SOURCE, TARGET
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import COMMON
 
@@ -8,14 +8,14 @@ SEQUENCE_SEQUENCE = Objective(
     name="sequence-sequence",
     aliases=("seq2seq", "text2text-generation", "summarization", "translation", "sequence-to-sequence"),
     roles=(SOURCE, TARGET),
-    prepare="tasks.data.texts:prepare_pairs",
-    encode="tasks.data.encode_pairs:encode_pairs",
+    prepare="tasks.data.rows.texts:prepare_pairs",
+    encode="tasks.data.tokens.encode_pairs:encode_pairs",
     shape=("prefix", "max_target_length"),
-    collate="tasks.data.collate:PadTokenLabels",
+    collate="tasks.data.tokens.collate:PadTokenLabels",
     auto_model="AutoModelForSeq2SeqLM",
     peft_task_type="SEQ_2_SEQ_LM",
-    judge="tasks.evaluation.by_text:TextJudge",
-    score="tasks.evaluation.scores_texts:scorer",
+    judge="tasks.evaluation.predictors.texts:TextJudge",
+    score="tasks.evaluation.scorers.texts:scorer",
     metric_names=(
         "rougeL", "rouge1", "rouge2", "rougeLsum", "bleu", "chrf", "exact_match", "token_accuracy", "perplexity",
         "loss",
@@ -23,7 +23,7 @@ SEQUENCE_SEQUENCE = Objective(
     greater_is_better={"loss": False, "perplexity": False},
     pipeline_tag="text2text-generation",
     loss_ignores_num_items=True,
-    unseen="tasks.data.unseen:rewritten",
+    unseen="tasks.data.rows.inference_rows:rewritten",
     # T5 learns next to nothing at 5e-5 (transformers PR 13240: 1e-4 to 3e-4; the original 1e-3).
     defaults={
         **COMMON,

@@ -1,6 +1,6 @@
 """One text (or a pair of texts) in, one of several labels out, or several, or a number."""
 
-from tasks.data.columns import LABEL, TEXT, TEXT_PAIR
+from tasks.data.rows.columns import LABEL, TEXT, TEXT_PAIR
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import COMMON, LORA
 
@@ -11,14 +11,14 @@ TEXT_CLASSIFICATION = Objective(
         "text-pair-classification", "natural-language-inference",
     ),
     roles=(TEXT, TEXT_PAIR, LABEL),
-    prepare="tasks.data.classification:prepare",
-    encode="tasks.data.encode:encode_text",
+    prepare="tasks.data.rows.classification:prepare",
+    encode="tasks.data.tokens.encode:encode_text",
     shape=("stride",),
-    collate="tasks.data.collate:PadBatch",
+    collate="tasks.data.tokens.collate:PadBatch",
     auto_model="AutoModelForSequenceClassification",
     peft_task_type="SEQ_CLS",
-    judge="tasks.evaluation.by_class:ClassJudge",
-    score="tasks.evaluation.scores_classes:scorer",
+    judge="tasks.evaluation.predictors.classes:ClassJudge",
+    score="tasks.evaluation.scorers.classes:scorer",
     metric_names=(
         "accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro", "matthews", "roc_auc", "loss",
         "f1_micro", "f1_samples", "precision_micro", "recall_micro", "pearson", "spearman", "mse", "rmse", "mae", "r2",
@@ -36,7 +36,7 @@ TEXT_CLASSIFICATION = Objective(
     greater_is_better={"loss": False, "mse": False, "rmse": False, "mae": False},
     pipeline_tag="text-classification",
     loss_ignores_num_items=True,
-    unseen="tasks.data.unseen:classified",
+    unseen="tasks.data.rows.inference_rows:classified",
     defaults=COMMON,
     lora_defaults=LORA,
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Words in, a tag for each out: entities, parts of speech, chunks."""
 
-from tasks.data.columns import TAGS, TOKENS
+from tasks.data.rows.columns import TAGS, TOKENS
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import COMMON, LORA
 
@@ -8,19 +8,19 @@ TOKEN_CLASSIFICATION = Objective(
     name="token-classification",
     aliases=("ner", "named-entity-recognition", "pos-tagging", "sequence-tagging", "tagging"),
     roles=(TOKENS, TAGS),
-    prepare="tasks.data.tagging:prepare",
-    encode="tasks.data.encode_words:encode_words",
+    prepare="tasks.data.rows.tagging:prepare",
+    encode="tasks.data.tokens.encode_words:encode_words",
     shape=("stride", "label_all_tokens"),
-    collate="tasks.data.collate:PadTokenLabels",
+    collate="tasks.data.tokens.collate:PadTokenLabels",
     auto_model="AutoModelForTokenClassification",
     peft_task_type="TOKEN_CLS",
-    judge="tasks.evaluation.by_word:WordJudge",
-    score="tasks.evaluation.scores_tags:scorer",
+    judge="tasks.evaluation.predictors.words:WordJudge",
+    score="tasks.evaluation.scorers.tags:scorer",
     metric_names=("f1", "precision", "recall", "accuracy", "loss"),
     greater_is_better={"loss": False},
     pipeline_tag="token-classification",
     loss_ignores_num_items=True,
-    unseen="tasks.data.unseen:tagged",
+    unseen="tasks.data.rows.inference_rows:tagged",
     needs=("fast",),
     # Hugging Face's run_ner trains with 5e-5; a sentence that is cut loses its tags, a window loses none.
     defaults={

@@ -1,6 +1,6 @@
 """Texts in, a model that tells replaced tokens from real ones out (ELECTRA, arXiv:2003.10555)."""
 
-from tasks.data.columns import PLAIN, TEXT_PAIR
+from tasks.data.rows.columns import PLAIN, TEXT_PAIR
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import MASKED, MASKED_LORA
 
@@ -8,28 +8,28 @@ TOKEN_DETECTION = Objective(
     name="token-detection",
     aliases=("replaced-token-detection", "rtd", "electra"),
     roles=(PLAIN, TEXT_PAIR),
-    prepare="tasks.data.texts:prepare",
-    encode="tasks.data.encode_stream:encode_stream",
-    gather="tasks.data.encode_stream:merge_masked",
+    prepare="tasks.data.rows.texts:prepare",
+    encode="tasks.data.tokens.encode_stream:encode_stream",
+    gather="tasks.data.tokens.encode_stream:merge_masked",
     shape=("merge", "append_eos"),
-    view="tasks.data.masking:AlwaysMaskedRows",
-    collate="tasks.data.collate:PadMaskedBatch",
+    view="tasks.data.tokens.masking:AlwaysMaskedRows",
+    collate="tasks.data.tokens.collate:PadMaskedBatch",
     auto_model="tasks.models.detection:ReplacedTokenDetection",
     peft_task_type="FEATURE_EXTRACTION",
-    judge="tasks.evaluation.by_detection:DetectionJudge",
-    score="tasks.evaluation.scores_detection:scorer",
+    judge="tasks.evaluation.predictors.detection:DetectionJudge",
+    score="tasks.evaluation.scorers.detection:scorer",
     metric_names=(
         "f1", "precision", "recall", "accuracy", "generator_loss", "discriminator_loss", "token_accuracy", "loss",
     ),
     greater_is_better={"loss": False, "generator_loss": False, "discriminator_loss": False},
     pipeline_tag="token-detection",
     loss_ignores_num_items=True,
-    unseen="tasks.data.unseen:written",
+    unseen="tasks.data.rows.inference_rows:written",
     asked={
-        "encode": "tasks.data.encode:encode_text",
-        "view": "tasks.data.rows:TokenRows",
-        "collate": "tasks.data.collate:PadBatch",
-        "judge": "tasks.evaluation.by_detection:SuspicionJudge",
+        "encode": "tasks.data.tokens.encode:encode_text",
+        "view": "tasks.data.tokens.dataset:TokenRows",
+        "collate": "tasks.data.tokens.collate:PadBatch",
+        "judge": "tasks.evaluation.predictors.detection:SuspicionJudge",
     },
     needs=("mask_token",),
     defaults=MASKED,

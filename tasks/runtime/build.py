@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from tasks.artifacts.backend import FsspecBackend
 from tasks.artifacts.formats.manifest import MANIFEST
-from tasks.artifacts.key import key_of
+from tasks.artifacts.keys.key import key_of
 from tasks.artifacts.names import is_inside
 from tasks.artifacts.record import Member
 from tasks.artifacts.ref import ArtifactRef

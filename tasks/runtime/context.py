@@ -79,7 +79,7 @@ class RunContext:
     @cached_property
     def before(self) -> dict[str, str] | None:
         """The keys of the last run of this kind by stage, with which the reasons of misses compare."""
-        from tasks.runtime.before import keys_before
+        from tasks.runtime.previous_run import keys_before
 
         return keys_before(self.store, self.summary, but=self.run)
 
@@ -123,7 +123,7 @@ class RunContext:
 
     def rows(self, stage: str, split: str = "train") -> Any:
         """A split's rows of a finished stage, as a table."""
-        from tasks.data.arrow_file import open_table
+        from tasks.data.tables.arrow_file import open_table
 
         return open_table(self.open(self.refs[stage]).path(f"{split}.arrow"))
 

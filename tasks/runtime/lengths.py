@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.artifacts.ref import ArtifactRef
-from tasks.data.encode import stride_of
+from tasks.data.tokens.encode import stride_of
 from tasks.runtime.context import current
 from tasks.runtime.log import say
 

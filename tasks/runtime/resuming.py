@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats.manifest import MANIFEST, commit
-from tasks.artifacts.key import key_of
+from tasks.artifacts.keys.key import key_of
 from tasks.artifacts.record import Record
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store

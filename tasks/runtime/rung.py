@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
-from tasks.artifacts.key import key_of
+from tasks.artifacts.keys.key import key_of
 from tasks.artifacts.record import Record
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store

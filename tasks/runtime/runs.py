@@ -8,7 +8,7 @@ from tasks.artifacts.lease import is_held
 from tasks.artifacts.runs import read_run
 from tasks.artifacts.store import Store
 from tasks.config import ConfigError
-from tasks.config.names import nearest
+from tasks.config.reading.names import nearest
 from tasks.runtime.main_metric import best_of, main_metric
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from tasks.config.errors import ConfigError, FinetuneError, MachineError
-from tasks.config.secrets import without_credentials
+from tasks.config.sections.secrets import without_credentials
 from tasks.runtime.environment import environment
 
 # Environment variables whose value nobody should read in a log, whoever set them.

@@ -16,10 +16,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tasks.artifacts.code import code_version, function_version
-from tasks.artifacts.digests import digest_of
-from tasks.artifacts.explain import explain, in_words
-from tasks.artifacts.key import key_of
+from tasks.artifacts.keys.code import code_version, function_version
+from tasks.artifacts.keys.digests import digest_of
+from tasks.artifacts.keys.explain import explain, in_words
+from tasks.artifacts.keys.key import key_of
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store
 from tasks.config.errors import MACHINE_ERRORS, Interrupted, MachineError, Signalled
@@ -27,8 +27,8 @@ from tasks.objectives import objective_of, part_modules
 from tasks.runtime.build import Build
 from tasks.runtime.context import Paused, RunContext, StageEntry, current
 from tasks.runtime.log import say, warn
+from tasks.runtime.prefect_api.stopping import answering_for_prefect, cancelled, interrupted
 from tasks.runtime.secrets import discreet
-from tasks.runtime.stopping import answering_for_prefect, cancelled, interrupted
 
 Body = Callable[..., Mapping[str, Any]]
 WARNINGS = "warnings"  # among an artifact's facts

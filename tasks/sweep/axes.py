@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tasks.config import ConfigError
-from tasks.config.sweep import Range, SweepConfig
+from tasks.config.sections.sweep import Range, SweepConfig
 
 Settings = dict[str, Any]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.config import ConfigError, RunConfig, SweepConfig
-from tasks.config.names import nearest
+from tasks.config.reading.names import nearest
 from tasks.objectives import objective_of
 
 

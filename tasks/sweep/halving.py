@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from tasks.config.sweep import Halving
+from tasks.config.sections.sweep import Halving
 
 MOST_RUNGS = 3
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tasks.config import ConfigError
-from tasks.config.sweep import Range, SweepConfig
+from tasks.config.sections.sweep import Range, SweepConfig
 from tasks.sweep.axes import Settings, rounded
 
 

@@ -20,18 +20,18 @@ from transformers import (
 from transformers.utils import logging as library_logging
 
 from tasks.config.errors import ConfigError, Interrupted, MachineError, Signalled, TrainingError
-from tasks.data.rows import TokenRows
-from tasks.models.live import save_module
+from tasks.data.tokens.dataset import TokenRows
+from tasks.models.bases.live import save_module
 from tasks.models.torch_settings import deterministic, torch_configured
-from tasks.training.callbacks import Cadence, PauseAt, StopOnSignal, Watch
+from tasks.training.callbacks.control import Cadence, PauseAt, StopOnSignal, Watch
+from tasks.training.callbacks.diagnostics import WarnOfSigns
+from tasks.training.callbacks.keep_last import KeepLast
+from tasks.training.callbacks.own_steps import OwnSteps
+from tasks.training.callbacks.watch_evaluation import WatchEvaluation
 from tasks.training.checkpoints import STATE, localise, newest_whole, step_of
 from tasks.training.endings import EnoughEvaluated, NotFinite
-from tasks.training.examination import Examination
-from tasks.training.keep_last import KeepLast
-from tasks.training.own_steps import OwnSteps
-from tasks.training.signs import WarnOfSigns
+from tasks.training.evaluator import Examination
 from tasks.training.trainer import FinetuneTrainer
-from tasks.training.watch_evaluation import WatchEvaluation
 
 NOT_FINITE = "not_finite.json"
 

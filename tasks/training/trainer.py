@@ -21,15 +21,15 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from tasks.artifacts.formats.manifest import commit, is_whole
 from tasks.config.errors import Signalled, TrainingError
-from tasks.data.arrow_file import open_table
-from tasks.data.rows import TokenRows
-from tasks.evaluation.judge import examine
-from tasks.models.live import save_module
+from tasks.data.tables.arrow_file import open_table
+from tasks.data.tokens.dataset import TokenRows
+from tasks.evaluation.predictor import examine
+from tasks.models.bases.live import save_module
 from tasks.training import state
-from tasks.training.callbacks import StopOnSignal
+from tasks.training.callbacks.control import StopOnSignal
 from tasks.training.checkpoints import STATE, outdated
 from tasks.training.endings import EnoughEvaluated, NotFinite
-from tasks.training.examination import Examination, LongestFirst, ordered
+from tasks.training.evaluator import Examination, LongestFirst, ordered
 from tasks.training.terms import scored, weigh
 
 RNG, EPOCH_RNG = "rng", "epoch_rng"

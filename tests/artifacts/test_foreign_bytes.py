@@ -19,13 +19,13 @@ from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.backend import sha256_file
 from tasks.artifacts.formats import weights
 from tasks.artifacts.formats.manifest import MANIFEST, commit, is_whole
-from tasks.artifacts.gc import collect
 from tasks.artifacts.names import is_inside
 from tasks.artifacts.record import FORMAT, Member, NewerStore, Record, TornRecord
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.runs import read_run
-from tasks.artifacts.scrub import scrub
 from tasks.artifacts.store import DamagedBlob, Miss, Store
+from tasks.artifacts.upkeep.gc import collect
+from tasks.artifacts.upkeep.scrub import scrub
 from tasks.config.errors import MachineError
 from tasks.runtime.build import Build
 from tasks.runtime.runs import line_of, runs
@@ -340,7 +340,7 @@ def test_a_blob_that_changed_unseen_is_found_when_it_is_read(tmp_path: Path) -> 
 
 
 def test_a_copied_store_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.artifacts.digests.WORTH_A_MEMO", 1)
+    monkeypatch.setattr("tasks.artifacts.keys.digests.WORTH_A_MEMO", 1)
     _, ref = published(tmp_path / "first")
     shutil.copytree(tmp_path / "first", tmp_path / "copy")
     read: list[Path] = []
@@ -349,7 +349,7 @@ def test_a_copied_store_is_hashed_once(tmp_path: Path, monkeypatch: pytest.Monke
         read.append(path)
         return sha256_file(path)
 
-    monkeypatch.setattr("tasks.artifacts.digests.sha256_file", counting)
+    monkeypatch.setattr("tasks.artifacts.keys.digests.sha256_file", counting)
     for _ in range(3):
         assert Store(str(tmp_path / "copy")).lookup(STAGE, KEY) == ref
     assert len(read) == len(ref.members)

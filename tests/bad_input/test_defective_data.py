@@ -375,8 +375,8 @@ def test_rows_that_only_a_warning_names_are_not_put_aside(tmp_path: Path) -> Non
     import pyarrow as pa
 
     from tasks.config import DataError
-    from tasks.data.say import rows_at
-    from tasks.runtime.lint import putting_aside
+    from tasks.data.messages import rows_at
+    from tasks.execution.lint import putting_aside
 
     table = pa.table({"text": [f"t{at}" for at in range(40)], "__file": ["a.csv"] * 40, "__row": list(range(40))})
     five = [1, 2, 3, 4, 5]
@@ -393,10 +393,10 @@ def test_rows_that_only_a_warning_names_are_not_put_aside(tmp_path: Path) -> Non
 
 
 def test_what_is_printed_of_good_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from flows.show import show_lint
+    from flows.terminal.run import show_lint
     from tasks.config import DataConfig
-    from tasks.data.locate import locate
-    from tasks.data.read import read
+    from tasks.data.sources.locate import locate
+    from tasks.data.sources.read import read
     from tasks.objectives import objective_of
 
     def shown(task: str, given: list[Any]) -> str:

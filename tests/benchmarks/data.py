@@ -38,8 +38,8 @@ def plain_read(path: Path) -> None:
 
 def check(path: Path) -> None:
     from tasks.config import RunConfig
-    from tasks.data.locate import locate
-    from tasks.data.read import read
+    from tasks.data.sources.locate import locate
+    from tasks.data.sources.read import read
     from tasks.objectives import objective_of
 
     data = RunConfig.model_validate({"model": "none", "data": {"train": str(path)}}).data
@@ -52,9 +52,9 @@ def tokenize(path: Path, folder: Path) -> tuple[float, float]:
     """CPU seconds of our encoder and of the tokenizer's own batch call."""
     from transformers import AutoTokenizer
 
-    from tasks.data.encode import encode_text
-    from tasks.data.locate import locate
-    from tasks.data.read import read
+    from tasks.data.sources.locate import locate
+    from tasks.data.sources.read import read
+    from tasks.data.tokens.encode import encode_text
     from tests.tiny import make_bert
 
     tokenizer = AutoTokenizer.from_pretrained(make_bert(folder / "bert"))

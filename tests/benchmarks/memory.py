@@ -18,11 +18,11 @@ from tests.tiny import make_config, make_rows
 SIZES = ((64, 2), (256, 4), (512, 8))  # width, layers
 RUN = """
 import json, resource, sys
-from flows.finetune import pipeline
-from flows.door import plan
+from flows.pipeline import pipeline
+from flows.api import plan
 from tasks.config import load
-from tasks.runtime.carry import carry_out
-from tasks.runtime.estimate import estimate
+from tasks.execution.execute import carry_out
+from tasks.execution.estimate import estimate
 
 loaded = load(json.load(open(sys.argv[1])))
 if sys.argv[2] == "plan":

@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, nargs=2, default=(1, 5))
     options = parser.parse_args()
-    from tasks.runtime.server import api
+    from tasks.runtime.prefect_api.server import api
 
     with tempfile.TemporaryDirectory() as name, api() as server:
         folder = Path(name)
@@ -67,10 +67,10 @@ def prepare(folder: Path) -> tuple[dict[str, str], str]:
     """The quickstart's rows as CSV, split as the pipeline splits them, and the folder of its base."""
     import pyarrow.csv as csv
 
-    from flows.door import plan
+    from flows.api import plan
     from tasks.config import load
-    from tasks.data.arrow_file import open_table
-    from tasks.models.base import base_files
+    from tasks.data.tables.arrow_file import open_table
+    from tasks.models.bases.base import base_files
 
     loaded = load(PRESET, ["store.root=memory"])
     _, context = plan(loaded)

@@ -217,9 +217,9 @@ def test_labels_written_as_numbers_are_text() -> None:
 )
 def test_the_cache_is_where_xdg_says(given: str | None, home: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks.config import StoreConfig
-    from tasks.data.locate import own_cache
-    from tasks.runtime import server
-    from tasks.runtime.carry import store_root
+    from tasks.data.sources.locate import own_cache
+    from tasks.execution.execute import store_root
+    from tasks.runtime.prefect_api import server
 
     monkeypatch.delenv("FINETUNE_STORE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", given) if given is not None else monkeypatch.delenv("XDG_CACHE_HOME")

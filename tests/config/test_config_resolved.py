@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 
 from tasks.config import RunConfig, load, to_yaml
 from tasks.config.leaves import leaves
-from tasks.config.yaml_file import parse_document
+from tasks.config.reading.yaml_file import parse_document
 
 TEXT = some.text(some.characters(exclude_categories=["Cs"]), min_size=1, max_size=12) | some.sampled_from(
     ["no", "1e-4", "null", "12:30", "2024-01-01", "~", "a: b", "# x", "- x", "s3://b/k", "0x1f", ".inf", "é", "=", "<<"]

@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 
 from tasks.config import RunConfig, TrainConfig, json_schema
-from tasks.config.names import PEERS, hint, nearest
-from tasks.config.problems import known_names
+from tasks.config.reading.names import PEERS, hint, nearest
+from tasks.config.reading.problems import known_names
 
 MINIMAL: dict[str, Any] = {"model": {"name": "m"}, "data": {"train": "d"}}
 

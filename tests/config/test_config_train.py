@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from tasks.config import TrainConfig
 from tasks.config.arguments import catalogue, check
-from tasks.config.old_names import DROPPED, RENAMED, modernise
-from tasks.config.train import OWNED, SCRIPTS
+from tasks.config.reading.old_names import DROPPED, RENAMED, modernise
+from tasks.config.sections.train import OWNED, SCRIPTS
 
 
 def test_the_catalogue_knows_names_types_defaults_and_choices() -> None:

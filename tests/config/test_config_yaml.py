@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.config import ConfigError, load
-from tasks.config.yaml_file import parse_document, parse_value, read
+from tasks.config.reading.yaml_file import parse_document, parse_value, read
 
 
 @pytest.mark.parametrize(

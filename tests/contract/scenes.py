@@ -8,10 +8,10 @@ from typing import Any, NoReturn
 
 import torch
 
-from flows.door import plan as door_plan
-from flows.finetune import pipeline
+from flows.api import plan as door_plan
+from flows.pipeline import pipeline
 from tasks.config import load
-from tasks.runtime.carry import Doorstep, carry_out, entering
+from tasks.execution.execute import Doorstep, carry_out, entering
 from tests.kill.scenes import DEATHS, told
 
 
@@ -70,7 +70,7 @@ class _Refused(pickle._Unpickler):  # type: ignore[name-defined]
 
 def versions(edits: Mapping[str, Sequence[str]], copy: str) -> dict[str, list[str]]:
     """The stages whose code version changes with each edit: {edit: [module, new source]}."""
-    from tasks.artifacts import code
+    from tasks.artifacts.keys import code
 
     untouched = code.read_sources(Path(copy))
     before = _code_of_stages(untouched)
@@ -83,7 +83,7 @@ def versions(edits: Mapping[str, Sequence[str]], copy: str) -> dict[str, list[st
 
 
 def _code_of_stages(sources: Mapping[str, Any]) -> dict[str, Any]:
-    from tasks.artifacts import code
+    from tasks.artifacts.keys import code
 
     code.SOURCES = dict(sources)
     return {stage: code.code_version(modules) for stage, modules in modules_of_stages().items()}

@@ -8,7 +8,7 @@ from pathlib import Path
 import grimp
 import pytest
 
-from tasks.artifacts.code import INSIDE, OUTSIDE, code_version
+from tasks.artifacts.keys.code import INSIDE, OUTSIDE, code_version
 from tests.contract.scenes import modules_of_stages
 from tests.kill.warm import ROOT, Warm, warm_parent
 from tests.tiny import make_config
@@ -92,14 +92,14 @@ def reworded(source: str) -> str:
 
 def test_parts_of_the_task_count_where_they_are_used(warm: Warm, copy: Path) -> None:
     edits = {}
-    for module in ("tasks.evaluation.by_class", "tasks.data.encode", "tasks.data.collate"):
+    for module in ("tasks.evaluation.predictors.classes", "tasks.data.tokens.encode", "tasks.data.tokens.collate"):
         path = copy.parent.joinpath(*module.split(".")).with_suffix(".py")
         edits[module] = (module, path.read_text() + "\nX = 1\n")
     changed = warm.play(VERSIONS, edits=edits, copy=str(copy)).result
     stages = {module: {each.split()[0] for each in found} for module, found in changed.items()}
-    assert stages["tasks.evaluation.by_class"] == {"s09_train", "s10_evaluate"}
-    assert stages["tasks.data.encode"] == {"s05_tokenize"}
-    assert stages["tasks.data.collate"] == {"s09_train", "s10_evaluate"}
+    assert stages["tasks.evaluation.predictors.classes"] == {"s09_train", "s10_evaluate"}
+    assert stages["tasks.data.tokens.encode"] == {"s05_tokenize"}
+    assert stages["tasks.data.tokens.collate"] == {"s09_train", "s10_evaluate"}
 
 
 def test_a_changed_operator_counts_and_a_type_checkers_import_does_not(warm: Warm, copy: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_changed_operator_counts_and_a_type_checkers_import_does_not(warm: War
 
 def test_code_is_what_was_loaded_not_what_is_written_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that goes on while its code is edited executes the old code: it must not publish as the new."""
-    from tasks.artifacts import code
+    from tasks.artifacts.keys import code
 
     shutil.copytree(ROOT / "tasks", tmp_path / "tasks")
     monkeypatch.setattr(code, "SOURCES", code.read_sources(tmp_path / "tasks"))
@@ -166,11 +166,11 @@ def test_a_part_in_somebody_elses_package_counts(tmp_path: Path, monkeypatch: py
     package = tmp_path / "their_tasks"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "parts.py").write_text("from their_tasks.helper import half\nfrom tasks.data.say import count\n")
+    (package / "parts.py").write_text("from their_tasks.helper import half\nfrom tasks.data.messages import count\n")
     (package / "helper.py").write_text("def half(x):\n    return x / 2\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     before = code_version(["their_tasks.parts"])
-    assert {"their_tasks.parts", "their_tasks.helper", "tasks.data.say"} <= before.keys()
+    assert {"their_tasks.parts", "their_tasks.helper", "tasks.data.messages"} <= before.keys()
     (package / "helper.py").write_text("def half(x):\n    return x // 2\n")
     after = code_version(["their_tasks.parts"])
     assert {name for name in after if after[name] != before[name]} == {"their_tasks.helper"}

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import STAGES
-from tasks.artifacts.key import canonical, key_of
+from tasks.artifacts.keys.key import canonical, key_of
 from tasks.artifacts.record import Member, Record
 from tasks.artifacts.ref import ArtifactRef
 from tests.kill.warm import ROOT, Warm, warm_parent
@@ -76,7 +76,7 @@ def test_what_keys_are_made_of(stores: dict[str, dict[str, Any]], bert: Path) ->
 
 PLAN = """
 import json, os, sys
-from flows.door import plan
+from flows.api import plan
 from tasks.config import load
 found = []
 for cwd, home in json.loads(sys.argv[2]):

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from flows.finetune import pipeline
-from tasks.artifacts.code import INSIDE
+from flows.pipeline import pipeline
+from tasks.artifacts.keys.code import INSIDE
 from tasks.config import load
-from tasks.runtime.carry import carry_out
+from tasks.execution.execute import carry_out
 from tasks.runtime.stage import Stage
 from tests.kill.warm import ROOT
 from tests.tiny import TASKS, make_task
@@ -28,11 +28,11 @@ EXCLUDED = {
     "tasks.runtime.log": "what a person reads",
     "tasks.runtime.progress": "what a person reads",
     "tasks.runtime.pace": "what a person reads",
-    "tasks.runtime.report": "what a person reads",
+    "tasks.results.report": "what a person reads",
     "tasks.runtime.secrets": "keeps secrets out of what a person reads",
     "tasks.runtime.rung": "stops a body; whatever is stopped is built again, to the same bits",
-    "tasks.runtime.working": "stops a body; whatever is stopped is built again, to the same bits",
-    "tasks.runtime.stopping": "stops a body; whatever is stopped is built again, to the same bits",
+    "tasks.runtime.prefect_api.worker": "stops a body; whatever is stopped is built again, to the same bits",
+    "tasks.runtime.prefect_api.stopping": "stops a body; whatever is stopped is built again, to the same bits",
 }
 
 

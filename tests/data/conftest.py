@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tasks.data.locate import Source
-from tasks.data.read import Read, read
+from tasks.data.sources.locate import Source
+from tasks.data.sources.read import Read, read
 
 Put = Callable[[str, str | bytes], Source]
 RealData = Callable[[str], Path]

@@ -14,9 +14,9 @@ from hypothesis import strategies as some
 
 from tasks.config import DataConfig
 from tasks.config.errors import DataError
-from tasks.data.locate import Source
-from tasks.data.objects import rows_to_file
-from tasks.data.read import read
+from tasks.data.sources.locate import Source
+from tasks.data.sources.objects import rows_to_file
+from tasks.data.sources.read import read
 from tasks.objectives import objective_of
 
 # A failure is a failure by itself; the machine's pace is none.

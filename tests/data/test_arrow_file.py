@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tasks.data.arrow_file import BATCH_ROWS, open_table, write
+from tasks.data.tables.arrow_file import BATCH_ROWS, open_table, write
 
 
 def table(rows: int = 50) -> pa.Table:

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 
 from tasks.config.errors import DataError
-from tasks.data.check import Findings, check_rows, duplicates, leakage
-from tasks.data.keys import row_keys
+from tasks.data.curation.check import Findings, check_rows, duplicates, leakage
+from tasks.data.curation.row_keys import row_keys
 
 COLUMNS = {"text": "text", "label": "label"}
 
@@ -21,7 +21,7 @@ def test_good_rows_have_no_findings(rows) -> None:
 
 
 def test_missing_and_empty_text(put) -> None:
-    from tasks.data.read import read
+    from tasks.data.sources.read import read
 
     lines = ['{"text":"a"}', '{"text":null}', '{"text":""}', '{"text":" \\u00a0\\n"}'] + ['{"text":""}'] * 5
     table = read([put("a.jsonl", "\n".join(lines))]).table
@@ -88,8 +88,8 @@ def test_keys_are_equal_for_equal_rows_only() -> None:
 
 
 def test_real_repeats_and_leaks(real) -> None:
-    from tasks.data.locate import locate
-    from tasks.data.read import read
+    from tasks.data.sources.locate import locate
+    from tasks.data.sources.read import read
 
     train = read(locate(str(real("trec6/train.csv")), "data.train")).table
     test = read(locate(str(real("trec6/test.csv")), "data.test")).table

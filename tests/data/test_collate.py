@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.data.collate import PadBatch
+from tasks.data.tokens.collate import PadBatch
 
 
 @pytest.mark.parametrize("side", ["right", "left"])

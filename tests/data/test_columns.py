@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.config.errors import DataError
-from tasks.data.columns import LABEL, PLAIN, SOURCE, TARGET, TEXT, TEXT_PAIR, choose
+from tasks.data.rows.columns import LABEL, PLAIN, SOURCE, TARGET, TEXT, TEXT_PAIR, choose
 
 ROLES = (TEXT, TEXT_PAIR, LABEL)
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from tasks.config import RunConfig
-from tasks.data.encode import Encoded
-from tasks.data.read import read
+from tasks.data.sources.read import read
+from tasks.data.tokens.encode import Encoded
 from tasks.objectives import objective_of
 from tasks.objectives.presets import resolve
 from tests.tiny import TASKS, make_task
@@ -24,7 +24,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "tokens.json"
 def tokens_of(name: str, folder: Path) -> dict[str, Any]:
     from transformers import AutoTokenizer
 
-    from tasks.data.locate import locate
+    from tasks.data.sources.locate import locate
 
     config = make_task(name, folder, rows=12)
     config["data"] |= {"max_length": 16, "split": {"validation": 0.0}, "leakage": "off"}

@@ -9,8 +9,8 @@ import pytest
 
 from tasks.config import DataConfig
 from tasks.config.errors import DataError
-from tasks.data.prepare import Prepared
-from tasks.data.text_lists import value_of
+from tasks.data.rows.prepare import Prepared
+from tasks.data.rows.text_lists import value_of
 from tasks.objectives import objective_of
 
 TASK = objective_of("text-classification")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.config.errors import ConfigError, DataError
-from tasks.data.labels import encode_labels, label_names
+from tasks.data.rows.labels import encode_labels, label_names
 
 
 def column(values: list[Any], kind: pa.DataType | None = None) -> pa.ChunkedArray:
@@ -96,8 +96,8 @@ def test_columns_that_are_no_single_label(values: list[Any], said: str) -> None:
 
 
 def test_real_intents(real) -> None:
-    from tasks.data.locate import locate
-    from tasks.data.read import read
+    from tasks.data.sources.locate import locate
+    from tasks.data.sources.read import read
 
     train = read(locate(str(real("banking77/train.csv")), "data.train")).table
     names = label_names(train["label"])

@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from tasks.config.errors import ConfigError, DataError
-from tasks.data.locate import Source, locate
+from tasks.data.sources.locate import Source, locate
 
 
 def names(sources: list[Source]) -> list[str]:

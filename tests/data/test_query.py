@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from flows import door
+from flows import api
 from tasks.config import ConfigError, load
 from tasks.config.errors import DataError, FinetuneError
-from tasks.data.fetch import from_database
-from tasks.data.locate import locate
-from tasks.data.query import one_select, reading_engine
+from tasks.data.sources.fetch import from_database
+from tasks.data.sources.locate import locate
+from tasks.data.sources.query import one_select, reading_engine
 from tests.tiny import make_config
 
 CANARY = "hunter2-canary"
@@ -82,7 +82,7 @@ def test_all_else_is_refused_and_nothing_changes(query: str, database: Path, tmp
 def test_lint_refuses_it_too(database: Path, bert: Path) -> None:
     config = {"model": str(bert), "data": {"train": f"sql:sqlite:///{database}::DROP TABLE victim"}}
     with pytest.raises(ConfigError, match=r"data\.train: .* DROP is not run"):
-        door.lint(load(config))
+        api.lint(load(config))
     with sqlite3.connect(database) as connection:
         assert connection.execute("select count(*) from victim").fetchone() == (12,)
 
@@ -96,13 +96,13 @@ def test_a_run_asks_once(
         asked.append(spec)
         return from_database(spec, field, cache)
 
-    monkeypatch.setattr("tasks.data.locate.from_database", ask)
+    monkeypatch.setattr("tasks.data.sources.locate.from_database", ask)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     source = f"sql:sqlite:///{database}::select text, null as label from victim"
     config = make_config(bert, tmp_path / "none", tmp_path / "store", data__train=source)
     for runs in (1, 2):
         with pytest.raises(DataError, match="label"):
-            door.run(load(config))
+            api.run(load(config))
         assert asked == [source] * runs, "once to see what is missing and to read it; again for another run"
 
 

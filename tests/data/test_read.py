@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.config.errors import ConfigError, DataError
-from tasks.data.locate import Source, locate
-from tasks.data.read import read
+from tasks.data.sources.locate import Source, locate
+from tasks.data.sources.read import read
 
 
 def plain(table: pa.Table) -> dict[str, list]:
@@ -99,7 +99,7 @@ def test_commas_stay_the_separator_where_nothing_else_divides_all_records(put, t
 
 
 def test_what_is_too_large_for_rows_is_named_by_row_and_column(put, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr("tasks.data.read.FIELD", 1000)
+    monkeypatch.setattr("tasks.data.sources.read.FIELD", 1000)
     long = "x" * 1001
     pq.write_table(pa.table({"text": ["a", long]}), tmp_path / "a.parquet")
     put("a.csv", f"text,label\na,b\n{long},b\n"), put("a.jsonl", f'{{"text":"a"}}\n\n{{"text":"{long}"}}\n')
@@ -296,7 +296,8 @@ def test_real_json_lines_equal_their_parquet(real) -> None:
 
 def test_the_room_is_cheap_to_import() -> None:
     code = (
-        "import sys, tasks.data.read, tasks.data.check, tasks.data.split, tasks.data.labels, tasks.data.arrow_file\n"
+        "import sys, tasks.data.sources.read, tasks.data.curation.check, tasks.data.curation.split\n"
+        "import tasks.data.rows.labels, tasks.data.tables.arrow_file\n"
         "print({'torch', 'transformers', 'prefect', 'pandas', 'datasets', 'pyarrow.parquet'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

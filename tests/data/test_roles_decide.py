@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from tasks.config import DataConfig
-from tasks.config.data import SplitConfig
 from tasks.config.errors import DataError
-from tasks.data.divide import divide
-from tasks.data.locate import Source
-from tasks.data.read import read
+from tasks.config.sections.data import SplitConfig
+from tasks.data.curation.divide import divide
+from tasks.data.sources.locate import Source
+from tasks.data.sources.read import read
 from tasks.objectives import objective_of
 
 

@@ -9,10 +9,10 @@ import pytest
 
 from tasks.config import DataConfig
 from tasks.config.errors import DataError
-from tasks.data.locate import locate
-from tasks.data.look import label_warnings, repeat_warnings
-from tasks.data.objects import rows_to_file
-from tasks.data.read import read
+from tasks.data.curation.preview import label_warnings, repeat_warnings
+from tasks.data.sources.locate import locate
+from tasks.data.sources.objects import rows_to_file
+from tasks.data.sources.read import read
 from tasks.objectives import objective_of
 from tests.tiny import WORDS
 

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 
 from tasks.config.errors import ConfigError, DataError
-from tasks.data.locate import locate
-from tasks.data.objects import hold, is_rows, rows_to_file
-from tasks.data.read import read
+from tasks.data.sources.locate import locate
+from tasks.data.sources.objects import hold, is_rows, rows_to_file
+from tasks.data.sources.read import read
 
 ROWS = [{"text": f"text {at}", "label": "ab"[at % 2]} for at in range(12)]
 SQUAD = {"version": "v2.0", "data": [{"title": "T", "paragraphs": [{"context": "The fox ran.", "qas": [
@@ -280,7 +280,7 @@ def test_class_labels_keep_their_ids(how: str, tmp_path: Path) -> None:
 
 
 def test_types_grow_with_later_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.data.objects.BATCH", 2)
+    monkeypatch.setattr("tasks.data.sources.objects.BATCH", 2)
     rows = [{"text": f"t{at}", "note": None if at < 4 else "said", "score": 1 if at < 2 else 0.5,
              "list": [] if at < 4 else ["x"], "meta": {"a": 1} if at < 6 else {"b": "x"}}
             for at in range(8)]  # fmt: skip
@@ -296,7 +296,7 @@ def test_types_grow_with_later_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_types_of_a_query_grow_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.data.fetch.BATCH", 2)
+    monkeypatch.setattr("tasks.data.sources.fetch.BATCH", 2)
     with sqlite3.connect(tmp_path / "grown.db") as connection:
         connection.execute("create table rows (text, note)")
         connection.executemany("insert into rows values (?, ?)", [("a", None), ("b", None), ("c", "said"), ("d", None)])

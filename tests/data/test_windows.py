@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from transformers import AutoTokenizer
 
-from tasks.data.encode import Encoded
-from tasks.data.encode_stream import encode_stream, merge_masked, merge_stream
-from tasks.data.encode_words import encode_words
+from tasks.data.tokens.encode import Encoded
+from tasks.data.tokens.encode_stream import encode_stream, merge_masked, merge_stream
+from tasks.data.tokens.encode_words import encode_words
 from tests.tiny import WORDS, make_decoder
 
 SHAPE = {"max_length": 8, "overlong": "window", "merge": "none"}

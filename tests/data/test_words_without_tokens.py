@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from transformers import AutoTokenizer
 
-from tasks.data.encode import Encoded
-from tasks.data.encode_words import encode_words
-from tasks.data.said import readable
-from tasks.evaluation.by_word import WordJudge
+from tasks.data.rows.readable import readable
+from tasks.data.tokens.encode import Encoded
+from tasks.data.tokens.encode_words import encode_words
+from tasks.evaluation.predictors.words import WordJudge
 from tasks.evaluation.score import point
-from tasks.evaluation.scores_tags import scorer
+from tasks.evaluation.scorers.tags import scorer
 from tests.tiny import WORDS
 
 NOTHING = "\u200b"

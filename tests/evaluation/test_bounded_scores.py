@@ -11,8 +11,8 @@ SCORE = """
 import resource, sys
 from pathlib import Path
 import numpy as np, pyarrow as pa
-from tasks.data.arrow_file import open_table
-from tasks.evaluation import scores_classes, scores_tokens
+from tasks.data.tables.arrow_file import open_table
+from tasks.evaluation.scorers import classes, tokens
 from tasks.evaluation.score import intervals, point
 
 rows, path = int(sys.argv[1]), Path(sys.argv[2])
@@ -25,7 +25,7 @@ with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer
         names = [pa.array([labels[at] for at in random.integers(0, 20, 4000)]) for _ in range(2)]
         fixed = pa.FixedSizeListArray.from_arrays(pa.array(scores.ravel()), 20)
         writer.write_batch(pa.record_batch([*names, fixed], schema=schema))
-scorer = scores_classes.scorer({"labels": labels, "problem_type": "single_label_classification"})
+scorer = classes.scorer({"labels": labels, "problem_type": "single_label_classification"})
 table = open_table(path)
 found = point(scorer, table) | intervals(scorer, table)
 mapped = path.stat().st_size  # pages of the file are the system’s, which may keep as many as it likes

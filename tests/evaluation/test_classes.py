@@ -7,11 +7,11 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from tasks.evaluation.card import class_sections
-from tasks.evaluation.classes import by_class, confused_line, matrix_cells
+from tasks.evaluation.per_class import by_class, confused_line, matrix_cells
 from tasks.evaluation.plot_confusion import confusion_picture
-from tasks.evaluation.scores_classes import scorer
-from tasks.evaluation.scores_tags import scorer as tags
+from tasks.evaluation.scorers.classes import scorer
+from tasks.evaluation.scorers.tags import scorer as tags
+from tasks.results.card import class_sections
 
 
 def told(names: list[str], rows: int = 300) -> tuple[Any, Any, dict[str, Any]]:

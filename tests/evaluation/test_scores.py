@@ -10,15 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.evaluation import (
-    scores_answers,
-    scores_classes,
-    scores_detection,
-    scores_tags,
-    scores_texts,
-    scores_tokens,
-)
 from tasks.evaluation.score import intervals, is_tie, point, slices
+from tasks.evaluation.scorers import answers as answer_scores
+from tasks.evaluation.scorers import classes as class_scores
+from tasks.evaluation.scorers import detection as detection_scores
+from tasks.evaluation.scorers import tags as tag_scores
+from tasks.evaluation.scorers import texts as text_scores
+from tasks.evaluation.scorers import tokens as token_scores
 from tasks.objectives import OBJECTIVES, objective_of
 
 LABELS = ["amber", "beech", "cedar", "dune"]
@@ -39,7 +37,7 @@ def classes(rows: int, labels: list[str], seed: int = 0, skill: float = 0.5) -> 
 
 
 def one_class(labels: list[str]) -> Any:
-    return scores_classes.scorer({"labels": labels, "problem_type": "single_label_classification"})
+    return class_scores.scorer({"labels": labels, "problem_type": "single_label_classification"})
 
 
 @settings(max_examples=25, deadline=None)
@@ -85,7 +83,7 @@ def test_several_classes_are_scikit_learns() -> None:
         "prediction": pa.array([[LABELS[at] for at in np.flatnonzero(row)] for row in guess]),
         "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(scores.ravel()), 4),
     })  # fmt: skip
-    found = point(scores_classes.scorer({"labels": LABELS, "problem_type": "multi_label_classification"}), table)
+    found = point(class_scores.scorer({"labels": LABELS, "problem_type": "multi_label_classification"}), table)
     for average in ("micro", "macro", "weighted", "samples"):
         right = metrics.f1_score(gold, guess, average=average, zero_division=0)
         assert found[f"f1_{average}"] == pytest.approx(right)
@@ -103,7 +101,7 @@ def test_numbers_are_scipys_and_scikit_learns() -> None:
     gold = random.normal(3, 1, 500).round(1)
     guess = gold + random.normal(0, 0.7, 500)
     table = pa.table({"label": gold, "prediction": guess})
-    found = point(scores_classes.scorer({"labels": None, "problem_type": "regression"}), table)
+    found = point(class_scores.scorer({"labels": None, "problem_type": "regression"}), table)
     assert found["pearson"] == pytest.approx(stats.pearsonr(gold, guess)[0])
     assert found["spearman"] == pytest.approx(stats.spearmanr(gold, guess)[0])
     assert found["mse"] == pytest.approx(metrics.mean_squared_error(gold, guess))
@@ -121,7 +119,7 @@ def test_entities_are_seqevals(rows: list[list[tuple[str, str]]]) -> None:
     from seqeval.metrics import f1_score, precision_score, recall_score
 
     gold, guess = [[a for a, _ in row] for row in rows], [[b for _, b in row] for row in rows]
-    found = point(scores_tags.scorer({"labels": TAGS}), pa.table({"label": gold, "prediction": guess}))
+    found = point(tag_scores.scorer({"labels": TAGS}), pa.table({"label": gold, "prediction": guess}))
     assert found["f1"] == pytest.approx(f1_score(gold, guess, zero_division=0))
     assert found["precision"] == pytest.approx(precision_score(gold, guess, zero_division=0))
     assert found["recall"] == pytest.approx(recall_score(gold, guess, zero_division=0))
@@ -134,7 +132,7 @@ def test_tags_without_a_scheme_are_scored_by_word() -> None:
 
     gold, guess = [["NOUN", "VERB"], ["NOUN"]], [["NOUN", "NOUN"], ["DET"]]
     table = pa.table({"label": gold, "prediction": guess})
-    found = point(scores_tags.scorer({"labels": ["DET", "NOUN", "VERB"]}), table)
+    found = point(tag_scores.scorer({"labels": ["DET", "NOUN", "VERB"]}), table)
     flat = [[tag for row in each for tag in row] for each in (gold, guess)]
     assert found["f1"] == pytest.approx(f1_score(*flat, average="macro", zero_division=0))
     assert found["accuracy"] == pytest.approx(1 / 3)
@@ -155,7 +153,7 @@ def test_tags_without_a_scheme_are_scored_by_word() -> None:
 )
 def test_answers_as_squad_counts_them(answers: list[str], prediction: str, exact: float, f1: float) -> None:
     table = pa.table({"answers": pa.array([answers], pa.list_(pa.string())), "prediction": [prediction]})
-    found = point(scores_answers.scorer({}), table)
+    found = point(answer_scores.scorer({}), table)
     assert (found["exact_match"], found["f1"]) == (exact, pytest.approx(f1))
 
 
@@ -163,7 +161,7 @@ def test_questions_without_an_answer_are_also_counted_apart() -> None:
     table = pa.table({
         "answers": pa.array([["fox"], [], []], pa.list_(pa.string())), "prediction": ["fox", "", "wall"]
     })  # fmt: skip
-    found = point(scores_answers.scorer({}), table)
+    found = point(answer_scores.scorer({}), table)
     assert found["exact_match"] == pytest.approx(2 / 3)
     assert (found["has_answer_f1"], found["no_answer_exact_match"]) == (1.0, 0.5)
 
@@ -180,7 +178,7 @@ def texts(rows: int) -> pa.Table:
 
 def test_rouge_hangs_no_handler_on_the_root_logger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.root, "handlers", [])
-    point(scores_texts.scorer({}), texts(2))
+    point(text_scores.scorer({}), texts(2))
     assert logging.root.handlers == [], "every line of every library would be printed by it too"
 
 
@@ -190,7 +188,7 @@ def test_texts_are_sacrebleus_and_rouge_scores() -> None:
 
     table = texts(60)
     gold, guess = table["label"].to_pylist(), table["prediction"].to_pylist()
-    found = point(scores_texts.scorer({}), table)
+    found = point(text_scores.scorer({}), table)
     assert found["bleu"] == pytest.approx(sacrebleu.corpus_bleu(guess, [gold]).score)
     assert found["chrf"] == pytest.approx(sacrebleu.corpus_chrf(guess, [gold]).score)
     from absl.logging import get_absl_handler
@@ -204,18 +202,18 @@ def test_texts_are_sacrebleus_and_rouge_scores() -> None:
 
 
 def test_texts_that_were_not_generated_are_scored_by_their_tokens() -> None:
-    found = point(scores_texts.scorer({}), texts(9).drop_columns(["prediction"]))
+    found = point(text_scores.scorer({}), texts(9).drop_columns(["prediction"]))
     assert set(found) == {"perplexity", "token_accuracy"}
 
 
 def test_tokens_and_detection() -> None:
     counts = {"nll": [2.0, 4.0], "tokens": [2, 4], "correct": [1, 1]}
-    assert point(scores_tokens.scorer({}), pa.table(counts)) == pytest.approx(
+    assert point(token_scores.scorer({}), pa.table(counts)) == pytest.approx(
         {"loss": 1.0, "perplexity": np.e, "token_accuracy": 1 / 3}
     )
     more = {"detector_nll": [1.0, 3.0], "seen": [10, 10], "replaced": [2, 2], "true_positive": [1, 2],
             "false_positive": [1, 0]}  # fmt: skip
-    found = point(scores_detection.scorer({}), pa.table(counts | more))
+    found = point(detection_scores.scorer({}), pa.table(counts | more))
     assert found["loss"] == pytest.approx(1.0 + 50 * 0.2)
     assert (found["precision"], found["recall"], found["accuracy"]) == pytest.approx((3 / 4, 3 / 4, 18 / 20))
 
@@ -289,5 +287,5 @@ def test_tags_of_units_are_entities_of_their_own() -> None:
     labels = ["B-PER", "I-PER", "L-PER", "O", "U-PER"]
     gold = [["U-PER", "U-PER", "O", "B-PER", "L-PER"]]
     table = pa.table({"label": gold, "prediction": [["U-PER", "O", "O", "B-PER", "L-PER"]]})
-    found = point(scores_tags.scorer({"labels": labels}), table)
+    found = point(tag_scores.scorer({"labels": labels}), table)
     assert (found["precision"], found["recall"]) == (1.0, pytest.approx(2 / 3))

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from flows.cli import main
 from tasks.artifacts.formats import json
 from tasks.config import ConfigError, RunConfig
-from tasks.data.arrow_file import open_table
+from tasks.data.tables.arrow_file import open_table
 from tasks.evaluation.score import point
-from tasks.evaluation.scores_classes import scorer
+from tasks.evaluation.scorers.classes import scorer
 from tasks.evaluation.threshold import chosen, decided, tune
-from tasks.runtime.carry import carry_out
+from tasks.execution.execute import carry_out
 from tests.tiny import make_config, make_task
 
 LABELS = ["amber", "beech", "cedar"]
@@ -60,7 +60,7 @@ def test_no_threshold_is_better(rows: int, seed: int, low: float, tmp_path_facto
 
 
 def test_kept_with_the_model(tmp_path: Path) -> None:
-    from flows.finetune import pipeline
+    from flows.pipeline import pipeline
 
     config = make_task("multi-label", tmp_path) | {"output_dir": str(tmp_path / "model")}
     rows = config["data"]["train"]

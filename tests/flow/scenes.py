@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from flows.finetune import pipeline
+from flows.pipeline import pipeline
 from tasks.artifacts.formats import json
 from tasks.config import load
-from tasks.runtime.carry import Doorstep, carry_out, entering
-from tasks.runtime.finetuned import FineTuned
+from tasks.execution.execute import Doorstep, carry_out, entering
+from tasks.results.finetuned import FineTuned
 
 Stages = Mapping[str, Callable[..., Mapping[str, Any]]]
 

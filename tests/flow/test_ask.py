@@ -12,15 +12,15 @@ import pytest
 
 from flows.cli import main
 from tasks.config import RunConfig
-from tasks.data.arrow_file import open_table
-from tasks.data.said import STARTS, readable
-from tasks.runtime.carry import carry_out
+from tasks.data.rows.readable import STARTS, readable
+from tasks.data.tables.arrow_file import open_table
+from tasks.execution.execute import carry_out
 from tests.tiny import make_config, make_task
 
 
 @pytest.fixture(scope="module")
 def model(bert: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from flows.finetune import pipeline
+    from flows.pipeline import pipeline
 
     folder = tmp_path_factory.mktemp("asked")
     config = make_config(bert, rows, folder / "store", output_dir=str(folder / "model"), train__max_steps=8)
@@ -123,7 +123,7 @@ def test_a_label_the_model_does_not_know(model: Path, tmp_path: Path, capsys: py
 
 
 def test_questions_without_an_answer(tmp_path: Path) -> None:
-    from flows.finetune import pipeline
+    from flows.pipeline import pipeline
 
     config = make_task("question-answering", tmp_path) | {"output_dir": str(tmp_path / "model")}
     path = Path(config["data"]["train"])
@@ -141,7 +141,7 @@ def test_questions_without_an_answer(tmp_path: Path) -> None:
 
 
 def test_masks_are_filled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from flows.finetune import pipeline
+    from flows.pipeline import pipeline
 
     config = make_task("language-modeling", tmp_path) | {"output_dir": str(tmp_path / "model")}
     carry_out(RunConfig.model_validate(config), pipeline)
@@ -154,7 +154,7 @@ def test_masks_are_filled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_tags_of_plain_text_come_with_words_and_entities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from flows.finetune import pipeline
+    from flows.pipeline import pipeline
 
     config = make_task("token-classification", tmp_path) | {"output_dir": str(tmp_path / "model")}
     carry_out(RunConfig.model_validate(config), pipeline)

@@ -23,7 +23,7 @@ import yaml
 from flows.cli import main
 from tasks import STAGES
 from tasks.config import load
-from tasks.config.yaml_file import read
+from tasks.config.reading.yaml_file import read
 from tasks.runtime.environment import environment
 from tests.served import HANG, until
 from tests.tiny import make_config

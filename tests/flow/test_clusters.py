@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flows import grid
-from flows.sweep_plan import plan_sweep
+from flows.sweep.plan import plan_sweep
 from tasks.config import load_sweep
 from tests.tiny import make_config
 

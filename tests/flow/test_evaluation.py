@@ -10,8 +10,8 @@ import pytest
 
 from tasks.config import RunConfig
 from tasks.config.errors import ConfigError, DataError
-from tasks.runtime.carry import carry_out
-from tasks.runtime.finetuned import FineTuned
+from tasks.execution.execute import carry_out
+from tasks.results.finetuned import FineTuned
 from tests.tiny import make_config
 
 MINE = """
@@ -38,7 +38,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def run(bert: Path, rows: Path, store: Path, **more: Any) -> FineTuned:
-    from flows.finetune import pipeline
+    from flows.pipeline import pipeline
 
     config = make_config(bert, rows, store, train__max_steps=4, **more)
     return carry_out(RunConfig.model_validate(config), pipeline)
@@ -190,7 +190,7 @@ def test_going_on_with_other_classes(bert: Path, rows: Path, tmp_path: Path) -> 
     ],
 )
 def test_a_metric_that_the_rows_do_not_have(rows: str, eval: Any, says: str, bert: Path, tmp_path: Path) -> None:
-    from flows.door import plan
+    from flows.api import plan
     from tasks.config import load
     from tests.tiny import make_task_rows
 
@@ -203,7 +203,7 @@ def test_a_metric_that_the_rows_do_not_have(rows: str, eval: Any, says: str, ber
 
 def test_every_problem_has_the_metrics_it_is_said_to_have() -> None:
     from tasks.evaluation.score import point
-    from tasks.evaluation.scores_classes import scorer
+    from tasks.evaluation.scorers.classes import scorer
     from tasks.objectives import objective_of
 
     names, chances = ["a", "b", "a"], [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]

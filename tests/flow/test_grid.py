@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flows import finetune, grid
-from flows.sweep_plan import plan_sweep
+from flows.sweep.plan import plan_sweep
 from tasks.artifacts.store import Store
 from tasks.config import load_sweep
 from tests.tiny import make_config

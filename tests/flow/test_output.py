@@ -16,11 +16,11 @@ from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.backend import sha256_file
 from tasks.artifacts.store import DamagedBlob, Store
 from tasks.config import ConfigError, load, to_yaml
-from tasks.runtime import export
+from tasks.execution.preflight import check_places
+from tasks.results import export
+from tasks.results.export import beside_the_model, export_folder
+from tasks.results.output_dir import DONE, REPORT, RESOLVED, only_writer, written
 from tasks.runtime.context import RunContext, open_run
-from tasks.runtime.export import beside_the_model, export_folder
-from tasks.runtime.output import DONE, REPORT, RESOLVED, only_writer, written
-from tasks.runtime.places import check_places
 from tests.flow.scenes import carried, files
 from tests.tiny import make_config
 

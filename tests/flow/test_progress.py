@@ -10,12 +10,12 @@ import pytest
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.store import Store
 from tasks.config import ConfigError, load
-from tasks.data.arrow_file import open_table
-from tasks.data.token_rows import scored_rows
+from tasks.data.tables.arrow_file import open_table
+from tasks.data.tokens.token_rows import scored_rows
 from tasks.models.generation import write_as_scored
 from tasks.runtime.pace import Pace
 from tasks.runtime.progress import Progress, RowProgress
-from tasks.training.watch_evaluation import WatchEvaluation
+from tasks.training.callbacks.watch_evaluation import WatchEvaluation
 from tests.flow.scenes import carried
 from tests.tiny import make_config
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.runtime.finetuned import FineTuned
+from tasks.results.finetuned import FineTuned
 from tasks.runtime.main_metric import main_metric
 from tests.flow import scenes
 from tests.flow.scenes import carried, files

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flows import finetune
-from flows.door import run
+from flows.api import run
 from tasks import STAGES
 from tasks.config import ConfigError, RunConfig, load
 from tests.flow.scenes import carried

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.artifacts.explain import explain, in_words
-from tasks.artifacts.key import key_of
+from tasks.artifacts.keys.explain import explain, in_words
+from tasks.artifacts.keys.key import key_of
 from tasks.artifacts.store import Miss, Store
-from tasks.runtime.before import keys_before
+from tasks.runtime.previous_run import keys_before
 
 GONE = Miss("MISSING", "not built yet")
 

@@ -16,10 +16,10 @@ from flows import finetune
 from tasks import STAGES
 from tasks.config import TrainingError
 from tasks.evaluation.plots import curves
-from tasks.runtime.finetuned import FineTuned
-from tasks.runtime.report import Report, gather
-from tasks.runtime.report_html import html
-from tasks.runtime.report_markdown import duration, markdown, table_of_metrics
+from tasks.results.finetuned import FineTuned
+from tasks.results.report import Report, gather
+from tasks.results.report_html import html
+from tasks.results.report_markdown import duration, markdown, table_of_metrics
 from tests.flow.scenes import carried, files
 from tests.tiny import make_config
 
@@ -199,7 +199,7 @@ def test_what_cannot_be_drawn_ends_no_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("tasks.s11_save.training_curves", refuse)
-    monkeypatch.setattr("tasks.runtime.publish.html", refuse)
+    monkeypatch.setattr("tasks.results.publish.html", refuse)
     done = carried(make_config(bert, rows, tmp_path / "store", train__max_steps=2), f"output_dir={tmp_path / 'out'}")
     assert done.promoted and "report.html" not in files(tmp_path / "out")
     assert "drawing curves.png failed and is left out: RuntimeError: no" in caplog.text

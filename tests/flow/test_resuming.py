@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from flows.door import plan
+from flows.api import plan
 from tasks.config import ConfigError, load
 from tasks.config.errors import Interrupted
-from tasks.runtime.finetuned import FineTuned
-from tasks.training.callbacks import StopOnSignal
+from tasks.results.finetuned import FineTuned
+from tasks.training.callbacks.control import StopOnSignal
 from tasks.training.longer import goes_on, without_length
 from tests.flow.scenes import carried
 from tests.tiny import make_config

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.artifacts.record import Record
-from tasks.runtime.finetuned import FineTuned
+from tasks.results.finetuned import FineTuned
 from tests.flow import scenes
 from tests.flow.scenes import carried
 from tests.flow.test_cli import PROBE, call

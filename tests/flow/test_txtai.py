@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from flows import HFTrainer
-from flows.txtai_arguments import data_of, quant_of
+from flows.txtai.arguments import data_of, quant_of
 from tasks.artifacts.store import Store
 from tasks.config.errors import ConfigError, DataError
-from tasks.data.arrow_file import open_table
-from tasks.runtime.live_folders import keep_live, unused
+from tasks.data.tables.arrow_file import open_table
+from tasks.execution.live_folders import keep_live, unused
 from tests.tiny import TASKS, TOPICS, make_task
 
 QUICK = {"max_steps": 4, "per_device_train_batch_size": 4, "torch_num_threads": 1, "learning_rate": 1e-3}

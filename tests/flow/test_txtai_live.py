@@ -14,9 +14,9 @@ from transformers import AutoTokenizer, BertConfig, BertModel, BertPreTrainedMod
 from transformers.modeling_outputs import CausalLMOutput, SequenceClassifierOutput
 
 from flows import HFTrainer
-from tasks.artifacts.code import function_version
+from tasks.artifacts.keys.code import function_version
 from tasks.config.errors import ConfigError, Interrupted
-from tasks.models.live import live_of, save_module
+from tasks.models.bases.live import live_of, save_module
 from tests.flow.test_txtai import QUICK, ROWS
 
 __all__ = ["places"]
@@ -120,7 +120,7 @@ def test_a_forward_may_return_a_dict_or_a_tuple(kind: type, bert: Path, monkeypa
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_bits(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks.training.callbacks import Cadence
+    from tasks.training.callbacks.control import Cadence
 
     given = {**QUICK, "save_strategy": "steps", "save_steps": 2, "max_steps": 6}
     whole, _ = HFTrainer()(simple(bert), ROWS, seed=7, **given)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.runtime.report import gather
-from tasks.runtime.report_html import html
+from tasks.results.report import gather
+from tasks.results.report_html import html
 from tests.flow.scenes import carried
 from tests.tiny import make_config, make_rows, make_task
 
@@ -42,7 +42,7 @@ def test_metrics_are_given_without_the_rows_that_train_has_too(bert: Path, rows:
     with (tmp_path / "test.csv").open() as file:
         gold = [row["label"] for row in csv.DictReader(file)]
     predicted = done._open("s10_evaluate").path("test.predictions.arrow")
-    from tasks.data.arrow_file import open_table
+    from tasks.data.tables.arrow_file import open_table
 
     right = [label == found for label, found in zip(gold, open_table(predicted)["prediction"].to_pylist(), strict=True)]
     assert done.metrics["test_accuracy"] == pytest.approx(sum(right) / 20)
@@ -89,7 +89,7 @@ def nan(predictions: Any, references: Any) -> float:
 def test_a_metric_that_is_not_a_number_does_not_keep_the_model_from_being_saved(
     bert: Path, rows: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    from flows.show import show_run
+    from flows.terminal.run import show_run
 
     config = make_config(bert, rows, tmp_path / "store", train__max_steps=1, eval__metrics=[f"{__name__}:nan"])
     done = carried(config, f"output_dir={json.dumps(str(tmp_path / 'model'))}")

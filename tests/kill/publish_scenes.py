@@ -14,14 +14,14 @@ import pyarrow as pa
 import torch
 from safetensors.torch import save_file
 
-from flows.finetune import pipeline
+from flows.pipeline import pipeline
 from tasks.artifacts.formats import json
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store
 from tasks.config import load
 from tasks.config.errors import FinetuneError
-from tasks.data.arrow_file import write
-from tasks.runtime.carry import carry_out
+from tasks.data.tables.arrow_file import write
+from tasks.execution.execute import carry_out
 from tests.kill.scenes import die
 
 STAGE, KEY = "s05_tokenize", "ab" * 32

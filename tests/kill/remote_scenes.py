@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from flows.finetune import pipeline
+from flows.pipeline import pipeline
 from tasks.artifacts.record import Record
 from tasks.artifacts.store import Store
 from tasks.config import load
-from tasks.runtime.carry import carry_out
+from tasks.execution.execute import carry_out
 from tests.kill.scenes import told
 
 

@@ -17,14 +17,14 @@ import torch
 from transformers import Trainer
 
 from flows import cli
-from flows.finetune import pipeline
+from flows.pipeline import pipeline
 from tasks import s05_tokenize
 from tasks.artifacts.store import Store
 from tasks.config import load
 from tasks.config.errors import FinetuneError
-from tasks.data import shards
-from tasks.runtime.carry import carry_out
-from tasks.runtime.finetuned import FineTuned
+from tasks.data.tokens import shards
+from tasks.execution.execute import carry_out
+from tasks.results.finetuned import FineTuned
 from tasks.training import state, trainer
 
 
@@ -77,7 +77,7 @@ def _carry(config: Mapping[str, Any], engine: bool) -> FineTuned:
     loaded = load(config)
     if not engine:
         return carry_out(loaded.config, pipeline)
-    from flows.door import run as door
+    from flows.api import run as door
 
     return door(loaded)
 

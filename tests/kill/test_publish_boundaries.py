@@ -13,8 +13,8 @@ import pytest
 from tasks.artifacts.backend import FsspecBackend, sha256_file
 from tasks.artifacts.record import Record
 from tasks.artifacts.ref import ArtifactRef
-from tasks.artifacts.scrub import scrub
 from tasks.artifacts.store import Miss, Store
+from tasks.artifacts.upkeep.scrub import scrub
 from tests.kill import publish_scenes as scenes
 from tests.kill.warm import Warm, warm_parent
 from tests.tiny import make_config

@@ -20,7 +20,7 @@ import yaml
 from flows import grid
 from tasks.artifacts.formats.manifest import MANIFEST
 from tasks.artifacts.lease import is_held
-from tasks.runtime.finetuned import FineTuned
+from tasks.results.finetuned import FineTuned
 from tests.flow.scenes import carried
 from tests.served import HANG, until
 from tests.tiny import make_config
@@ -189,7 +189,7 @@ def on_cluster(place: Path) -> list[psutil.Process]:
     found = []
     for each in psutil.process_iter(["cmdline"]):
         command = " ".join(each.info["cmdline"] or [])
-        if "tasks.runtime.zygote" in command and str(place / "t") in command:
+        if "tasks.runtime.parallel.zygote" in command and str(place / "t") in command:
             found.append(each)
     return found
 

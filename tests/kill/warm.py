@@ -20,8 +20,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 SLOW = (  # to import
-    "peft", "sklearn.metrics", "scipy.stats", "sacrebleu", "rouge_score.rouge_scorer", "flows.finetune", "flows.door",
-    "flows.ask", "tasks.runtime.predict", "tasks.training.run",
+    "peft", "sklearn.metrics", "scipy.stats", "sacrebleu", "rouge_score.rouge_scorer", "flows.pipeline", "flows.api",
+    "flows.inference", "tasks.inference.predict", "tasks.training.run",
 )  # fmt: skip
 
 

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from transformers import AutoModelForSequenceClassification
 
-from flows.door import plan
+from flows.api import plan
 from tasks.artifacts.formats import weights
 from tasks.config import Lora, NoPeft, load
+from tasks.execution.estimate import estimate, in_bytes
 from tasks.models.adapters import attach, heads_of
 from tasks.models.assemble import starting_model
 from tasks.models.count import count
 from tasks.models.create import create
 from tasks.models.load import NEW, Loading
 from tasks.objectives import objective_of
-from tasks.runtime.estimate import estimate, in_bytes
 from tests.tiny import MAKERS, TASKS, make_config
 
 LABELS = {"text-classification": ["a", "b", "c"], "multi-label": ["a", "b"], "token-classification": ["O", "B-X"]}

@@ -9,10 +9,10 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoTokenizer, set_seed
 
-from tasks.evaluation.usage import usage
 from tasks.models.assemble import starting_model
 from tasks.models.create import create
 from tasks.models.load import Loading
+from tasks.results.usage import usage
 from tests.flow.scenes import carried
 from tests.tiny import TOPICS, make_config
 
@@ -109,7 +109,7 @@ def test_a_model_that_goes_on_in_another_order_loses_nothing(
 
 def test_what_is_measured_bears_the_names_that_stay(bert: Path, tmp_path: Path) -> None:
     """Through a run: the saved model, what is known of it, and rows it is measured on later."""
-    from flows import ask
+    from flows import inference
 
     base = with_head(bert, tmp_path / "base", ["neg", "pos"])
     words = ["balen", "cir", "dos"] * 16
@@ -120,7 +120,7 @@ def test_what_is_measured_bears_the_names_that_stay(bert: Path, tmp_path: Path) 
                                data__leakage="off"))  # fmt: skip
     assert done.labels == ["neg", "pos"]
     assert json.loads((tmp_path / "out" / "inference.json").read_text())["head"]["labels"] == ["neg", "pos"]
-    assert ask.evaluate(tmp_path / "out", str(rows)).rows == 48
+    assert inference.evaluate(tmp_path / "out", str(rows)).rows == 48
 
 
 def test_the_lines_that_load_an_adapter_run_where_its_base_has_another_head(

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tasks.config import ConfigError, DataError, ModelConfig
-from tasks.data.locate import locate
-from tasks.models.base import base_files, words_files
-from tasks.models.hub import commit_of
+from tasks.data.sources.locate import locate
+from tasks.models.bases.base import base_files, words_files
+from tasks.models.bases.hub import commit_of
 from tests.hub import Hub, hub_at, in_use
 from tests.tiny import TOPICS, make_config
 

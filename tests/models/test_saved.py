@@ -10,8 +10,8 @@ import pytest
 
 from flows.cli import main
 from tasks.config import ConfigError
-from tasks.runtime.predict import config_for
-from tasks.runtime.saved import open_saved
+from tasks.inference.predict import config_for
+from tasks.inference.saved_model import open_saved
 from tests.flow.scenes import carried
 from tests.tiny import make_config
 
@@ -65,7 +65,7 @@ def test_its_code_runs_only_if_the_caller_says_so(
     assert main(["predict", *asked]) == 2
     assert "if you have read that code, add model.trust_remote_code=true" in capsys.readouterr().err
     saved = open_saved(asked[0], config_for(asked[1], None, ["model.trust_remote_code=true"]))
-    from tasks.models.saved import load_saved
+    from tasks.inference.load_saved import load_saved
 
     assert type(load_saved(saved.folder, saved.loading, True)).__name__ == "Mine"
 

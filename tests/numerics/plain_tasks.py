@@ -3,7 +3,7 @@
     python tests/numerics/plain_tasks.py settings.json
 
 The settings name the task, the model, the rows, the training arguments, and where the weights go. What is masked at
-random in masked language models is drawn here as `tasks.data.masking` says it is, by code of its own.
+random in masked language models is drawn here as `tasks.data.tokens.masking` says it is, by code of its own.
 """
 
 import json

@@ -11,12 +11,12 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, TrainerState
 
-from flows.finetune import pipeline
+from flows.pipeline import pipeline
 from tasks.config import RunConfig
 from tasks.config.errors import Interrupted
-from tasks.runtime.carry import Doorstep, carry_out, entering
+from tasks.execution.execute import Doorstep, carry_out, entering
 from tasks.runtime.context import Paused
-from tasks.training.callbacks import Cadence, Watch
+from tasks.training.callbacks.control import Cadence, Watch
 from tests.tiny import make_config
 
 pytestmark = pytest.mark.slow

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from tasks.config import RunConfig
-from tasks.data.arrow_file import open_table
-from tasks.runtime.carry import carry_out
-from tasks.runtime.finetuned import FineTuned
+from tasks.data.tables.arrow_file import open_table
+from tasks.execution.execute import carry_out
+from tasks.results.finetuned import FineTuned
 from tests.kill.warm import warm_parent
 from tests.tiny import TASKS, make_task
 
@@ -27,7 +27,7 @@ ARGUMENTS = {
 
 
 def run(config: dict[str, Any]) -> FineTuned:
-    from flows.finetune import pipeline
+    from flows.pipeline import pipeline
 
     return carry_out(RunConfig.model_validate(config), pipeline)
 

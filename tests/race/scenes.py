@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.finetune import pipeline
-from tasks.artifacts.gc import collect
+from flows.pipeline import pipeline
 from tasks.artifacts.store import Store
+from tasks.artifacts.upkeep.gc import collect
 from tasks.config import load
-from tasks.runtime.carry import carry_out
+from tasks.execution.execute import carry_out
 from tasks.runtime.stage import Stage
 from tests.kill.scenes import told
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tasks import STAGES
-from tasks.artifacts.gc import collect
 from tasks.artifacts.lease import flock_lease
 from tasks.artifacts.ref import ArtifactRef
-from tasks.artifacts.scrub import scrub
 from tasks.artifacts.store import Store
+from tasks.artifacts.upkeep.gc import collect
+from tasks.artifacts.upkeep.scrub import scrub
 from tests.kill.warm import Warm, warm_parent
 from tests.tiny import make_config
 

@@ -7,10 +7,10 @@ import fsspec
 import pytest
 from s3fs import S3FileSystem
 
-from flows.finetune import pipeline
+from flows.pipeline import pipeline
 from tasks.config import RunConfig
 from tasks.config.errors import Interrupted
-from tasks.runtime.carry import carry_out
+from tasks.execution.execute import carry_out
 from tests.tiny import make_config
 
 pytestmark = pytest.mark.slow
@@ -54,7 +54,7 @@ def test_a_training_resumes_from_s3(
     bucket: str, bert: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The machine is lost after a checkpoint: what it had locally is gone, what it kept on S3 is enough."""
-    from tasks.training.callbacks import Cadence
+    from tasks.training.callbacks.control import Cadence
     from tasks.training.checkpoints import newest_whole
 
     def config(root: str) -> RunConfig:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tasks.config.errors import MachineError
-from tasks.runtime import server
+from tasks.runtime.prefect_api import server
 
 
 class Healthy(BaseHTTPRequestHandler):

@@ -18,7 +18,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 
 from tasks.config import RunConfig
-from tasks.config.load import load, load_sweep
+from tasks.config.reading.load import load, load_sweep
 from tests.served import ROOT, SILENCE, Refused, Served
 
 FOLDER = ROOT / "deployments"
@@ -59,7 +59,7 @@ def test_the_preset_is_the_preset() -> None:
 
 
 def test_the_form_says_what_each_parameter_is() -> None:
-    from flows.finetune import finetune
+    from flows.pipeline import finetune
 
     schema = parameter_schema(finetune.fn).model_dump_for_openapi()
     assert list(schema["properties"]) and set(schema["properties"]) == set(RunConfig.model_fields)
@@ -158,7 +158,7 @@ def test_a_server_takes_the_pool_and_refuses_a_wrong_variable(served: Served, na
     assert taken["image"]["default"] == IMAGE
     made = {
         "name": f"on-{name}", "flow_id": served.call("/flows/filter", {})[0]["id"], "work_pool_name": f"team-{name}",
-        "entrypoint": "flows.finetune.finetune",
+        "entrypoint": "flows.pipeline.finetune",
     }  # fmt: skip
     with pytest.raises(Refused, match="image"):
         served.call("/deployments/", made | {"job_variables": {"image": 7}})

@@ -11,10 +11,10 @@ from typing import Any
 import psutil
 import pytest
 
-from flows.finetune import pipeline
+from flows.pipeline import pipeline
 from tasks import STAGES
 from tasks.config import RunConfig
-from tasks.runtime.carry import carry_out
+from tasks.execution.execute import carry_out
 from tests.served import HANG, Refused, Served, in_training, parameters, until, weights
 
 pytestmark = pytest.mark.slow
@@ -145,7 +145,7 @@ def test_a_sweep_is_cancelled_and_run_again_to_its_leaderboard(
     in_training(store)
     engine = served.engine()
     family = [engine, *engine.children(recursive=True)]
-    assert [each for each in family if "tasks.runtime.zygote" in each.cmdline()]
+    assert [each for each in family if "tasks.runtime.parallel.zygote" in each.cmdline()]
     assert served.state(first)[0] == "Running", served.state(first)
     cancel(served, first)
     assert until(lambda: served.state(first)[0] == "Cancelled", served.log)

@@ -10,8 +10,8 @@ from prefect.client.schemas.objects import StateType
 
 from tasks.config import SweepConfig
 from tasks.config.errors import MachineError
-from tasks.runtime.cancelling import cancellation
-from tasks.runtime.fanout import Fanout
+from tasks.runtime.parallel.fanout import Fanout
+from tasks.runtime.prefect_api.cancelling import cancellation
 
 CELL, SWEEP = str(uuid4()), str(uuid4())
 
@@ -66,7 +66,7 @@ class Refusing:
 
 
 def test_a_cluster_that_does_not_answer_is_named_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.runtime.fanout._runner", lambda *_: Refusing())
+    monkeypatch.setattr("tasks.runtime.parallel.fanout._runner", lambda *_: Refusing())
     sweep = SweepConfig.model_validate(
         {"grid": {"train.learning_rate": [1e-3]}, "runner": "dask", "address": "tcp://nowhere:1"}
     )

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from flows.sweeping import Grid, Told, carry_sweep
+from flows.sweep.execute import Grid, Told, carry_sweep
 from flows.verbs.grid import tell
 from tasks.config import ConfigError, DataError, FinetuneError, TrainingError, load_sweep
 from tasks.config.errors import MachineError

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from tasks.config import load_sweep
-from tasks.config.sweep import Halving
-from tasks.runtime.slots import slot
+from tasks.config.sections.sweep import Halving
+from tasks.runtime.parallel.slots import slot
 from tasks.sweep.board import Outcome, as_table, leaderboard
 from tasks.sweep.cells import cells_of
 from tasks.sweep.halving import agreement, shares, survivors
@@ -81,7 +81,7 @@ def test_a_seed_without_the_number_keeps_its_group_from_the_ranks() -> None:
     assert (row.rank, row.value, row.state) == (None, None, "completed")
 
 
-HOLD = "import sys, time; from pathlib import Path; from tasks.runtime.slots import slot\n" \
+HOLD = "import sys, time; from pathlib import Path; from tasks.runtime.parallel.slots import slot\n" \
        "with slot({'cpu': 1}, lambda: None, Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"  # fmt: skip
 
 

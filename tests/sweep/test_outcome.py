@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.runtime.fanout import _outcome_of
+from tasks.runtime.parallel.fanout import _outcome_of
 
 
 class Future:

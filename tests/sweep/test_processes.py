@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tasks.config.errors import MachineError
-from tasks.runtime.processes import KILLED, Processes
+from tasks.runtime.parallel.processes import KILLED, Processes
 from tests.served import HANG, until
 
 SCENE = "tests.sweep.scenes:obey"

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.artifacts.formats.manifest import commit
 from tasks.config import ConfigError, RunConfig, TrainingError
-from tasks.config.eval import EvalConfig
+from tasks.config.sections.eval import EvalConfig
 from tasks.evaluation.scoring import while_training
 from tasks.objectives import objective_of
 from tasks.objectives.measured import refuse_undefined, refuse_unfit
@@ -40,7 +40,7 @@ def test_a_checkpoint_whose_best_is_lost_is_not_gone_on_from(tmp_path: Path) -> 
 def test_a_best_checkpoint_that_is_lost_while_training_ends_it(
     bert: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.training.callbacks import Watch
+    from tasks.training.callbacks.control import Watch
 
     def lose(self: Watch, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == 4:

@@ -4,7 +4,7 @@ import pytest
 
 from tasks.models import device
 from tasks.models.device import Gpu, untouched
-from tasks.runtime.slots import devices
+from tasks.runtime.parallel.slots import devices
 
 GPUS = [Gpu("NVIDIA H100", "GPU-aa11", (9, 0)), Gpu("NVIDIA L4", "GPU-ab22", (8, 9))]
 

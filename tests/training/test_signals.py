@@ -10,9 +10,9 @@ import pytest
 from transformers import TrainerState
 
 from tasks.config.errors import Interrupted, Signalled
-from tasks.runtime.finetuned import FineTuned
+from tasks.results.finetuned import FineTuned
 from tasks.training import trainer
-from tasks.training.callbacks import StopOnSignal, Watch
+from tasks.training.callbacks.control import StopOnSignal, Watch
 from tests.flow.scenes import carried
 from tests.tiny import make_config
 

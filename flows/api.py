@@ -1,0 +1,128 @@
+"""The plain-Python door: a config in, a `FineTuned` out, whatever Prefect there is or is not."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.config import Loaded, RunConfig, load
+from tasks.data.sources.fetch import fetching_once
+from tasks.data.sources.locate import own_cache
+from tasks.execution.execute import Doorstep, alone, entering, rehearse
+from tasks.results.finetuned import FineTuned
+from tasks.runtime.context import RunContext, StageEntry
+from tasks.runtime.prefect_api import launch
+from tasks.runtime.prefect_api.server import Server
+
+SECTIONS = tuple(RunConfig.model_fields)
+
+
+def run(
+    loaded: Loaded,
+    stages: Mapping[str, Callable[..., Mapping[str, Any]]] | None = None,
+    listener: Callable[[StageEntry], None] | None = None,
+    on_server: Callable[[Server], None] | None = None,
+) -> FineTuned:
+    """Carry out a loaded config as a flow run.
+
+    Args:
+        stages: the caller's own functions in place of stages, by stage name.
+        listener: told of each stage as it ends. on_server: told of the API once it answers.
+    """
+    doorstep = Doorstep(loaded.origin, stages or {}, loaded.file, listener)
+    parameters = {name: getattr(loaded.config, name) for name in SECTIONS}
+    with alone(), entering(doorstep), fetching_once():
+        if launch.in_flow():
+            from flows.pipeline import finetune as flow
+
+            return flow(**parameters)  # type: ignore[return-value] — Prefect's overloads
+        with launch.prefect_at_hand(lambda: _prepare(loaded, doorstep)) as server:
+            from flows.pipeline import finetune as flow
+
+            if on_server:
+                on_server(server)
+                return flow(**parameters)  # type: ignore[return-value]
+            with launch.quietly(server):
+                return flow(**parameters)  # type: ignore[return-value]
+
+
+def plan(loaded: Loaded) -> tuple[RunConfig, RunContext]:
+    """Say what `run` would do. Light stages run into memory so that their successors' keys are known."""
+    from flows.pipeline import pipeline
+
+    with launch.blocks_at_hand(loaded.config.secrets):
+        return rehearse(loaded.config, pipeline, Doorstep(loaded.origin, file=loaded.file), light=True)
+
+
+def lint(loaded: Loaded, rejected: Path | None = None) -> dict[str, Any]:
+    """Check a config's data as stage 4 would; return its counts, warnings, one sample row, lengths.
+
+    Args:
+        rejected: where bad rows go as JSON lines (file, line, why, row), if there are any.
+
+    Raises:
+        DataError: naming the file and line of what is wrong.
+    """
+    from tasks.execution.lint import putting_aside, tokens
+    from tasks.runtime.stage import Unkeyed
+    from tasks.s04_prepare import prepare, reading
+
+    def check(config: RunConfig, _: str) -> None:
+        prepare(task=config.task, reading=reading(config.data), data=Unkeyed(value=config.data))
+
+    def whole() -> dict[str, Any]:
+        resolved, context = rehearse(loaded.config, check, Doorstep(loaded.origin, file=loaded.file), light=True)
+        found = context.read("s04_prepare", "data.json")
+        splits = {split: context.rows("s04_prepare", split) for split in found["rows"]}
+        return {**found, "tokens": tokens(resolved, splits)}
+
+    with launch.blocks_at_hand(loaded.config.secrets):
+        return putting_aside(whole, rejected)
+
+
+def finetune(
+    config: str | Path | Mapping[str, Any] | RunConfig | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    stages: Mapping[str, Callable[..., Mapping[str, Any]]] | None = None,
+    **sections: Any,
+) -> FineTuned:
+    """Fine-tune a model: `model, tokenizer = finetune(config)`.
+
+    Args:
+        config: a YAML file, a mapping, or a `RunConfig`; or its sections as keywords
+            (`finetune(model="…", data={"train": "…"})`). `data`, and its `train`, `validation` and `test`, may also
+            be rows: a list of dicts or tuples, a dict of columns, a DataFrame, a `Dataset` or `DatasetDict`, a
+            generator.
+        overrides: `["train.learning_rate=1e-4", …]`.
+        stages: functions to use in place of stages, by name (`{"s05_tokenize": mine}`), with the stage's own
+            signature: `mine(build, *, …) -> facts`. Their source stands in the key.
+
+    Returns:
+        The finished run; it unpacks to the model, in eval mode, and its tokenizer.
+
+    Raises:
+        ConfigError, DataError, TrainingError, MachineError, Interrupted: see `tasks.config.errors`.
+    """
+    if config is not None and sections:
+        raise TypeError("finetune: give a config or sections as keywords, not both")
+    given = config if config is not None else sections
+    if isinstance(given, Mapping) and "data" in given:
+        from tasks.data.sources.objects import hold
+
+        given = {**given, "data": hold(given["data"], own_cache())}
+    return run(load(given, overrides), stages)
+
+
+def _prepare(loaded: Loaded, doorstep: Doorstep) -> bool:
+    """While the API starts: find what is missing (and what is wrong), import what only heavy stages need; say whether
+    there is anything to build."""
+    from flows.pipeline import pipeline
+
+    if loaded.config.secrets:  # what they open cannot be looked into before the API answers
+        launch.import_heavy()
+        return True
+    _, context = rehearse(loaded.config, pipeline, doorstep, light=False)
+    missing = any(entry.state == "miss" for entry in context.entries)
+    if missing:
+        launch.import_heavy()
+    return missing

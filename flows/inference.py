@@ -1,0 +1,73 @@
+"""The door to finished models: a model folder and rows in, predictions or metrics out."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from tasks.inference.predict import Asked
+
+
+def predict(
+    model: str | Path,
+    source: str,
+    output: str | Path | None = None,
+    *,
+    task: str | None = None,
+    overrides: Sequence[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> "Asked":
+    """Ask a finished model about rows whose answers nobody knows.
+
+    Args:
+        model: a folder that `finetune run` wrote, or, with `task`, any transformers model.
+        source: as `data.train`: a file, a folder, a glob, a URL.
+        output: a `.parquet`, `.arrow`, `.jsonl` or `.csv` file; None: JSON lines to stdout. The rows' own columns
+            stand before the predictions.
+        overrides: `["data.columns.text=body", "train.generation_max_length=40", …]`.
+        say: told what a user should know.
+
+    Raises:
+        ConfigError, DataError: naming the argument, or the file and line.
+    """
+    return _ask(model, source, output, task, overrides, say, judged=False)
+
+
+def evaluate(
+    model: str | Path,
+    source: str,
+    output: str | Path | None = None,
+    *,
+    task: str | None = None,
+    overrides: Sequence[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> "Asked":
+    """Measure a finished model on rows with the right answers; see `predict`.
+
+    Args:
+        output: where the predictions go; None: nowhere.
+    """
+    return _ask(model, source, output, task, overrides, say, judged=True)
+
+
+def _ask(
+    model: str | Path, source: str, output: str | Path | None, task: str | None, overrides: Sequence[str],
+    say: Callable[[str], None], judged: bool,
+) -> "Asked":  # fmt: skip
+    from tasks.data.tables.write_rows import RowsFile
+    from tasks.inference.predict import ask_saved, config_for, with_arguments
+    from tasks.inference.saved_model import open_saved
+    from tasks.runtime.progress import RowProgress
+
+    config = config_for(source, task, list(overrides))
+    saved = with_arguments(open_saved(str(model), config), config)
+    to = RowsFile(Path(output).expanduser() if output is not None else None)
+    with to, RowProgress("evaluation" if judged else "prediction", say) as progress:
+
+        def drop(_: pa.Table) -> None:
+            pass
+
+        keep = to.write if output is not None or not judged else drop
+        return ask_saved(saved, config.data, judged, keep, progress.rows, say)

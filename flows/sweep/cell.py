@@ -1,0 +1,134 @@
+"""One cell of a sweep, in a process of its own: `carry(order)` is called there, and leaves `outcome.json`.
+
+A cell is an ordinary run of the `finetune` flow; what is particular is that it may pause at a rung, and that its flow
+run was made by the sweep, so that Prefect shows it below the sweep.
+"""
+
+import json
+import os
+import shutil
+import threading
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+
+from tasks.artifacts.formats import json as jsons
+from tasks.config import FinetuneError, Loaded, RunConfig
+from tasks.execution.execute import Doorstep, entering, open_store
+from tasks.results.finetuned import FineTuned
+from tasks.runtime.context import Paused, StageEntry
+from tasks.runtime.log import warn
+from tasks.runtime.parallel.slots import slot
+from tasks.runtime.parallel.zygote import leave
+from tasks.runtime.prefect_api import launch
+from tasks.runtime.rung import TRAIN, reached_by_key, step_at
+from tasks.runtime.secrets import hidden
+
+POINTS = 200  # of a learning curve: more is not seen
+FAILED, INTERRUPTED = 4, 130
+TELLING_SECONDS = 15  # for a lasting API to hear of a cell that nobody waits for
+
+
+def carry(order: str) -> int:
+    """Carry out the cell that the file `order` describes; return the exit code of `finetune run`."""
+    spec = json.loads(Path(order).read_text())
+    os.chdir(spec["folder"])  # paths in a config start at the folder the sweep was begun in
+    outcome: dict[str, Any] = {"state": "failed", "metrics": {}, "stages": [], "run": None, "error": None}
+    started, code = time.monotonic(), FAILED
+    try:
+        with slot(spec["slots"], lambda: warn("all slots of this machine are held; waiting")) as device:
+            if device.startswith("cuda-"):
+                os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda-")
+            outcome |= _carried(spec, outcome["stages"])
+        code = 0
+    except FinetuneError as error:
+        state = "interrupted" if error.exit_code == INTERRUPTED else "failed"
+        outcome |= {"error": hidden(str(error)), "kind": type(error).__name__, "state": state}
+        code = error.exit_code
+    except KeyboardInterrupt:
+        outcome |= {"error": "interrupted", "state": "interrupted"}
+    except Exception as error:  # noqa: BLE001 — whatever it is, it is this cell's alone
+        traceback.print_exc()
+        outcome["error"] = hidden(f"{type(error).__name__}: {error}")
+    outcome["seconds"] = round(time.monotonic() - started, 3)
+    _leave_word(spec, outcome)
+    return code
+
+
+def _leave_word(spec: dict[str, Any], outcome: dict[str, Any]) -> None:
+    """Say what came of the cell, and leave nothing behind if whoever asked was killed."""
+    place = Path(spec["outcome"])
+    if not _awaited(spec):
+        shutil.rmtree(place.parent, ignore_errors=True)
+        return
+    temporary = place.with_suffix(".tmp")
+    temporary.write_text(json.dumps(jsons.finite(outcome)))
+    temporary.replace(place)
+
+
+def _awaited(spec: dict[str, Any]) -> bool:
+    try:
+        return psutil.Process(spec["awaited_by"]).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _carried(spec: dict[str, Any], stages: list[Any]) -> dict[str, Any]:
+    loaded = Loaded(RunConfig.model_validate(spec["config"]), spec["origin"], ())
+
+    def note(entry: StageEntry) -> None:
+        stages.append(entry.__dict__)
+
+    def ended(_: BaseException) -> None:
+        # Where the sweep was killed its API is gone, or goes now, and Prefect would try for a minute to tell it.
+        if not _awaited(spec):
+            if not launch.heard():
+                _leave_word(spec, {})
+                leave(INTERRUPTED)
+            in_time = threading.Timer(TELLING_SECONDS, lambda: (_leave_word(spec, {}), os._exit(INTERRUPTED)))
+            in_time.daemon = True
+            in_time.start()
+
+    doorstep = Doorstep(loaded.origin, listener=note, until=spec["until"], on_failure=ended,
+                        overwrite=spec.get("overwrite", False))  # fmt: skip
+    with entering(doorstep), launch.prefect_at_hand(lambda: True):
+        done = _flow_run(loaded.config, spec.get("flow_run"))
+    if isinstance(done, Paused):
+        at = done.step, done.total
+        return {"state": "paused", "metrics": done.metrics, "rung": at, "curve": _thinned(done.history)}
+    outcome = {"state": "completed", "metrics": done.metrics, "run": done.run, "path": str(done.path or "") or None,
+               "kept": done.kept, "intervals": done.intervals, "curve": _thinned(done.history)}  # fmt: skip
+    return outcome | _earlier(done, loaded.config, spec["until"])
+
+
+def _thinned(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """A curve of no more points than can be seen, from its beginning to its end; evaluations are few and all kept."""
+    every = -(-len(history) // POINTS)
+    return [entry for at, entry in enumerate(history, 1) if (len(history) - at) % every == 0 or "eval_loss" in entry]
+
+
+def _earlier(done: FineTuned, config: RunConfig, until: float | None) -> dict[str, Any]:
+    """What a finished cell was judged as at this rung, so that a rerun compares what the first run compared."""
+    total = done.arguments["steps"]["total"]
+    if until is None:
+        return {"rung": (total, total)}
+    step = step_at(until, total)
+    store = open_store(config.store)
+    found = reached_by_key(store, done.artifacts[TRAIN].key, step)
+    return {"rung": (total, total), "metrics_then": found["metrics"] if found else None}
+
+
+def _flow_run(config: RunConfig, flow_run: str | None) -> FineTuned | Paused:
+    from flows.pipeline import finetune as flow
+
+    parameters = {name: getattr(config, name) for name in RunConfig.model_fields}
+    if flow_run is None:
+        return flow(**parameters)  # type: ignore[return-value] — Prefect's overloads
+    from prefect.flow_engine import load_flow_run, run_flow
+
+    return run_flow(flow, flow_run=load_flow_run(UUID(flow_run)), parameters=parameters)  # type: ignore[return-value]

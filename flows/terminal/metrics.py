@@ -1,0 +1,49 @@
+"""What a person sees of a model's quality in a terminal: metrics, scores by class, slices."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from tasks.evaluation.per_class import HEAD, confused_line, matrix_cells, score_cells
+from tasks.results.report_markdown import number, slice_metrics
+
+
+def metrics_table(
+    metrics: Mapping[str, float | None], intervals: Mapping[str, Sequence[float]], main: str | None = None
+) -> Table:
+    """A table of metrics and their intervals; `main` stands out."""
+    table = Table("metric", "value", "95 % interval", title="metrics")
+    for name, value in metrics.items():
+        ends = " to ".join(map(number, intervals.get(name, ())))
+        table.add_row(f"[bold]{name}[/bold]" if name == main else name, number(value) or "not a number", ends)
+    return table
+
+
+def slices_table(column: str, values: Mapping[str, Mapping[str, float]]) -> Table:
+    """A table of the metrics by the values of a column."""
+    names = slice_metrics(values)
+    table = Table(column, "rows", *names, title=f"by {column}")
+    for value, found in values.items():
+        table.add_row(escape(value), f"{found['rows']:.0f}", *(number(found.get(name)) for name in names))
+    return table
+
+
+def show_classes(console: Console, classes: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print scores by class of the test rows, else of the validation rows, and the confusion matrix or the most
+    frequent confusions."""
+    for split, found in sorted(classes.items())[:1]:
+        lines: list[tuple[str, Sequence[str], Iterable[Sequence[str]]]] = [("classes", HEAD, score_cells(found))]
+        if matrix := matrix_cells(found):
+            lines.append(("predictions by class", matrix[0], iter(matrix[1:])))
+        for title, head, rows in lines:
+            table = Table(*map(escape, head), title=f"{title} of {split}")
+            for column in table.columns[1:]:
+                column.justify = "right"
+            for row in rows:
+                table.add_row(*map(escape, row))
+            console.print(table)
+        if line := confused_line(found):
+            console.print(line, highlight=False, markup=False)

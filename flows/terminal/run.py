@@ -1,0 +1,137 @@
+"""What a person sees at the end: tables in a terminal."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from textwrap import indent
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from flows.terminal.metrics import metrics_table, show_classes, slices_table
+from tasks.config import RunConfig
+from tasks.config.leaves import leaves
+from tasks.execution.estimate import Estimate, in_bytes, lasting
+from tasks.execution.execute import unless_better
+from tasks.objectives import objective_of
+from tasks.results.finetuned import FineTuned
+from tasks.runtime.context import RunContext, StageEntry
+
+MANY = 12  # classes whose rows lint counts aloud
+COLOURS = {"built": "green", "miss": "yellow", "cached": "blue", "hit": "blue"}
+
+
+def show_run(done: FineTuned) -> None:
+    """Print the metrics (the stages were told as they ended), where the model is and how to use it."""
+    console = Console()
+    show_metrics(done.metrics, done.intervals, done.classes)
+    for name, values in done.slices.items():
+        console.print(slices_table(name, values))
+    if done.path is None:
+        console.print("model: in the store; set output_dir to have it as a folder, or use `finetune(config).model`")
+        return
+    from tasks.results.usage import usage
+
+    adapter = done.path / "adapter_config.json"
+    base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.exists() else None
+    console.print(f"model: [bold]{done.path}[/bold]\nuse it:\n", highlight=False, soft_wrap=True)
+    objective = objective_of(done.arguments["task"])
+    print(indent(usage(str(done.path), objective.auto_model, objective.pipeline_tag, base), "    "))
+
+
+def show_metrics(
+    metrics: Mapping[str, float | None], intervals: Mapping[str, Sequence[float]], classes: Mapping[str, Any]
+) -> None:
+    """Print the metrics, their intervals, and scores by class."""
+    console = Console()
+    console.print(metrics_table(metrics, intervals))
+    show_classes(console, classes)
+
+
+def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) -> None:
+    """Print what a run would do and cost."""
+    console = Console()
+    console.print(_stages(context.entries))
+    console.print(_arguments(resolved, context.origin))
+    if context.overwrites:
+        console.print(f"output_dir: {context.overwrites}; a run's takes its place{unless_better(resolved)}",
+                      highlight=False, markup=False, soft_wrap=True)  # fmt: skip
+    if costs is None:
+        console.print("steps, tokens and memory are known once the stages before s08_trainer are")
+        return
+    machine = context.read("s08_trainer", "plan.json")
+    console.print(
+        f"on {machine['device']} with {machine['threads']} threads, float32 products at precision "
+        f"{machine['float32_matmul_precision']!r} (train.float32_matmul_precision says what auto means)",
+        highlight=False,
+    )
+    console.print(
+        f"training: {costs.steps} steps, {costs.tokens:,} tokens, {costs.trainable:,} trained parameters; "
+        f"about {in_bytes(costs.memory)} of memory and {in_bytes(costs.disk)} of disk",
+        highlight=False,
+    )
+    if costs.seconds is not None:
+        console.print(f"time of training, as before: about {lasting(costs.seconds)}", highlight=False)
+
+
+def show_lint(found: Mapping[str, Any]) -> None:
+    """Print what the checks say of the data."""
+    console = Console()
+    rows = ", ".join(f"{split} {count}" for split, count in found["rows"].items())
+    columns = ", ".join(role if role == name else f"{role} ({name})" for role, name in found["columns"].items())
+    console.print(f"rows: {rows}; columns: {columns}", highlight=False, markup=False)
+    if classes := found["looks"]["classes"]:
+        console.print(f"{len(classes)} classes in train: {_class_counts(classes)}", highlight=False, markup=False)
+    sample = dict(found["looks"]["sample"])
+    console.print(f"one sample row ({sample.pop('row')}):", highlight=False, markup=False)
+    for name, value in sample.items():
+        console.print(f"  {name}: {value}", highlight=False, markup=False)
+    if words := found["looks"]["words"]:
+        said = ", ".join(f"{name} {words[name]}" for name in ("median", "p95", "max"))
+        console.print(f"words a row: {said}", highlight=False)
+    if tokens := found.get("tokens"):
+        for what, each, limit in (("tokens", tokens, "data.max_length"),
+                                  ("tokens of targets", tokens.get("targets"), "data.max_target_length")):  # fmt: skip
+            if each:
+                console.print(
+                    f"{what}: {each['share']:.1%} of {each['rows']} rows checked are longer than {each['max_length']}, "
+                    f"{limit} (the longest has {each['longest']}); data.overlong: {each['overlong']}",
+                    highlight=False,
+                )
+    for line in [*found["warnings"], *((tokens or {}).get("warnings") or [])]:
+        console.print(f"warning: {line}", highlight=False, markup=False)
+    console.print("no errors", highlight=False)
+
+
+def _class_counts(classes: Mapping[str, int]) -> str:
+    """The classes with their rows, most first; of many the most and the least frequent."""
+    named = [f"{name} {number:,}" for name, number in sorted(classes.items(), key=lambda each: -each[1])]
+    if len(named) > MANY:
+        named = [*named[: MANY - 1], f"{len(named) - MANY} more", named[-1]]
+    return ", ".join(named)
+
+
+def _arguments(resolved: RunConfig, origin: Mapping[str, str]) -> Table:
+    """The training arguments: those that somebody gave first, names whole."""
+    usual = f"the default of {resolved.task}"
+    table = Table("train.", "value", "from", title=f"training arguments (default: of {resolved.task})")
+    table.columns[0].no_wrap = True
+    found = [(leaf.path.removeprefix("train."), str(leaf.value), origin.get(leaf.path, "").replace(usual, "default"))
+             for leaf in leaves(resolved) if leaf.value is not None and leaf.path.startswith("train.")]  # fmt: skip
+    for row in sorted(found, key=lambda row: row[2].startswith("default")):
+        table.add_row(*map(escape, row))
+    return table
+
+
+def _stages(entries: Sequence[StageEntry]) -> Table:
+    table = Table("stage", "state", "seconds", "why", title="stages")
+    table.columns[2].justify = "right"
+    for column in table.columns[:3]:
+        column.no_wrap = True
+    for entry in entries:
+        colour = COLOURS[entry.state]
+        table.add_row(entry.stage, f"[{colour}]{entry.state}[/{colour}]", f"{entry.seconds:.1f}",
+                      escape(re.sub(r"^hit \w+, built by run ", "by ", entry.reason)))  # fmt: skip
+    return table

@@ -1,0 +1,57 @@
+"""`finetune predict` and `evaluate`: a finished model is asked about rows."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    """Add these verbs to the command."""
+    for name, judged, what in (
+        ("predict", False, "ask a finished model about rows; JSON lines to stdout, or a file"),
+        ("evaluate", True, "measure a finished model on rows with the right answers"),
+    ):
+        sub = verbs.add_parser(name, help=what, description=what)
+        sub.add_argument("model", help="a folder that `finetune run` wrote; with --task any transformers model")
+        sub.add_argument("source", help="rows: a file, a folder, a glob, a URL, as data.train")
+        sub.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.columns.text=body")
+        sub.add_argument("-o", "--output", help="a .parquet, .arrow, .jsonl or .csv file")
+        sub.add_argument("--task", help="what a model from elsewhere does")
+        sub.add_argument("--json", action="store_true", help="end stdout with one JSON object")
+        sub.set_defaults(verb=_ask, judged=judged)
+
+
+def _ask(options: argparse.Namespace) -> int:
+    from flows import inference
+
+    verb = inference.evaluate if options.judged else inference.predict
+
+    said: list[str] = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        print(f"note: {line}", file=sys.stderr)
+
+    done = verb(options.model, options.source, options.output, task=options.task, overrides=options.overrides, say=say)
+    if options.judged and options.json:
+        print(
+            json.dumps(
+                {
+                    "rows": done.rows,
+                    "metrics": done.metrics,
+                    "intervals": done.intervals,
+                    "classes": done.classes,
+                    "output": options.output,
+                    "warnings": said,
+                }
+            )
+        )
+    elif options.judged:
+        from flows.terminal.run import show_metrics
+
+        show_metrics(done.metrics, done.intervals, {Path(options.source).name: done.classes} if done.classes else {})
+    if options.output:
+        print(f"{done.rows} rows written to {options.output}", file=sys.stderr)
+    return 0

@@ -1,0 +1,96 @@
+"""`finetune run`, `plan`, `lint`: a config is carried out, costed (its sweep too), or its data checked."""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.verbs.common import greet, hearing_warnings, load_config, takes_config, takes_overwrite, tell
+
+if TYPE_CHECKING:
+    from tasks.config import LoadedSweep
+
+
+def add(verbs: Any) -> None:
+    """Add these verbs to the command."""
+    for name, verb, what in (
+        ("run", _run, "run a config; what is in the store already is not done again"),
+        ("plan", _plan, "say what a run would do, find in the store, and cost"),
+        ("lint", _lint, "check a config's data"),
+    ):
+        sub = verbs.add_parser(name, help=what, description=what)
+        takes_config(sub)
+        if verb is _lint:
+            sub.add_argument("--rejected", type=Path, help="where bad rows go: JSON lines of file, line, why, row")
+        else:
+            takes_overwrite(sub)
+        sub.set_defaults(verb=verb, goes_on=verb is _run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    loaded = load_config(options)
+    from flows.api import run
+
+    done = run(loaded, listener=tell, on_server=greet)
+    if options.json:
+        stages = [entry.__dict__ for entry in done.stages]
+        path = str(done.path) if done.path else None
+        found = {"stages": stages, "metrics": done.metrics, "classes": done.classes, "model_path": path}
+        print(json.dumps(found | {"run": done.run, "warnings": done.warnings}))
+    else:
+        from flows.terminal.run import show_run
+
+        show_run(done)
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from tasks.config import LoadedSweep, load_either
+
+    loaded = load_config(options, load_either)
+    if isinstance(loaded, LoadedSweep):
+        return _plan_sweep(options, loaded)
+    from flows.api import plan
+    from tasks.execution.estimate import estimate
+
+    with hearing_warnings() as warnings:
+        resolved, context = plan(loaded)
+        costs = estimate(resolved, context)
+    if options.json:
+        found = costs.__dict__ if costs else {}
+        stages = [entry.__dict__ for entry in context.entries]
+        print(json.dumps({"stages": stages, **found, "overwrites": context.overwrites, "warnings": warnings}))
+    else:
+        from flows.terminal.run import show_plan
+
+        show_plan(resolved, context, costs)
+    return 0
+
+
+def _plan_sweep(options: argparse.Namespace, loaded: "LoadedSweep") -> int:
+    from flows.sweep.plan import plan_sweep
+
+    costs = plan_sweep(loaded)
+    if options.json:
+        print(json.dumps(costs.__dict__))
+    else:
+        from flows.terminal.grid import show_sweep_plan
+
+        show_sweep_plan(costs)
+    return 0
+
+
+def _lint(options: argparse.Namespace) -> int:
+    loaded = load_config(options)
+    from flows.api import lint
+
+    logging.getLogger("finetune").setLevel(logging.ERROR)  # warnings are shown together at the end
+    found = lint(loaded, options.rejected)
+    if options.json:
+        print(json.dumps(found))
+    else:
+        from flows.terminal.run import show_lint
+
+        show_lint(found)
+    return 0

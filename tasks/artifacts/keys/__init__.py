@@ -1,0 +1,1 @@
+"""Keys: canonical JSON, the code and files it speaks of, and why a key was not found."""

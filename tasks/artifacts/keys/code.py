@@ -1,0 +1,204 @@
+"""Which code answers a question: the sources a stage is made of, normalised, one digest for each module.
+
+Followed are the static imports of a stage's module within this project, lazily written ones included. Comments,
+docstrings and layout do not count. Some rooms are left out, because nothing they do can reach a stage's bytes:
+`tasks.config` and `tasks.objectives` reach a stage only as values, which stand in the key themselves (the parts an
+objective names are followed); the store and the runtime decide whether a stage runs, not what it makes (the file
+formats, pictures, and where a training begins do shape bytes, and are followed). Of a part in somebody else's package,
+that package's modules are followed.
+
+Sources are read once, when this module is imported: what is edited while a run is going is not what that run executes.
+"""
+
+import ast
+import hashlib
+import inspect
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+PACKAGE = "tasks"
+OUTSIDE = (
+    "tasks.config", "tasks.artifacts", "tasks.runtime", "tasks.results", "tasks.execution", "tasks.inference",
+    "tasks.objectives",
+)  # fmt: skip
+INSIDE = (
+    "tasks.artifacts.formats", "tasks.runtime.resuming", "tasks.results.pictures", "tasks.results.card",
+    "tasks.results.usage",
+)  # fmt: skip
+
+
+def code_version(modules: Iterable[str]) -> dict[str, str]:
+    """Return {module: sha256 of its normalised source} for `modules` and all they import within the project."""
+    found: dict[str, str] = {}
+    waiting = list(modules)
+    foreign = {name.split(".")[0] for name in waiting} - {PACKAGE}
+    while waiting:
+        name = waiting.pop()
+        source = _foreign(name) if name.split(".")[0] in foreign else SOURCES.get(name)
+        if name in found or source is None or _is_outside(name):
+            continue
+        found[name], imports = _digest(source.text, name, source.is_package)
+        waiting += imports
+        waiting += [name.rsplit(".", i)[0] for i in range(1, name.count(".") + 1)]  # importing a.b.c runs a and a.b
+    return {name: digest for name, digest in sorted(found.items()) if digest != _EMPTY}
+
+
+def function_version(function: Callable[..., Any]) -> dict[str, str]:
+    """Return the code version of a caller's own function or class: the file it stands in, and what that imports of
+    this project and of files of the caller's (libraries are known by their versions); of one written in a notebook,
+    its own lines and those of what it names there.
+
+    Raises:
+        TypeError: its source cannot be read (typed at a prompt): without it a key would be a guess.
+    """
+    try:
+        source = inspect.getsource(inspect.getmodule(function) or function)
+    except (OSError, TypeError):
+        try:
+            source = "\n".join(_cells(function))
+        except (OSError, TypeError) as error:
+            raise TypeError(
+                f"the source of {function.__qualname__} cannot be read, so its result cannot be cached; "
+                "put it in a file and import it from there"
+            ) from error
+    name = f"{function.__module__}:{function.__qualname__}"
+    try:
+        digest, imports = _digest(source, function.__module__)
+    except SyntaxError as error:  # a lambda within a call, say
+        raise TypeError(f"{function.__qualname__} cannot be read by itself; write it as a `def`") from error
+    own = function.__module__.split(".")[0]
+    return {name: digest} | code_version(each for each in imports if each.split(".")[0] == own or not _installed(each))
+
+
+@lru_cache(maxsize=512)
+def _installed(name: str) -> bool:
+    """Whether a module is a library's, or of the flows, which shape nothing."""
+    top = name.split(".")[0]
+    try:
+        spec = find_spec(top)
+    except (ModuleNotFoundError, ValueError):
+        return True
+    if top == "flows" or spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return True
+    return any(Path(spec.origin).is_relative_to(sysconfig.get_path(kind)) for kind in ("stdlib", "purelib", "platlib"))
+
+
+def _cells(thing: Callable[..., Any]) -> list[str]:
+    """The lines of a function or class that stands in no file, and of all of its own module that it leads to by name:
+    functions, classes, and constants by their values."""
+    waiting: list[Any] = [thing]
+    found: dict[str, str] = {}
+    while waiting:
+        each = waiting.pop()
+        if each.__qualname__ in found:
+            continue
+        inner = list(vars(each).items()) if inspect.isclass(each) else [("", each)]
+        functions = [value for _, value in map(_unwrapped, inner) if inspect.isfunction(value)]
+        found[each.__qualname__] = "\n".join(dedent(inspect.getsource(value)) for value in functions)
+        named = [pair for value in functions for pair in _globals_of(value)] + inner
+        if inspect.isclass(each):
+            named += [(base.__qualname__, base) for base in each.__mro__]
+        for name, value in named:
+            if isinstance(value, bool | int | float | str | None) and not name.startswith("__"):
+                found[f"{each.__qualname__}.{name}"] = f"{name!r}, {value!r}"
+            elif (inspect.isfunction(value) or inspect.isclass(value)) and value.__module__ == thing.__module__:
+                waiting.append(value)
+    return [found[name] for name in sorted(found)]
+
+
+def _unwrapped(pair: tuple[str, Any]) -> tuple[str, Any]:
+    name, value = pair
+    return name, getattr(value, "fget", None) or getattr(value, "__func__", value)
+
+
+def _globals_of(function: Any) -> Iterator[tuple[str, Any]]:
+    """What a function names outside itself, and holds on to of the function it was made in."""
+    codes = [function.__code__]
+    for code in codes:
+        codes += [each for each in code.co_consts if inspect.iscode(each)]
+        yield from ((name, function.__globals__[name]) for name in code.co_names if name in function.__globals__)
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    yield from ((name, cell.cell_contents) for name, cell in cells)
+
+
+def _is_outside(name: str) -> bool:
+    def under(roots: tuple[str, ...]) -> bool:
+        return any(name == root or name.startswith(root + ".") for root in roots)
+
+    return under(OUTSIDE) and not under(INSIDE)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A module's source; a package's is its `__init__.py`."""
+
+    text: str
+    is_package: bool
+
+
+def read_sources(root: Path) -> dict[str, Source]:
+    """Return every module of the project by name, given the folder of its package."""
+    found = {}
+    for path in root.rglob("*.py"):
+        parts = (PACKAGE, *path.relative_to(root).with_suffix("").parts)
+        is_package = parts[-1] == "__init__"
+        found[".".join(parts[:-1] if is_package else parts)] = Source(path.read_text(), is_package)
+    return found
+
+
+def _foreign(name: str) -> Source | None:
+    """A module of a package that is not ours, as it lies on disk now."""
+    try:
+        spec = find_spec(name)
+    except (ModuleNotFoundError, ValueError):  # the last part of `from package.module import name` need be no module
+        return None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        return None
+    return Source(Path(spec.origin).read_text(), spec.submodule_search_locations is not None)
+
+
+@lru_cache(maxsize=512)
+def _digest(source: str, name: str, is_package: bool = False) -> tuple[str, tuple[str, ...]]:
+    tree = _Normaliser().visit(ast.parse(source))
+    text = ast.dump(tree, include_attributes=False)
+    return hashlib.sha256(text.encode()).hexdigest(), tuple(_imports(tree, f"{name}.__init__" if is_package else name))
+
+
+class _Normaliser(ast.NodeTransformer):
+    """Drops docstrings and what only a type checker runs."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        self.generic_visit(node)
+        test = node.test
+        return node.orelse if isinstance(test, ast.Name) and test.id == "TYPE_CHECKING" else node
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        return None if isinstance(node.value, ast.Constant) else node
+
+
+def _imports(tree: ast.AST, name: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*name.split(".")[: -node.level], *([base] if base else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)  # a submodule, or not a file: then ignored
+
+
+def _package_folder() -> Path:
+    spec = find_spec(PACKAGE)
+    assert spec is not None and spec.submodule_search_locations
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+SOURCES = read_sources(_package_folder())
+_EMPTY = _digest("", "")[0]

@@ -1,0 +1,112 @@
+"""Turns what pydantic found wrong into sentences about the config's own names."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from tasks.config.arguments import catalogue
+from tasks.config.reading.names import hint
+from tasks.config.reading.old_names import DROPPED, RENAMED
+from tasks.config.reading.words import refusal
+from tasks.config.sections.run import RunConfig
+from tasks.config.sections.section import Section
+from tasks.config.sections.train import OWNED
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: the dotted name, and a sentence."""
+
+    path: str
+    text: str
+
+
+def problems(error: ValidationError, root: type[Section] = RunConfig, prefix: str = "") -> list[Problem]:
+    """All problems of a failed validation of `root`, each field once; names are put behind `prefix`."""
+    found: dict[str, Problem] = {}
+    for detail in error.errors(include_url=False):
+        problem = _problem(detail, root)
+        problem = Problem(".".join(filter(None, (prefix, problem.path))), problem.text)
+        found.setdefault(problem.path, problem)
+    return list(found.values())
+
+
+@functools.cache
+def known_names() -> frozenset[str]:
+    """Every dotted name a config may hold, those of TrainingArguments among them."""
+    theirs = {f"train.{name}" for name in catalogue() if name not in OWNED}
+    return frozenset({*_walk(RunConfig, ""), *theirs})
+
+
+def _problem(detail: Mapping[str, Any], root: type[Section]) -> Problem:
+    section, path, rest = _locate(detail["loc"], root)
+    kind, value = detail["type"], detail["input"]
+    if kind == "value_error":
+        return Problem(path, str(detail["ctx"]["error"]))
+    if kind == "extra_forbidden":
+        elsewhere = f"unknown name{hint(path, frozenset(_walk(root, '')))}"
+        return Problem(path, _unknown(path) if root is RunConfig else elsewhere)
+    if kind.startswith("union_tag"):
+        path = f"{path}.method" if not path.endswith(".method") else path
+        tags = {"enum": ["none", "lora"]}
+        return Problem(
+            path, refusal(detail["ctx"]["tag"], tags) if "tag" in detail["ctx"] else "missing; valid: none, lora"
+        )
+    name = path.rpartition(".")[2]
+    if section is None or name not in section.model_fields:
+        return Problem(path, f"a mapping is needed here (names and values), not {refusal(value, {'type': 'object'})}")
+    if kind == "missing":
+        return Problem(path, f"missing; {section.model_fields[name].description}")
+    schema = section.model_json_schema()["properties"][name]
+    where = f"item {rest[0] + 1}: " if rest and isinstance(rest[0], int) else ""
+    return Problem(path, where + refusal(value, schema))
+
+
+def _unknown(path: str) -> str:
+    if path in known_names():
+        return "only with peft.method: lora"
+    name = path.rpartition(".")[2]
+    if name in RENAMED:
+        return f"unknown name; here it is called train.{RENAMED[name]}"
+    if name in OWNED or name in DROPPED:
+        return f"not here: {OWNED.get(name) or DROPPED[name]}"
+    return f"unknown name{hint(path, known_names())}"
+
+
+def _locate(loc: Sequence[int | str], root: type[Section]) -> tuple[type[Section] | None, str, list[int | str]]:
+    """The section that holds the field, the field's dotted name, and what of the location lies inside the field.
+
+    Between the two pydantic puts marks of its own, such as the chosen member of a union; they name nothing of ours.
+    """
+    holder: type[Section] | None = None
+    members: list[type[Section]] = [root]
+    names: list[str] = []
+    rest = list(loc)
+    while rest and members:
+        part = str(rest.pop(0))
+        tagged = [member for member in members if len(members) > 1 and member.model_fields["method"].default == part]
+        if tagged:
+            members = tagged
+            continue
+        names.append(part)
+        holder = members[0]
+        members = _sections(holder.model_fields[part].annotation) if part in holder.model_fields else []
+    return holder, ".".join(names), rest
+
+
+def _sections(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [section for member in get_args(annotation) for section in _sections(member)]
+
+
+def _walk(section: type[Section], prefix: str) -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield f"{prefix}{name}"
+        for inner in _sections(field.annotation):
+            yield from _walk(inner, f"{prefix}{name}.")

@@ -1,0 +1,1 @@
+"""The sections of a config, a file each: fields, their meaning and limits."""

@@ -1,0 +1,39 @@
+"""`quant`: keep the frozen base in 4 or 8 bits. Names are those of transformers' BitsAndBytesConfig."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from tasks.config.sections.section import Section
+
+
+class QuantConfig(Section):
+    """Quantization of the base weights."""
+
+    load_in_4bit: bool = Field(default=False, description="Hold the base in 4 bits (QLoRA, together with peft: lora).")
+    load_in_8bit: bool = Field(default=False, description="Hold the base in 8 bits.")
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = Field(default="nf4", description="The 4-bit number type.")
+    bnb_4bit_use_double_quant: bool = Field(
+        default=True, description="Quantize the quantization constants too: about 0.4 bits less per weight."
+    )
+    bnb_4bit_compute_dtype: Literal["bfloat16", "float16", "float32"] = Field(
+        default="bfloat16", description="Number type in which 4-bit weights are multiplied."
+    )
+    on_unavailable: Literal["error", "ignore"] = Field(
+        default="error", description="Without CUDA: error refuses the run, ignore trains unquantized with a warning."
+    )
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        """`quant: true` is 4 bits, `quant: false` is none."""
+        if isinstance(value, bool):
+            return {"load_in_4bit": True} if value else {}
+        return super().expand(value)
+
+    @model_validator(mode="after")
+    def _one_width(self) -> QuantConfig:
+        if self.load_in_4bit and self.load_in_8bit:
+            raise ValueError("load_in_4bit and load_in_8bit are both on; valid: one of them")
+        return self

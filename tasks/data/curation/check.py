@@ -1,0 +1,105 @@
+"""What is wrong with rows, found before anything is spent on them: missing text, repeats, contradictions, leakage."""
+
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.config.errors import DataError
+from tasks.data.curation.row_keys import row_keys, rows_in
+from tasks.data.messages import count, rows_at
+
+LABEL_ROLES = ("label", "labels")
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Errors end a run, warnings are reported; each is one sentence that names field, count and places."""
+
+    errors: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __add__(self, other: Findings) -> Findings:
+        return Findings(self.errors + other.errors, self.warnings + other.warnings)
+
+    def raise_if_any(self) -> None:
+        """Raise one DataError that lists every error, so that all can be mended at once."""
+        if self.errors:
+            raise DataError("\n".join(self.errors))
+
+
+def check_rows(table: pa.Table, columns: Mapping[str, str], field: str) -> Findings:
+    """Each text column (`columns` is `{role: column}`) holds a string with something in it, in every row."""
+    errors: list[str] = []
+    for role, name in _texts(columns).items():
+        column = table[name]
+        said = f"column {name!r} (data.columns.{role})"
+        missing = np.flatnonzero(column.is_null().to_numpy())
+        if len(missing):
+            errors.append(f"{field}: {count(len(missing), 'row')} with no value in {said}: {rows_at(table, missing)}")
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            blank = _blank(column)
+            if len(blank):
+                errors.append(f"{field}: {count(len(blank), 'row')} with empty text in {said}: {rows_at(table, blank)}")
+        elif not pa.types.is_null(column.type):
+            errors.append(f"{field}: {said} holds {column.type}, not text: {rows_at(table, range(table.num_rows))}")
+    return Findings(errors=tuple(errors))
+
+
+def _blank(column: pa.ChunkedArray) -> np.ndarray:
+    """Rows of nothing but spaces; chunk by chunk, for trimming copies the text."""
+    flags = [pc.fill_null(pc.equal(pc.utf8_trim_whitespace(chunk), ""), False) for chunk in column.chunks]
+    found = [flag.to_numpy(zero_copy_only=False) for flag in flags]
+    return np.flatnonzero(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
+
+
+def duplicates(table: pa.Table, columns: Mapping[str, str], field: str = "data.train") -> Findings:
+    """Warnings: rows that repeat an earlier row exactly, and equal texts that carry different labels."""
+    warnings: list[str] = []
+    texts = row_keys([table], list(_texts(columns).values()))[0]
+    rows = row_keys([table], list(columns.values()))[0]
+    _, firsts = np.unique(rows, return_index=True)
+    repeats = np.setdiff1d(np.arange(len(rows)), firsts, assume_unique=True)
+    if len(repeats):
+        verb = "repeats" if len(repeats) == 1 else "repeat"
+        warnings.append(
+            f"{field}: {count(len(repeats), 'row')} {verb} an earlier one exactly: {rows_at(table, repeats)}"
+        )
+    # among distinct (text, label) rows, a text that is there twice has two labels
+    labels_of = np.bincount(texts[firsts]) if len(texts) else np.zeros(1, dtype=np.int64)
+    torn = np.flatnonzero(labels_of[texts] > 1)
+    if len(torn):
+        warnings.append(
+            f"{field}: {count(len(torn), 'row')} whose text also has a different label: {rows_at(table, torn)}"
+        )
+    return Findings(warnings=tuple(warnings))
+
+
+def leakage(train: pa.Table, other: pa.Table, columns: Mapping[str, str], name: str) -> Findings:
+    """Warning: rows of `other` (the field `name`, such as `data.test`) whose text is in `train` too, exactly."""
+    leaked = seen_rows(train, other, columns)
+    if not len(leaked):
+        return Findings()
+    share = 100 * len(leaked) / other.num_rows
+    return Findings(
+        warnings=(
+            f"{name}: {count(len(leaked), 'row')} ({share:.1f} %) whose text is in the training data too: "
+            f"{rows_at(other, leaked)}",
+        )
+    )
+
+
+def seen_rows(train: pa.Table, other: pa.Table, columns: Mapping[str, str]) -> np.ndarray:
+    """The positions of the rows of `other` whose text is in `train` too, exactly."""
+    return rows_in(train, other, list(_texts(columns).values()))
+
+
+def _texts(columns: Mapping[str, str]) -> dict[str, str]:
+    return {role: column for role, column in columns.items() if role not in LABEL_ROLES}

@@ -1,0 +1,142 @@
+"""What rows look like, before anything is spent: warnings about labels and texts, lengths, one row as it is read."""
+
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.data.curation.near_duplicates import near_repeats, near_rows
+from tasks.data.messages import count, first, rows_at
+
+FEW = 8  # rows of a class: fewer are hardly learnt
+SKEW = 20  # times as many rows in the largest class as in the smallest
+SHOWN = 60  # characters of a value in a rendered row
+MOJIBAKE = r"\x{FFFD}|Ã[\x{0080}-\x{00BF}©¨¼¶¤Ÿ]|â€[™œ\x{009D}“”]"
+
+
+def label_warnings(label: pa.ChunkedArray, field: str) -> list[str]:
+    """Of classes: few rows, imbalance, names that differ by case or spaces only, whole numbers with gaps."""
+    counts = {each["values"]: each["counts"] for each in label.value_counts().to_pylist() if each["values"] is not None}
+    if len(counts) < 2:
+        return []
+    found, rare = [], sorted((name for name in counts if counts[name] < FEW), key=lambda name: counts[name])
+    if rare:
+        said = first([f"{name!r} ({counts[name]})" for name in rare])
+        found.append(f"{field}: {len(rare)} of {len(counts)} classes have fewer than {FEW} rows: {said}")
+    most, least = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
+    if counts[most] >= SKEW * counts[least]:
+        found.append(
+            f"{field}: the classes are uneven: {most!r} has {counts[most]} rows, {least!r} {counts[least]}; look at "
+            "f1_macro, not at accuracy"
+        )
+    names: dict[str, list[str]] = {}
+    for name in counts:
+        names.setdefault(str(name).strip().casefold(), []).append(str(name))
+    alike = [each for each in names.values() if len(each) > 1]
+    if alike:
+        said = first([" and ".join(map(repr, sorted(each))) for each in alike])
+        found.append(f"{field}: labels that differ by case or spaces only are classes of their own: {said}")
+    if all(re.fullmatch(r"-?\d+", str(name)) for name in counts):
+        numbers = {int(name) for name in counts}
+        gaps = sorted(set(range(min(numbers), max(numbers))) - numbers) if max(numbers) - min(numbers) < 10_000 else []
+        if gaps and len(gaps) <= 3 * len(counts):
+            said = first([str(gap) for gap in gaps])
+            found.append(
+                f"{field}: the labels are numbers with gaps (no {said}); they are taken as names, so this does no harm "
+                "if it is meant"
+            )
+    return found
+
+
+def text_warnings(table: pa.Table, columns: Mapping[str, str], field: str) -> list[str]:
+    """Of texts: signs of a wrong encoding, control characters, markup."""
+    found = []
+    for name in columns.values():
+        column = table[name]
+        if not pa.types.is_string(column.type):
+            continue
+        for what, pattern in (
+            ("signs of a wrong encoding (such as â€™ or U+FFFD)", MOJIBAKE),
+            ("control characters", r"[\x00-\x08\x0B\x0C\x0E-\x1F]"),
+            ("HTML tags", r"</?(?:br|p|div|span|a|b|i|li|ul|td|tr|table|font|h[1-6])\b[^>]*>"),
+        ):
+            bad = np.flatnonzero(pc.fill_null(pc.match_substring_regex(column, pattern), False).to_numpy())
+            if len(bad):
+                found.append(f"{field}: {count(len(bad), 'row')} with {what} in {name!r}: {rows_at(table, bad)}")
+    return found
+
+
+def near_warnings(train: pa.Table, other: pa.Table, columns: Mapping[str, str], name: str) -> list[str]:
+    """Rows of `other` (the split `name`) that nearly repeat one of train."""
+    texts = [column for column in columns.values() if pa.types.is_string(train[column].type)]
+    if not texts or not train.num_rows or not other.num_rows:
+        return []
+    near = near_rows(train, other, texts)
+    if not len(near):
+        return []
+    share = 100 * len(near) / other.num_rows
+    return [f"{name}: {count(len(near), 'row')} ({share:.1f} %) whose text nearly repeats one of train: "
+            f"{rows_at(other, near)}"]  # fmt: skip
+
+
+def repeat_warnings(train: pa.Table, columns: Mapping[str, str], name: str = "data.train") -> list[str]:
+    """Rows of train that nearly repeat an earlier one; of much text some rows are looked at, which is said."""
+    texts = [column for column in columns.values() if pa.types.is_string(train[column].type)]
+    if not texts or train.num_rows < 2:
+        return []
+    near, looked = near_repeats(train, texts)
+    if not len(near):
+        return []
+    among = f" of {looked:,} looked at" if looked < train.num_rows else ""
+    return [f"{name}: {count(len(near), 'row')}{among} whose text nearly repeats an earlier one: "
+            f"{rows_at(train, near)}"]  # fmt: skip
+
+
+def lengths(table: pa.Table, columns: Sequence[str]) -> dict[str, int]:
+    """Words a row (all text columns together): median, 95th percentile (`p95`), most (`max`)."""
+    total = np.zeros(table.num_rows, dtype=np.int64)
+    for name in columns:
+        column = table[name]
+        if pa.types.is_string(column.type):
+            total += pc.fill_null(pc.add(pc.count_substring_regex(column, r"\s+"), 1), 0).to_numpy()
+        elif pa.types.is_list(column.type):
+            total += pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+    if not len(total):
+        return {}
+    middle, high = np.percentile(total, [50, 95])
+    return {"median": int(middle), "p95": int(high), "max": int(total.max())}
+
+
+def class_counts(label: pa.ChunkedArray, names: Sequence[str] | None) -> dict[str, int]:
+    """Rows of each class (words of each tag), from a column of class ids, of lists of them, or of lists with a flag a
+    class; nothing where there are no classes."""
+    if not names:
+        return {}
+    flat = label.combine_chunks()
+    if pa.types.is_list(flat.type):
+        flat = flat.flatten()
+    if pa.types.is_floating(flat.type):
+        counts = flat.to_numpy().reshape(-1, len(names)).sum(axis=0)
+    else:
+        counts = np.bincount(flat.to_numpy(), minlength=len(names))
+    return {name: int(number) for name, number in zip(names, counts, strict=True)}
+
+
+def rendered(table: pa.Table, columns: Mapping[str, str]) -> dict[str, Any]:
+    """The first row as it is read: `{role (column): value}`, and where it stands."""
+    row = {f"{role} ({column})" if role != column else role: _short(table[column][0].as_py())
+           for role, column in columns.items()}  # fmt: skip
+    return {"row": rows_at(table, [0]), **row}
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

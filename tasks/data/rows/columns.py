@@ -1,0 +1,132 @@
+"""Which column plays which role: what the user says wins, well-known names are recognised, doubt is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.config.errors import DataError
+from tasks.data.messages import nearest
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a task needs a column for, and the names (lower case) by which such a column is recognised.
+
+    `beside`, parallel to `names`, is the column that each name belongs next to: `sentence2` is a second text only
+    where `sentence1` was recognised as the first; `ANY` is whatever was recognised. Of `paired`, a name counts only
+    where a second text that belongs next to it is there too (`question` beside `sentence` is the first of a pair).
+    """
+
+    name: str
+    names: tuple[str, ...]
+    required: bool
+    beside: tuple[str, ...] = ()
+    paired: tuple[str, ...] = ()
+
+
+ANY = "*"
+TEXT = Role(
+    "text",
+    ("text", "sentence", "review", "content", "comment", "utterance", "sentence1", "text_a", "premise", "question1"),
+    required=True,
+    paired=("question", "text1"),
+)
+TEXT_PAIR = Role(
+    "text_pair",
+    ("sentence2", "text_b", "hypothesis", "question2", "text2", "sentence", "text_pair"),
+    required=False,
+    beside=("sentence1", "text_a", "premise", "question1", "text1", "question", ANY),
+)
+LABEL = Role("label", ("label", "labels", "stars", "category", "class", "target", "intent", "topic", "is_duplicate"),
+             required=True)  # fmt: skip
+
+SCORE = Role(
+    "label",
+    ("label", "labels", "score", "similarity_score", "similarity", "rating", "target", "value", "stars"),
+    required=True,
+)
+TOKENS = Role("tokens", ("tokens", "words"), required=True)
+TAGS = Role("tags", ("ner_tags", "tags", "labels", "ner", "pos_tags", "chunk_tags"), required=True)
+SPANS = Role("spans", ("spans", "entities"), required=True)
+QUESTION = Role("question", ("question", "query"), required=True)
+CONTEXT = Role("context", ("context", "passage", "paragraph", "article"), required=True)
+ANSWERS = Role("answers", ("answers", "answer", "answer_text"), required=True)
+ANSWER_START = Role("answer_start", ("answer_start",), required=False)
+SOURCE = Role(
+    "source",
+    ("source", "document", "input_text", "article", "dialogue", "input", "src", "text", "prompt"),
+    required=True,
+)
+TARGET = Role(
+    "target",
+    ("target", "summary", "target_text", "highlights", "headline", "output", "tgt", "title", "completion"),
+    required=True,
+)
+PLAIN = Role("text", ("text", "content", "sentence", "document", "body"), required=True)
+
+
+def choose(table_columns: list[str], wanted: Mapping[str, Any], roles: Sequence[Role]) -> dict[str, str]:
+    """`{role: column}` for the required roles and those optional ones that are there.
+
+    `wanted` is the config's `data.columns`; `None` stands for "not said". Raises DataError, naming
+    `data.columns.<role>`, for a column that is not there, for none or several that fit, for one column used twice.
+    """
+    chosen: dict[str, str] = {}
+    for role in roles:
+        said = wanted.get(role.name)
+        if said is None:
+            column = _recognised(role, table_columns, chosen, wanted, _pairs(roles))
+        else:
+            column = _said(role, said, table_columns)
+        if column is not None:
+            chosen[role.name] = column
+    for role, column in chosen.items():
+        other = next((name for name in chosen if chosen[name] == column and name != role), None)
+        if other:
+            raise DataError(f"data.columns.{role}: {column!r} is already data.columns.{other}; name another column")
+    return chosen
+
+
+def _said(role: Role, column: str, columns: list[str]) -> str:
+    if column in columns:
+        return column
+    raise DataError(
+        f"data.columns.{role.name}: no column {column!r}; there are {_listed(columns)}{nearest(column, columns)}"
+    )
+
+
+def _pairs(roles: Sequence[Role]) -> list[tuple[str, str]]:
+    """(first text, second text) of all known pairs of names."""
+    return [(first, name) for role in roles for name, first in zip(role.names, role.beside, strict=False)]
+
+
+def _recognised(
+    role: Role, columns: list[str], chosen: Mapping[str, str], wanted: Mapping[str, Any],
+    pairs: Sequence[tuple[str, str]],
+) -> str | None:  # fmt: skip
+    there = {column.lower() for column in columns}
+    first_names = there & {*role.names, *role.paired}
+    seconds = {second for first, second in pairs if first in first_names} if not role.beside else set()
+    known = [*role.names, *(first for first, second in pairs if first in role.paired and second in there)]
+    if role.beside:
+        # a first text the user named is taken to be all the text that is meant
+        guessed = {column.lower() for name, column in chosen.items() if wanted.get(name) is None}
+        known = [name for name, first in zip(role.names, role.beside, strict=True)
+                 if first in guessed or (first == ANY and guessed)]  # fmt: skip
+        seconds = guessed
+    free = [column for column in columns if column.lower() not in seconds and column not in wanted.values()]
+    fitting = [column for column in free if column.lower() in known]
+    if len(fitting) > 1:
+        raise DataError(f"data.columns.{role.name}: {_listed(fitting)} could all be it; say which one")
+    if not fitting and role.required:
+        raise DataError(
+            f"data.columns.{role.name}: is not set, and none of the columns {_listed(columns)} has a name known for it "
+            f"({', '.join(role.names)}); set it to one of them"
+        )
+    return fitting[0] if fitting else None
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(repr(column) for column in columns if not column.startswith("__"))

@@ -1,0 +1,200 @@
+"""Rows as read -> rows that can be trusted: the same steps for every task, with the task's own idea of a row."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+import pyarrow as pa
+
+from tasks.config import DataConfig
+from tasks.config.errors import DataError
+from tasks.data.curation.check import Findings, check_rows, duplicates, leakage, seen_rows
+from tasks.data.curation.divide import divide
+from tasks.data.curation.preview import class_counts, lengths, near_warnings, rendered, repeat_warnings, text_warnings
+from tasks.data.curation.split import dedupe, sample, without
+from tasks.data.rows.columns import Role, choose
+
+LINEAGE = ("__file", "__row")
+
+Head = dict[str, Any]
+"""What a model must end in: `labels` (class names by id, or None), `problem_type` (transformers' word, or None)."""
+
+Column: TypeAlias = "pa.Array | pa.ChunkedArray"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows ready for tokenizing.
+
+    Attributes:
+        splits: tables with the roles' columns under the roles' names (labels as ids), all other columns under their
+            own, and the lineage columns `__file` and `__row`.
+        head: see `Head`.
+        columns: which column served as which role.
+        warnings: what a user should know of the data; nothing was changed because of them.
+        dropped: repeats left out (`data.dedupe`).
+        looks: `sample` (the first row as it is read), `classes` (rows of train in each), `words` (a row: `median`,
+            `p95`, `max`).
+        seen: by split, the positions of the rows whose text the training sees too.
+    """
+
+    splits: dict[str, pa.Table]
+    head: Head
+    columns: dict[str, str]
+    warnings: list[str]
+    dropped: int
+    looks: dict[str, Any]
+    seen: dict[str, list[int]] = field(default_factory=dict)
+
+
+class Kind(Protocol):
+    """A task's idea of a row."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The roles that hold a string, which must not be empty."""
+        ...
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The roles by which rows are the same."""
+        ...
+
+    @property
+    def target(self) -> str:
+        """The role that is learnt, or nothing."""
+        ...
+
+    def check(self, table: pa.Table, columns: Mapping[str, str], field: str) -> Findings:
+        """What is wrong with rows besides missing text."""
+        ...
+
+    def head(self, train: pa.Table, columns: Mapping[str, str], data: DataConfig) -> Head:
+        """The head these training rows ask for."""
+        ...
+
+    def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> pa.Array | None:
+        """What a split keeps the shares of."""
+        ...
+
+    def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
+        """The columns that change, by role: labels as ids."""
+        ...
+
+    def settle(self, train: pa.Table, head: Head) -> list[str]:
+        """Look at the coded training rows once more; return warnings."""
+        ...
+
+
+def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role], kind: Kind) -> Prepared:
+    """Check, split and code `tables` (by split; at least `train`).
+
+    Raises:
+        DataError: listing every kind of bad row with file and line; or a label that training has not seen, one class
+            only, a split left without rows.
+    """
+    columns = choose(_names(tables["train"]), data.columns.model_dump(), roles)
+    for name, table in tables.items():
+        choose(_names(table), dict(columns), roles)
+        field = f"data.{name}"
+        (check_rows(table, _of(kind.texts, columns), field) + kind.check(table, columns, field)).raise_if_any()
+    same = _of(kind.identity, columns)
+    learnt = {"label": columns[kind.target]} if kind.target in columns else {}
+    warnings = list(duplicates(tables["train"], same | learnt).warnings)
+    warnings += text_warnings(tables["train"], same, "data.train")
+    dropped, given = 0, dict(tables)
+    if data.dedupe == "exact":
+        for name in given:
+            given[name], gone = dedupe(given[name], list(same.values()))
+            dropped += gone
+    head = kind.head(given["train"], columns, data)
+    splits = _shares(given["train"], kind.stratum(given["train"], columns), data, given, list(same.values()))
+    splits, told = _apart(splits, same, data, data.leakage or "warn")
+    warnings += told
+    if data.near_duplicates == "warn":
+        warnings += repeat_warnings(splits["train"], {role: name for role, name in same.items() if role != "context"})
+    if data.max_train_samples:
+        splits["train"] = sample(splits["train"], data.max_train_samples, data.split.seed)
+    others = {} if data.leakage == "off" else {name: table for name, table in splits.items() if name != "train"}
+    seen = {name: seen_rows(splits["train"], table, same).tolist() for name, table in others.items()}
+    coded = {
+        name: renamed(table, columns, kind.code(table, columns, head, f"data.{name}"), roles)
+        for name, table in splits.items()
+    }
+    warnings += kind.settle(coded["train"], head)
+    looks = {
+        "sample": rendered(splits["train"], columns),
+        "classes": class_counts(coded["train"][kind.target], head["labels"]) if kind.target else {},
+        "words": lengths(splits["train"], [*_of(kind.texts, columns).values()] or [*same.values()]),
+    }
+    return Prepared(coded, head, columns, warnings, dropped, looks, {name: rows for name, rows in seen.items() if rows})
+
+
+def _apart(
+    splits: dict[str, pa.Table], same: Mapping[str, str], data: DataConfig, policy: str
+) -> tuple[dict[str, pa.Table], list[str]]:
+    """What of validation and test stands in train too, handled as `policy` says; and warnings.
+
+    Raises:
+        DataError: there is some, and the policy is `error`.
+    """
+    splits, warnings = dict(splits), []
+    for name, table in splits.items():
+        if name == "train":
+            continue
+        leaked = leakage(splits["train"], table, same, f"data.{name}").warnings if policy != "off" else ()
+        if leaked and policy == "error":
+            raise DataError(f"{leaked[0]}; set data.leakage: remove to leave them out of train, or warn to keep them")
+        if leaked and policy == "remove":
+            before = splits["train"].num_rows
+            splits["train"] = without(splits["train"], table, list(same.values()))
+            leaked = (f"data.train: {before - splits['train'].num_rows} rows that stand in {name} are left out",)
+        elif leaked:
+            leaked = (f"{leaked[0]}; metrics that end in _unseen leave them out",)
+        warnings += leaked
+        if data.near_duplicates == "warn":
+            told = {role: column for role, column in same.items() if role != "context"}  # one has many questions
+            warnings += near_warnings(splits["train"], table, told, f"data.{name}")
+    if not splits["train"].num_rows:
+        raise DataError("data.leakage: remove leaves no row to train on: all of them stand in validation or test")
+    return splits, warnings
+
+
+def _of(roles: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+    return {role: columns[role] for role in roles if role in columns}
+
+
+def _names(table: pa.Table) -> list[str]:
+    return [name for name in table.column_names if name not in LINEAGE]
+
+
+def _shares(
+    train: pa.Table, stratum: pa.Array | None, data: DataConfig, given: Mapping[str, pa.Table], same: Sequence[str]
+) -> dict[str, pa.Table]:
+    """Files the user gave are splits as they are, in their order; the others are shares of train."""
+    validation = 0.0 if "validation" in given else data.split.validation
+    test = 0.0 if "test" in given else data.split.test
+    if not validation and not test:
+        return dict(given)
+    parts = divide(train, stratum, data.split, validation, test, same)
+    return parts | {name: table for name, table in given.items() if name != "train"}
+
+
+def renamed(
+    table: pa.Table, columns: Mapping[str, str], coded: Mapping[str, Column], roles: Sequence[Role] = ()
+) -> pa.Table:
+    """Roles under their own names; a column whose name is one of the task's `roles`, but which is not it, steps aside:
+    nothing after this may take it for the role."""
+    by_column = {column: role for role, column in columns.items()}
+    taken = {*columns, *coded, *(role.name for role in roles)}
+    arrays: list[Column] = []
+    names: list[str] = []
+    for name in table.column_names:
+        role = by_column.get(name)
+        arrays.append(coded.get(role or "", table[name]))
+        names.append(role or (f"{name}_column" if name in taken else name))
+    for role, column in coded.items():
+        if role not in names:
+            arrays.append(column)
+            names.append(role)
+    return pa.table(arrays, names=names)

@@ -1,0 +1,94 @@
+"""Predictions as people read them: probabilities by the classes' names, entities where they stand in the text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.data.rows.tagging import SCHEME
+
+STARTS = "__starts"
+"""The column of `rows` that says where in the text each word begins, where words were cut from one."""
+
+ENTITIES = pa.list_(
+    pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string()), ("text", pa.string())])
+)
+
+
+def readable(predictions: pa.Table, rows: pa.Table, head: Mapping[str, Any]) -> pa.Table:
+    """The predictions with what a reader wants beside them.
+
+    `probabilities` become `score`, that of the prediction (of several labels: a list, one for each), and a column
+    `probability_<class>` for each class. Tags get `words`, one a tag, and, where they are of a scheme
+    (B-, I-, …), `entities`: `start` and `end` in characters of the text (of words given as such: joined by spaces),
+    `label`, `text`.
+
+    Args:
+        predictions: of a judge, with `__origin`, the positions in `rows`. rows: as they were encoded.
+    """
+    if "probabilities" in predictions.column_names and head.get("labels"):
+        predictions = _with_scores(predictions, list(head["labels"]))
+    if "__places" in predictions.column_names:
+        predictions = _with_entities(predictions, rows, head["labels"])
+    return predictions
+
+
+def _with_scores(predictions: pa.Table, labels: Sequence[str]) -> pa.Table:
+    flat = predictions["probabilities"].combine_chunks()
+    grid = flat.flatten().to_numpy().reshape(len(flat), -1)
+    place = {label: at for at, label in enumerate(labels)}
+    said = predictions["prediction"].to_pylist()
+    if pa.types.is_string(predictions["prediction"].type):
+        scores = pa.array(grid[np.arange(len(grid)), [place[label] for label in said]])
+    else:
+        kept = [[float(row[place[label]]) for label in each] for row, each in zip(grid, said, strict=True)]
+        scores = pa.array(kept, pa.list_(pa.float32()))
+    predictions = predictions.drop_columns(["probabilities"]).append_column("score", scores)
+    for label, column in zip(labels, grid.T, strict=True):
+        predictions = predictions.append_column(f"probability_{label}", pa.array(column))
+    return predictions
+
+
+def _with_entities(predictions: pa.Table, rows: pa.Table, labels: Sequence[str]) -> pa.Table:
+    schemed = all(SCHEME.match(label) for label in labels)
+    chosen = rows.take(predictions["__origin"].combine_chunks())
+    words: list[list[str]] = []
+    found: list[list[dict[str, Any]]] = []
+    starts = chosen[STARTS].to_pylist() if STARTS in chosen.column_names else [None] * chosen.num_rows
+    columns = (predictions["prediction"], predictions["__places"], chosen["tokens"])
+    for said, places, all_words, begins in zip(*(column.to_pylist() for column in columns), starts, strict=True):
+        text, begins = _text(all_words, begins)
+        words.append([all_words[place] for place in places])
+        spans = [(begins[place], begins[place] + len(all_words[place])) for place in places]
+        found.append([{"start": low, "end": high, "label": kind, "text": text[low:high]}
+                      for low, high, kind in _entities(said, spans)])  # fmt: skip
+    predictions = predictions.append_column("words", pa.array(words, pa.list_(pa.string())))
+    return predictions.append_column("entities", pa.array(found, ENTITIES)) if schemed else predictions
+
+
+def _text(words: Sequence[str], begins: Sequence[int] | None) -> tuple[str, Sequence[int]]:
+    """A text with the words where they begin (spaces between), and where they do."""
+    if begins is None:
+        begins = [sum(len(word) + 1 for word in words[:at]) for at in range(len(words))]
+    text = ""
+    for word, start in zip(words, begins, strict=True):
+        text = text.ljust(start) + word
+    return text, begins
+
+
+def _entities(tags: Sequence[str | None], spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, str]]:
+    """(start, end, kind): a B-, S- or U- begins one, any other tag goes on with one of its kind or begins one."""
+    opened: tuple[int, int, str] | None = None
+    for tag, (low, high) in zip((each or "O" for each in tags), spans, strict=True):
+        kind = tag[2:]
+        if opened is not None and tag[0] not in "OBSU" and opened[2] == kind:
+            opened = (opened[0], high, kind)
+            continue
+        if opened is not None:
+            yield opened
+        opened = None if tag == "O" else (low, high, kind)
+    if opened is not None:
+        yield opened

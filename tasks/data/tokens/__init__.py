@@ -1,0 +1,1 @@
+"""Rows to token ids, shards of them, the dataset a loader reads, and padded batches."""

@@ -1,0 +1,109 @@
+"""Questions and contexts to windows of token ids with the answer's place, for extractive question answering."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.config.errors import DataError
+from tasks.data.messages import count, rows_at
+from tasks.data.tokens.encode import Encoded, Piece, Shape, Windows, batches, encode_windows, stride_of
+
+
+def encode_answers(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged: bool) -> Encoded:
+    """Tokenize `question` and `context`; long contexts become windows that overlap by `stride` tokens.
+
+    The first answer is trained on. In a window that does not hold it whole, or where there is none, both positions
+    are the CLS token's (as transformers' run_qa has it).
+
+    Returns:
+        `input_ids`, maybe `token_type_ids`, `start_positions`, `end_positions` (int64, token positions), and for rows
+        that are judged `__text` (the window's part of the context), `__offsets` (two a token: where in it the token
+        begins and ends, -1 outside the context) and `__answers`.
+
+    Raises:
+        DataError: a question that leaves no room for its context; `overlong` is `error` and there are overlong rows.
+    """
+    refuse_long_questions(rows, tokenizer, shape, field)
+    left = tokenizer.padding_side == "left"
+    names = ["input_ids"] + ["token_type_ids"] * ("token_type_ids" in tokenizer.model_input_names)
+    known = "answers" in rows.column_names
+    found = Windows([*names, "__span", *(["__offsets"] if judged else [])])
+    texts: list[str] = []
+    for start, batch in batches(rows):
+        contexts = batch["context"].to_pylist()
+        answers = batch["answers"].to_pylist() if known else [{"text": []}] * len(contexts)
+        questions = [question.lstrip() for question in batch["question"].to_pylist()]
+        pairs = [(c, q) if left else (q, c) for q, c in zip(questions, contexts, strict=True)]
+        encoded = encode_windows(tokenizer, pairs, shape, "only_first" if left else "only_second", offsets=True)
+        for at, pieces in enumerate(encoded):
+            placed = [_placed(piece, answers[at], 0 if left else 1, tokenizer.cls_token_id) for piece in pieces]
+            before = len(found.origins)
+            found.add(start + at, placed, shape["overlong"])
+            if judged:
+                kept = placed[: len(found.origins) - before]
+                texts += [contexts[at][piece.values["__from"][0] : piece.values["__from"][1]] for piece in kept]
+    found.refuse(rows, shape, field)
+    more: dict[str, Any] = {}
+    if judged:
+        more["__text"] = lambda _: pa.array(texts, pa.string())
+    if judged and known:
+        more["__answers"] = lambda origins: pa.array(_texts(rows).take(origins))
+    encoded = found.encoded(rows, more)
+    table = _positions(encoded.table) if known else encoded.table.drop_columns(["__span"])
+    return Encoded(table, encoded.cut, encoded.lost)
+
+
+def _texts(rows: pa.Table) -> pa.Array:
+    return rows["answers"].combine_chunks().field("text")
+
+
+def _positions(table: pa.Table) -> pa.Table:
+    """The span column as the two that models take."""
+    flat = table["__span"].combine_chunks().values.to_numpy().reshape(-1, 2).astype(np.int64)
+    table = table.drop_columns(["__span"])
+    return table.append_column("start_positions", pa.array(flat[:, 0])).append_column(
+        "end_positions", pa.array(flat[:, 1])
+    )
+
+
+def _placed(piece: Any, answers: dict[str, Any], part: int, cls: int) -> Piece:
+    """A window with the answer's token span and its character offsets."""
+    encoding, ids = piece.encoding, piece.values["input_ids"]
+    inside = np.asarray([sequence == part for sequence in encoding.sequence_ids])
+    offsets = np.asarray(encoding.offsets, dtype=np.int64)
+    within = np.flatnonzero(inside)
+    nothing = ids.index(cls) if cls in ids else 0
+    span = [nothing, nothing]
+    low = int(offsets[within[0], 0]) if len(within) else 0
+    high = int(offsets[within[-1], 1]) if len(within) else 0
+    if answers["text"] and len(within):
+        start = answers["answer_start"][0]
+        end = start + len(answers["text"][0])
+        if low <= start and end <= high:
+            span = [
+                int(within[np.searchsorted(offsets[within, 0], start, side="right") - 1]),
+                int(within[np.searchsorted(offsets[within, 1], end, side="left")]),
+            ]
+    shifted = np.where(inside[:, None], offsets - low, -1).astype(np.int32)
+    known = {"input_ids": ids, "token_type_ids": encoding.type_ids}
+    return Piece({**known, "__span": span, "__offsets": shifted.ravel(), "__from": (low, high)})
+
+
+def refuse_long_questions(rows: pa.Table, tokenizer: Any, shape: Shape, field: str) -> None:
+    """Raise DataError for questions that leave no room for their context."""
+    room = shape["max_length"] - tokenizer.num_special_tokens_to_add(pair=True) - stride_of(shape) - 1
+    core = tokenizer.backend_tokenizer
+    core.no_truncation()
+    core.no_padding()
+    long: list[int] = []
+    for start, batch in batches(rows):
+        questions = [question.lstrip() for question in batch["question"].to_pylist()]
+        encoded = core.encode_batch_fast(questions, add_special_tokens=False)
+        long += [start + at for at, each in enumerate(encoded) if len(each.ids) > room]
+    if long:
+        raise DataError(
+            f"{field}: {count(len(long), 'row')} whose question leaves no room for its context in data.max_length = "
+            f"{shape['max_length']} tokens with data.stride = {stride_of(shape)}: {rows_at(rows, long)}; raise "
+            "data.max_length, lower data.stride, or shorten them"
+        )

@@ -1,0 +1,43 @@
+"""Causal language models, asked: what they go on with."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.evaluation.predictor import Judged, lineage
+
+NEW_TOKENS = 64
+
+
+class PromptJudge:
+    """Generates from each row's text, with the generation config the model was saved with.
+
+    Args:
+        tokenizer: called once for the tokenizer.
+        generation: `generation_max_length` (new tokens; 64 if unset), `generation_num_beams`.
+
+    Predictions:
+        `prediction`: the text that follows.
+    """
+
+    windows = False
+    found = pa.schema([("prediction", pa.string())])
+
+    def __init__(
+        self, head: Mapping[str, Any], tokenizer: Callable[[], Any], generation: Mapping[str, Any], **_: Any
+    ) -> None:
+        self.tokenizer = tokenizer()
+        self.limits = {"max_new_tokens": generation.get("generation_max_length") or NEW_TOKENS}
+        if generation.get("generation_num_beams"):
+            self.limits["num_beams"] = generation["generation_num_beams"]
+
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+        produced = model.generate(
+            **batch, **self.limits, max_length=None, pad_token_id=self.tokenizer.pad_token_id
+        )[:, batch["input_ids"].shape[1] :]  # fmt: skip
+        texts = self.tokenizer.batch_decode(produced, skip_special_tokens=True)
+        return Judged({"prediction": texts}, 0.0, 0.0)
+
+    def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
+        return pa.table(lineage(tokens) | {"prediction": found["prediction"]})

@@ -1,0 +1,59 @@
+"""Sequence to sequence, judged: the text a model produces, and how surprised it is by the right one."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.evaluation.predictor import Judged, lineage
+from tasks.evaluation.predictors.tokens import IGNORED, surprise
+
+
+class TextJudge:
+    """Generates with the model (unless `generation["predict_with_generate"]` is false).
+
+    Args:
+        tokenizer: called once for the tokenizer.
+        generation: `predict_with_generate`, `generation_max_length` (tokens), `generation_num_beams`.
+
+    Predictions:
+        `label` (the right text), `prediction` (the produced one), `nll`, `tokens`, `correct` of the right one's tokens.
+    """
+
+    windows = False
+
+    def __init__(
+        self, head: Mapping[str, Any], tokenizer: Callable[[], Any], generation: Mapping[str, Any], **_: Any
+    ) -> None:
+        self.tokenizer = tokenizer()
+        self.generates = generation.get("predict_with_generate", True)
+        self.limits = {
+            "max_length": generation.get("generation_max_length"), "num_beams": generation.get("generation_num_beams"),
+        }  # fmt: skip
+        self.limits = {name: value for name, value in self.limits.items() if value}
+        fields = [("nll", pa.float64()), ("tokens", pa.int64()), ("correct", pa.int64())]
+        self.found = pa.schema([*fields, ("prediction", pa.string())] if self.generates else fields)
+
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+        columns: dict[str, Any] = {}
+        loss = weight = 0.0
+        rows = len(batch["input_ids"])
+        if "labels" in batch:
+            output = model(**batch)
+            columns = surprise(output.logits, batch["labels"])
+            loss, weight = float(output.loss), float((batch["labels"] != IGNORED).sum())
+        else:
+            columns = {"nll": [0.0] * rows, "tokens": [0] * rows, "correct": [0] * rows}
+        if self.generates:
+            given = {name: batch[name] for name in ("input_ids", "attention_mask")}
+            produced = model.generate(**given, **self.limits)
+            columns["prediction"] = self.tokenizer.batch_decode(produced, skip_special_tokens=True)
+        return Judged(columns, loss, weight)
+
+    def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
+        columns = lineage(tokens)
+        if "__target" in tokens.column_names:
+            columns["label"] = tokens["__target"]
+        if "labels" not in tokens.column_names:
+            found = found.drop_columns(["nll", "tokens", "correct"])
+        return pa.table(columns | {name: found[name] for name in found.column_names})

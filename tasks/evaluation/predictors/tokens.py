@@ -1,0 +1,59 @@
+"""Language models, judged: how surprised they are by every token."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.evaluation.predictor import Judged, lineage
+
+IGNORED = -100
+
+
+class TokenJudge:
+    """Masked language models: every masked token is scored.
+
+    Predictions:
+        `nll` (nats, summed over the row's scored tokens), `tokens` (how many), `correct` (how many were the likeliest).
+    """
+
+    windows = False
+    shift = 0
+    found = pa.schema([("nll", pa.float64()), ("tokens", pa.int64()), ("correct", pa.int64())])
+
+    def __init__(self, head: Mapping[str, Any], **_: Any) -> None:
+        pass
+
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+        labels = batch["labels"]
+        logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+        columns = surprise(logits[:, : logits.shape[1] - self.shift], labels[:, self.shift :])
+        tokens = sum(columns["tokens"])
+        return Judged(columns, sum(columns["nll"]) / tokens if tokens else 0.0, tokens)
+
+    def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
+        return pa.table(lineage(tokens) | {name: found[name] for name in found.column_names})
+
+
+class NextTokenJudge(TokenJudge):
+    """Causal language models: every token is scored by what stands before it."""
+
+    shift = 1
+
+
+def surprise(logits: Any, labels: Any) -> dict[str, list[Any]]:
+    """`nll`, `tokens`, `correct` of each row; a row at a time, so that no second copy of all logits is made.
+
+    Args:
+        logits: shape (rows, tokens, vocabulary). labels: shape (rows, tokens), -100 where nothing is scored.
+    """
+    from torch.nn.functional import cross_entropy
+
+    columns: dict[str, list[Any]] = {"nll": [], "tokens": [], "correct": []}
+    for row, wanted in zip(logits, labels, strict=True):
+        scored = wanted != IGNORED
+        chosen, right = row[scored].float(), wanted[scored]
+        columns["nll"].append(float(cross_entropy(chosen, right, reduction="sum")) if len(right) else 0.0)
+        columns["tokens"].append(len(right))
+        columns["correct"].append(int((chosen.argmax(-1) == right).sum()))
+    return columns

@@ -1,0 +1,67 @@
+"""Token classification, judged: one tag a word."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tasks.evaluation.predictor import Judged, firsts, lineage
+
+IGNORED = -100
+
+
+class WordJudge:
+    """The tag of a word is that of its first piece; of a word without tokens it is O (null where no class is O). Words
+    that no window reached (`overlong: truncate`) are in neither list.
+
+    Predictions:
+        `prediction` and, where it is known, `label`: lists of tags, one a word; `__places`: which words those are.
+    """
+
+    windows = True
+    found = pa.schema([("tags", pa.list_(pa.int32()))])
+
+    def __init__(self, head: Mapping[str, Any], **_: Any) -> None:
+        self.labels = head["labels"]
+
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+        output = model(**batch)
+        best = output.logits.argmax(-1).cpu().numpy().astype(np.int32)
+        mask = batch["attention_mask"].cpu().numpy().astype(bool)
+        weight = float((batch["labels"] != IGNORED).sum()) if "labels" in batch else 0.0
+        loss = float(output.loss) if output.loss is not None else 0.0
+        return Judged({"tags": [row[seen] for row, seen in zip(best, mask, strict=True)]}, loss, weight)
+
+    def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
+        starts = firsts(tokens)
+        of_window = np.searchsorted(starts, np.arange(tokens.num_rows), side="right") - 1
+        words, bare = _Lists(tokens["__words"], of_window), _Lists(tokens["__bare"], of_window)
+        shown = words.values >= 0
+        rows, places = np.append(words.rows[shown], bare.rows), np.append(words.values[shown], bare.values)
+        order = np.lexsort((places, rows))
+        offsets = pa.array(np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(starts)))]).astype(np.int32))
+        names = pa.array(self.labels, pa.string())
+        outside = self.labels.index("O") if "O" in self.labels else None
+
+        def listed(values: pa.Array) -> pa.Array:
+            return pa.ListArray.from_arrays(offsets, values.take(pa.array(order)))
+
+        columns = lineage(tokens, starts)
+        if "labels" in tokens.column_names:
+            known = _Lists(tokens["labels"], of_window).values[shown], _Lists(tokens["__bare_tags"], of_window).values
+            columns["label"] = listed(names.take(pa.array(np.append(*known))))
+        columns["__places"] = listed(pa.array(places))
+        said = pa.array(_Lists(found["tags"], of_window).values[shown], pa.int32())
+        silent = pa.array([outside] * len(bare.values), pa.int32())
+        columns["prediction"] = listed(names.take(pa.concat_arrays([said, silent])))
+        return pa.table(columns)
+
+
+class _Lists:
+    """A list column as its values and, for each, the data row it is of."""
+
+    def __init__(self, column: pa.ChunkedArray, of_window: np.ndarray) -> None:
+        lists = column.combine_chunks()
+        self.values = lists.flatten().to_numpy()
+        self.rows = np.repeat(of_window, lists.value_lengths().to_numpy())

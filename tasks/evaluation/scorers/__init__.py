@@ -1,0 +1,1 @@
+"""Predictions to metrics, one module for each kind of output."""

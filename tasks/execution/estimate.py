@@ -1,0 +1,131 @@
+"""What a run will cost, before it costs it: from counts and configs, without loading a weight."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tasks.artifacts.record import Record
+from tasks.artifacts.ref import ArtifactRef
+from tasks.config import RunConfig
+from tasks.models.bases.base import live_class
+from tasks.objectives import objective_of
+from tasks.runtime.context import RunContext
+from tasks.runtime.stage import Pending
+
+if TYPE_CHECKING:
+    from tasks.models.count import Counts
+
+MB = 1_000_000
+GIB = 1024**3
+# What Python, torch, transformers and the rest take before there is a model (tests/benchmarks/memory.py measures it);
+# of a GPU's memory, CUDA's own share.
+PROCESS, CONTEXT = 730 * MB, 500 * MB
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Costs of a training.
+
+    Attributes:
+        steps: optimizer steps; `tokens`: seen in all epochs, padding not counted.
+        memory: bytes at the peak of a training step, on the device that trains: the process (or CUDA), weights,
+            gradients, optimizer, activations of the longest batch.
+        disk: bytes the store will hold for it at most, checkpoints included.
+        trainable: parameters that are trained.
+        seconds: the training takes, as slow as any before of the same base and rows was; None if there was none here.
+    """
+
+    steps: int
+    tokens: int
+    memory: int
+    disk: int
+    trainable: int
+    seconds: float | None
+
+
+def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
+    """Return the estimate, or None while the plan of the training is not known."""
+    plan_ref, base_ref = context.refs["s08_trainer"], context.refs["s03_base"]
+    if isinstance(plan_ref, Pending) or isinstance(base_ref, Pending):
+        return None
+    plan, base = context.read("s08_trainer", "plan.json"), context.read("s03_base", "base.json")
+    counts = _counts(config, context)
+    states = counts.trainable * (4 + 8)  # gradients; two moments of Adam
+    around = PROCESS if plan["device"] == "cpu" else CONTEXT
+    memory = around + int(counts.parameters * _width(config)) + states + _activations(plan, base, counts)
+    kept = counts.trainable * 4
+    checkpoints = (counts.trainable * 12) * ((config.train.save_total_limit or 1) + 1)
+    epochs = plan["steps"]["total"] / plan["steps"]["steps_per_epoch"]
+    pace, rows = _seconds_a_row(context), plan["steps"]["total"] * plan["steps"]["effective_batch_size"]
+    return Estimate(
+        plan["steps"]["total"], round(plan["tokens_per_epoch"] * epochs), memory, kept + checkpoints,
+        counts.trainable, None if pace is None else pace * rows,
+    )  # fmt: skip
+
+
+def _width(config: RunConfig) -> float:
+    """Bytes of a parameter in memory."""
+    if config.quant.load_in_4bit:
+        return 0.6  # with the scales, and the layers that stay as they are
+    return 1 if config.quant.load_in_8bit else BYTES.get(config.model.dtype, 4)
+
+
+def _counts(config: RunConfig, context: RunContext) -> "Counts":
+    """As the stages found them, where they have run; else from the architecture."""
+    from tasks.models.count import Counts, count
+
+    refs, base = context.refs, context.open(context.refs["s03_base"])
+    if not isinstance(refs["s06_model"], Pending) and not isinstance(refs["s07_adapter"], Pending):
+        size, adapter = context.read("s06_model", "size.json"), context.read("s07_adapter", "adapter.json")
+        trainable = adapter.get("trainable", size["parameters"])
+        return Counts(size["parameters"], trainable, size["logits"], adapter.get("dropped", 0))
+    objective = objective_of(config.task)
+    loading = {"auto_model": objective.auto_model, "trust_remote_code": config.model.trust_remote_code}
+    return count(base.view(), base.externals(), {**loading, **live_class(config.model)},
+                 context.read("s04_prepare", "head.json"), config.peft, objective.peft_task_type)  # fmt: skip
+
+
+def _seconds_a_row(context: RunContext) -> float | None:
+    """Of the slowest training of the same base and rows: one that was resumed says less than it took."""
+    if context.store.local is None:  # too many objects to ask for
+        return None
+    refs = context.refs
+    asked = refs["s03_base"].digest, refs["s05_tokenize"].select("train-*", "validation-*").digest
+    plans = {_digest(record): record.facts for record in context.store.records("s08_trainer")}
+    paces = []
+    for record in context.store.records("s09_train"):
+        given = record.document["inputs"]
+        if (given["base"], given["tokens"]) == asked and (plan := plans.get(given["plan"])):
+            paces.append(record.seconds / (plan["steps"] * plan["effective_batch_size"]))
+    return max(paces, default=None)
+
+
+def _digest(record: Record) -> str:
+    return ArtifactRef(stage=record.stage, key=record.key, members=record.members).digest
+
+
+def _activations(plan: dict[str, Any], base: dict[str, Any], counts: "Counts") -> int:
+    """Bytes kept for the backward pass of one batch of the longest rows (Korthikanti et al. 2022, eq. 1, at the
+    precision of the activations), those of its logits, in float32, with their gradient and the loss's copy, and what
+    an adapter's dropout keeps in float32: its result and, on a CPU, the noise (elsewhere a byte)."""
+    if not (base["hidden_size"] and base["num_layers"]):
+        return 0
+    rows, length = plan["arguments"]["per_device_train_batch_size"], plan["longest"]
+    width, heads = base["hidden_size"], base["num_heads"] or 1
+    values = rows * length * width * (34 + 5 * heads * length / width) / 2
+    inner = values * base["num_layers"] * (2 if plan["arguments"].get("bf16") else 4)
+    noise = 4 if plan["device"] == "cpu" else 1
+    return int(inner) + rows * length * (counts.logits * 3 * 4 + counts.dropped * (4 + noise))
+
+
+def lasting(seconds: float) -> str:
+    """A length of time as one says it."""
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.1f} {name}"
+    return f"{seconds:.0f} s"
+
+
+def in_bytes(number: float) -> str:
+    """An amount of memory or disk as one says it."""
+    return f"{number / GIB:.1f} GiB" if number >= 10 * GIB else f"{max(number / MB, 1):,.0f} MB"

@@ -1,0 +1,256 @@
+"""From a config to a carried-out run: defaults resolved, store opened, the twelve calls made, the run noted."""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from tasks.artifacts.record import NewerStore
+from tasks.artifacts.scratch import Scratch
+from tasks.artifacts.store import DamagedBlob, Store
+from tasks.config import ConfigError, RunConfig, StoreConfig, to_yaml
+from tasks.config.cache import cache_home
+from tasks.config.errors import MACHINE_ERRORS, Interrupted, MachineError
+from tasks.config.leaves import leaves
+from tasks.config.sections.secrets import has_credentials
+from tasks.data.sources.fetch import fetching_once
+from tasks.execution.preflight import check_places
+from tasks.objectives.presets import resolve
+from tasks.results.publish import publish, publish_failure
+from tasks.runtime.context import Paused, RunContext, StageEntry, open_run
+from tasks.runtime.log import say, warn
+from tasks.runtime.secrets import discreet, lending
+
+Result = TypeVar("Result")
+NAME_LENGTH = 100
+
+
+@dataclass(frozen=True)
+class Doorstep:
+    """What a caller brings besides the config: it cannot travel as flow parameters.
+
+    Attributes:
+        origin: where each given value was written.
+        replaced: a caller's own stages by name.
+        file: the config file, absolute.
+        listener: told of each stage.
+        until: the share of the training after which to pause, for a sweep's rungs.
+        on_failure: told of what ended the run, once that is noted and before Prefect is told.
+        overwrite: whether what lies in `output_dir` may go; a sweep has asked that before its first cell.
+    """
+
+    origin: Mapping[str, str] = field(default_factory=dict)
+    replaced: Mapping[str, Callable[..., Mapping[str, Any]]] = field(default_factory=dict)
+    file: str | None = None
+    listener: Callable[[StageEntry], None] | None = None
+    until: float | None = None
+    on_failure: Callable[[BaseException], None] | None = None
+    overwrite: bool = False
+
+
+_doorstep: ContextVar[Doorstep | None] = ContextVar("finetune_doorstep", default=None)
+
+
+_running = threading.RLock()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Only one thread of a process runs at a time: torch has one random generator, and one number of threads, for all.
+
+    Raises:
+        ConfigError: another thread is at it.
+    """
+    if not _running.acquire(blocking=False):
+        raise ConfigError(
+            "another thread of this process is in a run; runs in threads would draw from each other's random numbers. "
+            "Run them one after another, or in processes of their own: `finetune run`, `finetune grid`, deployments"
+        )
+    try:
+        yield
+    finally:
+        _running.release()
+
+
+@contextmanager
+def entering(doorstep: Doorstep) -> Iterator[None]:
+    """Make `doorstep` known to the run that starts within."""
+    token = _doorstep.set(doorstep)
+    try:
+        yield
+    finally:
+        _doorstep.reset(token)
+
+
+def current_doorstep() -> Doorstep:
+    """What the caller of the run that is under way brought."""
+    return _doorstep.get() or Doorstep()
+
+
+def unless_better(config: RunConfig) -> str:
+    """Under which condition a run's model does not take the place of the one in `output_dir`, in words."""
+    return " unless that one is better" if config.export.promote == "if_better" else ""
+
+
+def store_root(section: StoreConfig) -> str:
+    """The root a store section means."""
+    root = section.root or os.environ.get("FINETUNE_STORE") or str(cache_home() / "store")
+    return root if root == "memory" or "://" in root else str(Path(root).expanduser().absolute())
+
+
+def open_store(section: StoreConfig) -> Store:
+    """Open the store a section means.
+
+    Raises:
+        ConfigError: there is no such kind of store, its driver is not installed, or its URL holds credentials.
+    """
+    root = store_root(section)
+    if has_credentials(root):
+        raise ConfigError("store.root: credentials stand in this URL ($FINETUNE_STORE); set them as environment "
+                          "variables of the service, such as AWS_SECRET_ACCESS_KEY")  # fmt: skip
+    try:
+        return Store(root, section.verify)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"store.root: {section.root!r} cannot be used: {error}") from error
+
+
+def carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -> Result | Paused:
+    """Run `pipeline(resolved config, the same as YAML)` as one run of the flow.
+
+    An artifact found damaged while it is read is removed and the calls are made again: all but it are hits.
+    `Paused` is returned only to whoever asked for a pause.
+
+    Raises:
+        FinetuneError: what the user can mend.
+    """
+    with alone(), discreet(), lending(config.secrets), fetching_once():
+        return _carry_out(config, pipeline, current_doorstep())
+
+
+def _carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result], doorstep: Doorstep) -> Result | Paused:
+    resolved, origin = resolve(config, doorstep.origin)
+    if doorstep.origin:  # the flow passes every parameter; what nobody wrote anywhere is still a default
+        origin = {path: "default" if place == "parameters" else place for path, place in origin.items()}
+    context = RunContext(
+        open_store(resolved.store),
+        run_name(),
+        replaced=doorstep.replaced,
+        listener=doorstep.listener,
+        until=doorstep.until,
+    )
+    context.summary = _summary(resolved, origin, doorstep.file)
+    text = to_yaml(resolved, origin, header=f"made by run {context.run}; `finetune run` on this file is the same run")
+    context.overwrite = doorstep.overwrite or resolved.export.overwrite
+    context.overwrites = check_places(resolved, context.store, probe=True, overwrite=context.overwrite)
+    if context.overwrites:
+        say(f"output_dir: {context.overwrites}; this run's takes its place{unless_better(resolved)}")
+    with open_run(context), context.store.living(context.run):
+        try:
+            result = _persistently(context, lambda: pipeline(resolved, text))
+        except OSError as error:  # between stages: their own refusals are MachineErrors already
+            _note_failure(context, error)
+            if error.errno not in MACHINE_ERRORS:
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            raise MachineError(f"{error.strerror}{where}; store.root is {context.store.root}") from error
+        except Paused as pause:
+            _note_end(context, "paused")
+            return pause
+        except NewerStore:
+            raise  # nothing in such a store is touched, not even by a note
+        except BaseException as error:
+            _note_failure(context, error)
+            if doorstep.on_failure:
+                doorstep.on_failure(error)
+            raise
+        publish(context)
+        _note_end(context, "completed")
+    return result
+
+
+def rehearse(
+    config: RunConfig,
+    pipeline: Callable[[RunConfig, str], Any],
+    doorstep: Doorstep,
+    light: bool,
+    beside: RunContext | None = None,
+) -> tuple[RunConfig, RunContext]:
+    """Look every stage up without running the heavy ones; nothing is written.
+
+    Args:
+        light: whether light stages that are not there run into a store of their own, so that later ones can be named.
+        beside: a rehearsal of before: what its light stages made is not made again.
+    """
+    resolved, origin = resolve(config, doorstep.origin)
+    if beside is None:
+        aside: Any = Scratch()  # not memory: rows may be many
+        overlay = Store(str(aside.path))
+    else:
+        aside, overlay = beside.keeps, beside.overlay
+    context = RunContext(open_store(resolved.store), "plan", replaced=doorstep.replaced, overlay=overlay, keeps=aside)
+    context.summary = _summary(resolved, origin, doorstep.file)
+    context.light, context.origin = light, origin
+    context.overwrites = check_places(resolved, context.store, probe=False)
+    with open_run(context), fetching_once():
+        pipeline(resolved, "")
+    return resolved, context
+
+
+def _persistently(context: RunContext, calls: Callable[[], Result]) -> Result:
+    """Make the calls, again after each damaged blob: it was removed, and all but it are hits then."""
+    damaged: set[str] = set()
+    while True:
+        try:
+            return calls()
+        except DamagedBlob as error:
+            if error.blob in damaged:  # what was built anew is damaged again: this root cannot be trusted
+                raise
+            damaged.add(error.blob)
+            warn(f"{error.blob} was damaged; it is built again")
+            context.entries.clear()
+
+
+def _summary(config: RunConfig, origin: Mapping[str, str], file: str | None) -> dict[str, Any]:
+    computed = ("default", "the default of", "preset", "twice")
+    given = [
+        (leaf.path, leaf.value, origin[leaf.path])
+        for leaf in leaves(config)
+        if not origin[leaf.path].startswith(computed)
+    ]
+    path = str(Path(config.output_dir).expanduser().absolute()) if config.output_dir else None
+    return {
+        "name": config.name, "config_file": file, "given": given, "model_path": path,
+        "config": config.model_dump(mode="json"),
+    }  # fmt: skip
+
+
+def _note_failure(context: RunContext, error: BaseException) -> None:
+    state = "interrupted" if isinstance(error, Interrupted) or not isinstance(error, Exception) else "failed"
+    publish_failure(context, error, state)
+    _note_end(context, state)
+
+
+def _note_end(context: RunContext, state: str) -> None:
+    try:
+        context.write(state)
+    except (OSError, MachineError) as error:  # the run's own outcome counts, not that its note could not be written
+        warn(f"the run's record could not be written: {error}")
+
+
+def run_name() -> str:
+    import sys
+
+    if "prefect" in sys.modules:
+        from prefect.context import FlowRunContext
+
+        flow = FlowRunContext.get()
+        if flow is not None and flow.flow_run is not None:
+            plain = re.sub(r"[^\w.=-]+", "-", flow.flow_run.name)[:NAME_LENGTH]  # it becomes a file's name
+            return f"{plain}-{str(flow.flow_run.id)[:6]}"
+    return f"run-{uuid4().hex[:8]}"

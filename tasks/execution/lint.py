@@ -1,0 +1,156 @@
+"""Data checked by itself: what stage 4 finds, how long rows are in tokens, and bad rows put aside."""
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from tasks.artifacts.formats import json as json_file
+from tasks.config import ConfigError, DataError, RunConfig
+from tasks.data.messages import Told, listening
+from tasks.data.tokens.encode import UNBOUNDED
+from tasks.data.tokens.encode_answers import refuse_long_questions
+from tasks.data.tokens.shards import shards
+from tasks.models.bases.base import link, words_files
+from tasks.objectives import objective_of
+from tasks.objectives.base import Objective
+
+Result = TypeVar("Result")
+SAMPLE = 2000  # rows whose tokens are counted
+PLACE = re.compile(r"^\s*(?P<file>[^\s:][^:]*):(?P<line>\d+): (?P<why>.+)$")
+
+
+def putting_aside(check: Callable[[], Result], rejected: Path | None) -> Result:
+    """Call `check`; the rows of the errors it raises go to `rejected` as JSON lines: file, line, why, row.
+
+    Raises:
+        DataError: what `check` found; it says where the rows went. ConfigError: there is no such folder.
+    """
+    if rejected is not None and not rejected.absolute().parent.is_dir():
+        raise ConfigError(f"--rejected: there is no folder {str(rejected.parent)!r}")
+    with listening() as told:
+        try:
+            return check()
+        except DataError as error:
+            if rejected is None:
+                raise
+            lines = list(_bad(str(error), told))
+            rejected.write_text("".join(json.dumps(line, ensure_ascii=False, default=str) + "\n" for line in lines))
+            raise DataError(f"{error}\n{len(lines)} bad rows are in {rejected}") from error
+
+
+def _bad(message: str, told: Sequence[Told]) -> Iterator[dict[str, Any]]:
+    seen: set[tuple[str, int]] = set()
+    for line in message.splitlines():
+        each = _named_in(line, told)
+        if each is None or "__file" not in each.table.column_names:
+            continue
+        reason = line.replace(f": {each.said}", "").strip()
+        for at in each.rows:
+            row = {name: value[0] for name, value in each.table.slice(at, 1).to_pydict().items()}
+            place = str(row.pop("__file")), int(row.pop("__row"))
+            if place not in seen:
+                seen.add(place)
+                yield {"file": place[0], "line": place[1], "why": reason, "row": row}
+    for line in message.splitlines():  # records that could not be read at all
+        match = PLACE.match(line)
+        if match and (match["file"], int(match["line"])) not in seen and not match["file"].startswith("data."):
+            yield {"file": match["file"], "line": int(match["line"]), "why": match["why"]}
+
+
+def _named_in(line: str, told: Sequence[Told]) -> Told | None:
+    """The rows a line of an error names. Warnings name rows too, and before the error: their words may be the same, or
+    the beginning or end of its list of places."""
+    for each in reversed(told):
+        if each.said and re.search(rf"(?:: |at |\(){re.escape(each.said)}(?!\d|, \S+:\d| and [\d,]+ more)", line):
+            return each
+    return None
+
+
+def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> dict[str, Any] | None:
+    """What the run's own encoder makes of the rows: of a sample of train the longest, and the share over the limit
+    (`data.max_length`, or the model's where that is lower); None where the base is not at hand. All rows are encoded
+    where the run would stop at one.
+
+    Args:
+        config: with its defaults filled in. splits: prepared rows, columns named by their roles.
+
+    Returns:
+        `rows` looked at, `longest` (tokens), `max_length`, `share` over it, `overlong` (what becomes of those),
+        `warnings` (words without tokens, rows left out), and for targets of their own the same under `targets`.
+
+    Raises:
+        DataError: rows the run would stop at. ConfigError: a tokenizer that cannot do what the task needs.
+    """
+    try:
+        files = words_files(config.model)
+    except ConfigError:
+        return None
+    from tasks.models.bases.core_tokenizer import check_room, check_tokenizer
+
+    objective, data = objective_of(config.task), config.data
+    tokenizer, longest = _words(files, config.model.trust_remote_code)
+    special = sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id})
+    check_tokenizer(tokenizer, objective.name, objective.needs)
+    limit = min(data.max_length or longest, longest)
+    check_room(limit, tokenizer.num_special_tokens_to_add(pair=False))
+    shape = {name: getattr(data, name) for name in ("overlong", *objective.shape)}
+    shape |= {"max_length": limit, "special_ids": special}
+    _stop_where_the_run_would(objective, splits, tokenizer, shape)
+    step = max(1, splits["train"].num_rows // SAMPLE)
+    rows = range(0, splits["train"].num_rows, step)  # cut out one by one: `take` would copy all there are
+    some = pa.concat_tables([splits["train"].slice(row, 1) for row in rows]).combine_chunks()
+    whole = {**shape, "overlong": "truncate", "max_length": UNBOUNDED, "max_target_length": UNBOUNDED}
+    read = objective.part("encode")(some, tokenizer, whole, "data.train", False)
+    encoded = read.table
+    chained = objective.gather is not None and shape.get("merge") == "concat" and not shape.get("packing")
+    becomes = "none is cut: data.merge is concat" if chained else shape["overlong"]
+    found = _over(encoded["input_ids"], UNBOUNDED if chained else limit, limit, becomes)
+    among = f" (of {some.num_rows} rows looked at)" if step > 1 else ""
+    if read.told:
+        found["warnings"] = [f"{line}{among}" for line in read.told]
+    if "max_target_length" in shape:
+        most = shape["max_target_length"] or limit
+        found["targets"] = _over(encoded["labels"], most, most, becomes)
+    return found
+
+
+def _words(files: Mapping[str, Path], trust_remote_code: bool) -> tuple[Any, int]:
+    """A base's tokenizer and the longest row it allows; with torch only where there is no other way."""
+    from tasks.models.bases.core_tokenizer import read_words
+
+    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
+        folder, out = link(files, Path(scratch, "base")), Path(scratch, "read")
+        if (found := read_words(folder)) is not None:
+            return found
+        from tasks.models.bases.tokenizer import read_base, read_tokenizer
+
+        facts = read_base(folder, out, trust_remote_code)
+        json_file.write(facts, out / "base.json")
+        return read_tokenizer(out), facts["max_length"]
+
+
+def _over(ids: Any, most: int, limit: int, becomes: str) -> dict[str, Any]:
+    lengths = ids.combine_chunks().value_lengths().to_numpy()
+    return {"rows": len(lengths), "longest": int(lengths.max(initial=0)), "max_length": limit,
+            "share": float((lengths > most).mean()) if len(lengths) else 0.0, "overlong": becomes}  # fmt: skip
+
+
+def _stop_where_the_run_would(
+    objective: Objective, splits: Mapping[str, pa.Table], tokenizer: Any, shape: Mapping[str, Any]
+) -> None:
+    """Raise the DataError that encoding would end in."""
+    for split, table in splits.items():
+        field = f"data.{split}"
+        if objective.encode.endswith(":encode_answers"):
+            refuse_long_questions(table, tokenizer, shape, field)
+        if shape["overlong"] != "error":
+            continue
+        for _, shard in shards(table):
+            encoded = objective.part("encode")(shard, tokenizer, shape, field, split != "train")
+            if objective.gather:
+                objective.part("gather")([encoded.table], shape, field)

@@ -1,0 +1,125 @@
+"""A model folder that says what it is: task, head, how rows become tokens."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tasks.artifacts.formats import json
+from tasks.config import ConfigError, ModelConfig, RunConfig
+from tasks.models.bases.base import base_files, link
+from tasks.models.bases.files import ADAPTER_CONFIG, INSIDE, LIVE
+from tasks.objectives import objective_of
+from tasks.objectives.presets import resolve
+
+INFERENCE = "inference.json"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A model folder and what is known of how it was trained.
+
+    Attributes:
+        task: what it was trained for. head: labels and problem type. shape: how rows become tokens.
+        columns: which column played which role in training.
+        processor: facts of its tokenizer. loading: fields of `tasks.models.load.Loading`.
+        arguments: batch size, precision, generation. options, seed: what its rows are masked by.
+        base: digests of the weights that an adapter was trained on, by file.
+    """
+
+    folder: Path
+    task: str
+    head: Mapping[str, Any]
+    shape: Mapping[str, Any]
+    columns: Mapping[str, str]
+    processor: Mapping[str, Any]
+    loading: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+    options: Mapping[str, Any]
+    seed: int
+    base: Mapping[str, str] = field(default_factory=dict)
+    opened: Any = None
+
+    def tokenizer(self) -> Any:
+        """Its tokenizer (the one that was opened to learn of it); a composite keeps one in each part."""
+        if self.opened is not None:
+            return self.opened
+        from transformers import AutoTokenizer
+
+        folder, trusted = self.folder / "discriminator", bool(self.loading.get("trust_remote_code"))
+        return AutoTokenizer.from_pretrained(folder if folder.is_dir() else self.folder, local_files_only=True,
+                                             trust_remote_code=trusted)  # fmt: skip
+
+
+def open_saved(name: str, config: RunConfig) -> Saved:
+    """Find a model folder: one of ours says itself what it is, another needs `config.task` (and gets its defaults).
+
+    Raises:
+        ConfigError: there is none, or it was trained for another task.
+    """
+    folder = Path(name).expanduser()
+    if (folder / INFERENCE).is_file():
+        saved = _ours(folder, config.model.trust_remote_code)
+        if "task" in config.model_fields_set and objective_of(config.task).name != saved.task:
+            raise ConfigError(f"--task: {name} was trained for {saved.task}, not {config.task}")
+        return saved
+    if "task" not in config.model_fields_set:
+        what = f"has no {INFERENCE}, as a model of `finetune run` has" if folder.is_dir() else "is no folder"
+        raise ConfigError(f"MODEL: {name!r} {what}; for a model from elsewhere, say what it does with --task")
+    model = ModelConfig(name=name, trust_remote_code=config.model.trust_remote_code)
+    return _foreign(base_files(model), config)
+
+
+def _ours(folder: Path, trusted: bool) -> Saved:
+    """What a folder of ours says of itself. It may have come from anywhere: no class but its task's own is loaded, and
+    no code of its runs unless the caller says so."""
+    try:
+        saved = Saved(folder, **json.read(folder / INFERENCE))
+        kind, known = saved.loading["auto_model"], objective_of(saved.task).auto_model
+        asks = saved.loading.get("trust_remote_code") and "auto_map" in json.read(folder / "config.json")
+    except (ValueError, TypeError, KeyError, AttributeError, FileNotFoundError) as error:
+        raise ConfigError(f"MODEL: {folder / INFERENCE} is none that `finetune run` writes: {error}") from error
+    if kind != known and not str(kind).startswith(LIVE):
+        raise ConfigError(f"MODEL: {folder / INFERENCE} names {kind!r} to load it with; a model for {saved.task} is "
+                          f"loaded with {known}")  # fmt: skip
+    if asks and not trusted:
+        raise ConfigError(f"MODEL: {folder} was trained with code that came with its base; if you have read that code, "
+                          "add model.trust_remote_code=true")  # fmt: skip
+    return replace(saved, loading={**saved.loading, "trust_remote_code": trusted})
+
+
+def _foreign(files: Mapping[str, Path], config: RunConfig) -> Saved:
+    from transformers import AutoConfig
+
+    from tasks.models.bases.tokenizer import limit_of, open_tokenizer, processor_of
+    from tasks.models.folding import head_width
+
+    resolved, _ = resolve(config, {})
+    objective = objective_of(config.task)
+    folder = files.get(f"{INSIDE}{ADAPTER_CONFIG}", files["config.json"]).parent
+    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
+        words = link({name: path for name, path in files.items() if not name.endswith(".safetensors")}, Path(scratch))
+        trusted = config.model.trust_remote_code
+        given = AutoConfig.from_pretrained(words, local_files_only=True, trust_remote_code=trusted)
+        tokenizer = open_tokenizer(words, trusted)
+    if folder != files["config.json"].parent and (labels := head_width(folder)):
+        given.num_labels = labels
+    shape = {name: getattr(resolved.data, name) for name in ("max_length", "overlong", *objective.shape)}
+    return Saved(
+        folder, objective.name, _head(given, objective), {**shape, "max_length": min(
+            shape["max_length"], limit_of(tokenizer, given.get_text_config()))}, {}, processor_of(tokenizer),
+        {"auto_model": objective.auto_model, "trust_remote_code": trusted},
+        {"per_device_eval_batch_size": 32, "predict_with_generate": True},
+        {"mlm_probability": resolved.data.mlm_probability}, config.seed, {}, tokenizer,
+    )  # fmt: skip
+
+
+def _head(config: Any, objective: Any) -> dict[str, Any]:
+    if "Classification" not in objective.auto_model:
+        return {"labels": None, "problem_type": None}
+    labels = [config.id2label[at] for at in sorted(config.id2label)]
+    problem = config.problem_type if objective.auto_model.endswith("SequenceClassification") else None
+    if objective.auto_model.endswith("SequenceClassification") and problem is None:
+        problem = "regression" if len(labels) == 1 else "single_label_classification"
+    return {"labels": None if problem == "regression" else labels, "problem_type": problem}

@@ -1,0 +1,192 @@
+"""Where a base model lies: a folder, a file set inside an installed package, or a hub snapshot pinned to a commit; or a
+folder with an adapter, and the base it names.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path, PurePath
+from typing import Any
+
+from tasks.config import ConfigError, ModelConfig
+from tasks.config.reading.names import nearest
+from tasks.models.bases.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, INSIDE, LIVE_FILE, WEIGHTS
+from tasks.models.bases.hub import snapshot
+
+WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
+TOKENIZERS = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
+              "*.tiktoken", "*.jinja")  # fmt: skip
+# Files that lie beside a model and say nothing of it: they must not change its digest.
+IGNORED = frozenset(
+    {
+        "modules.json",
+        "config_sentence_transformers.json",
+        "sentence_bert_config.json",
+        "data_config.json",
+        "finetune.json",
+        "inference.json",
+        "metrics.json",
+        "trainer_state.json",
+        "training_plan.json",
+    }
+)
+
+
+def base_files(model: ModelConfig) -> dict[str, Path]:
+    """Return the files of a base model by name: config, tokenizer and safetensors; of an adapter's folder those of the
+    base it names too, with the adapter itself under `adapter/`.
+
+    Raises:
+        ConfigError: there is no such model, or it has no config or no safetensors; names `model.name`.
+    """
+    folder = _folder(model)
+    if is_adapter(folder):
+        return _with_adapter(model, folder)
+    found = _files_in(folder, _wanted(model))
+    if "config.json" not in found:
+        raise ConfigError(f"model.name: {model.name!r} has no config.json ({folder})")
+    if ADAPTER_CONFIG in found:
+        raise ConfigError(f"model.name: {model.name!r} holds a whole model and an adapter; put one of them elsewhere")
+    if not any(name.endswith(".safetensors") for name in found):
+        raise ConfigError(f"model.name: {model.name!r} has no *.safetensors weights{_pickled(folder)}")
+    shards = _shards(model, found)
+    return {name: path for name, path in found.items() if not name.endswith(".safetensors") or name in shards}
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, and no model it would be one to."""
+    return (folder / ADAPTER_CONFIG).is_file() and not any((folder / name).is_file() for name in (WEIGHTS, INDEX))
+
+
+def _with_adapter(model: ModelConfig, folder: Path) -> dict[str, Path]:
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise ConfigError(f"model.name: {model.name!r} has no {ADAPTER_WEIGHTS}{_pickled(folder)}")
+    files = _beside(model, folder, base_files)
+    if any(each.startswith(INSIDE) for each in files):
+        raise ConfigError(f"model.name: {model.name!r} is an adapter to an adapter; merge the inner one first "
+                          "(export.merge: true, or peft's merge_and_unload)")  # fmt: skip
+    return {**files, **{INSIDE + each: folder / each for each in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}}
+
+
+def _beside(model: ModelConfig, folder: Path, files_of: Callable[[ModelConfig], dict[str, Path]]) -> dict[str, Path]:
+    """The files of the base that an adapter names; what lies beside the adapter goes before them: a config that knows
+    its labels, its tokenizer."""
+    config = json.loads((folder / ADAPTER_CONFIG).read_text())
+    if not (name := config.get("base_model_name_or_path")):
+        raise ConfigError(f"model.name: {model.name!r} is an adapter whose {ADAPTER_CONFIG} names no base; write it "
+                          "there as base_model_name_or_path")  # fmt: skip
+    try:
+        base = files_of(model.model_copy(update={"name": str(name), "revision": config.get("revision")}))
+    except ConfigError as error:
+        why = str(error).removeprefix("model.name: ")
+        raise ConfigError(f"model.name: {model.name!r} is an adapter to {str(name)!r}, which cannot be used: {why}; "
+                          f"put it there, or say in {ADAPTER_CONFIG} where it is") from error  # fmt: skip
+    own = _files_in(folder, _wanted(model, weights=False))
+    del own[ADAPTER_CONFIG]
+    if "tokenizer_config.json" in own:  # a tokenizer is all of one folder's files
+        base = {each: path for each, path in base.items() if not any(map(PurePath(each).match, TOKENIZERS))}
+    return {**base, **own}
+
+
+def _files_in(folder: Path, patterns: list[str]) -> dict[str, Path]:
+    return {
+        path.name: path
+        for pattern in patterns
+        for path in sorted(folder.glob(pattern))
+        if path.is_file() and path.name not in IGNORED
+    }
+
+
+def _pickled(folder: Path) -> str:
+    pickled = next((path.name for path in folder.glob("*.bin") if path.name != "training_args.bin"), None)
+    return f" but {pickled}, a pickle, which is never loaded; save it once with safetensors" if pickled else ""
+
+
+def words_files(model: ModelConfig) -> dict[str, Path]:
+    """The files of a base's tokenizer and config by name; no weights are looked for, and none fetched.
+
+    Raises:
+        ConfigError: there is no such model, or it has no config.
+    """
+    folder = _folder(model, weights=False)
+    if is_adapter(folder):
+        return _beside(model, folder, words_files)
+    found = _files_in(folder, _wanted(model, weights=False))
+    if "config.json" not in found:
+        raise ConfigError(f"model.name: {model.name!r} has no config.json ({folder})")
+    return found
+
+
+def live_class(model: ModelConfig) -> dict[str, Any]:
+    """What `Loading` must know of a base that is an object of the caller's; nothing of others."""
+    path = Path(model.name).expanduser() / LIVE_FILE
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def link(files: Mapping[str, Path], folder: Path) -> Path:
+    """Make each file lie in `folder` under its name."""
+    for name, path in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(path.resolve())
+    return folder
+
+
+def _wanted(model: ModelConfig, weights: bool = True) -> list[str]:
+    wanted = [*WANTED, "*.py"] if model.trust_remote_code else list(WANTED)
+    return [pattern for pattern in wanted if weights or "safetensors" not in pattern]
+
+
+def _shards(model: ModelConfig, found: Mapping[str, Path]) -> set[str]:
+    """The weights transformers would load; a folder may hold others (an average, another format's)."""
+    if WEIGHTS in found:
+        return {WEIGHTS}
+    if INDEX not in found:
+        others = ", ".join(sorted(name for name in found if name.endswith(".safetensors")))
+        raise ConfigError(f"model.name: {model.name!r} has neither {WEIGHTS} nor {INDEX}, only {others}")
+    try:
+        shards = set(json.loads(found[INDEX].read_text())["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"model.name: {model.name!r} has a broken {INDEX}; fetch it again") from error
+    if missing := shards - set(found):
+        raise ConfigError(f"model.name: {model.name!r} lacks {min(missing)}, which {INDEX} names; fetch it again")
+    return shards
+
+
+def public_name(model: ModelConfig) -> str:
+    """What a card calls the base: its hub or package name; of a folder its own name, never a path of this machine."""
+    path = Path(model.name).expanduser()
+    return f"{path.resolve().name} (a local folder)" if path.is_dir() else model.name
+
+
+def _folder(model: ModelConfig, weights: bool = True) -> Path:
+    if model.name.startswith("package:"):
+        return _in_package(model.name)
+    path = Path(model.name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise ConfigError(f"model.name: {model.name!r} is a file; give the folder it lies in")
+    siblings = [str(path.parent / entry.name) for entry in path.parent.glob("*/")] if path.parent.is_dir() else []
+    guess = nearest(str(path), siblings)
+    hint = f"; did you mean the folder {guess!r}?" if guess else ""
+    # A hub name has an owner and a name, or (the oldest) a name alone; what looks like a path is not asked of the hub.
+    is_path = path.is_absolute() or model.name.startswith((".", "~")) or model.name.count("/") > 1
+    if is_path or (guess and "/" in model.name):
+        raise ConfigError(f"model.name: there is no folder {model.name!r}{hint}")
+    return snapshot(model, _wanted(model, weights), weights, hint)
+
+
+def _in_package(name: str) -> Path:
+    distribution, _, inner = name.removeprefix("package:").partition("/")
+    try:
+        listed = files(distribution) or []
+    except PackageNotFoundError as error:
+        raise ConfigError(
+            f"model.name: the package {distribution!r} is not installed; `pip install {distribution}` "
+            "(the quickstart's come with `pip install finetune-flow[demo]`)"
+        ) from error
+    for file in listed:
+        if file.name == "config.json" and str(file.parent) == inner:
+            return Path(str(file.locate())).parent
+    folders = sorted({str(file.parent) for file in listed if file.name == "config.json"})
+    raise ConfigError(f"model.name: {distribution} holds no model at {inner!r}; it has models at {folders}")

@@ -1,0 +1,101 @@
+"""A base's tokenizer and limits, as files every later stage can use without asking the base again."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer
+
+from tasks.artifacts.formats import json
+from tasks.config.errors import ConfigError
+from tasks.models.bases.core_tokenizer import UNBOUNDED, limit
+from tasks.models.load import config_of, quiet
+
+
+def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any]:
+    """Write tokenizer files, `config.json` and `padding.json` of the base in `folder` to `out`.
+
+    Returns:
+        `model_type`, `max_length` (tokens, special ones counted in), `vocabulary` (rows its ids need), the tokenizer's
+        class, and for estimates `hidden_size`, `num_layers`, `num_heads`.
+
+    Raises:
+        ConfigError: the config or the tokenizer cannot be read.
+    """
+    quiet()
+    try:
+        config = config_of(folder, trust_remote_code)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"model.name: its config.json cannot be used: {_first_line(error)}") from error
+    tokenizer = open_tokenizer(folder, trust_remote_code)
+    text = config.get_text_config()
+    if (length := limit_of(tokenizer, text)) < UNBOUNDED:
+        tokenizer.model_max_length = length  # else whoever cuts texts by it hands the model more than it can read
+    tokenizer.save_pretrained(out)
+    config.save_pretrained(out)
+    json.write(processor_of(tokenizer), out / "padding.json")
+    return {
+        "model_type": config.model_type,
+        "max_length": length,
+        "vocabulary": max(tokenizer.get_vocab().values()) + 1,
+        "hidden_size": getattr(text, "hidden_size", None),
+        "num_layers": getattr(text, "num_hidden_layers", None),
+        "num_heads": getattr(text, "num_attention_heads", None),
+        "tokenizer": type(tokenizer).__name__,
+        "trust_remote_code": trust_remote_code,
+    }
+
+
+def open_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
+    """Return a folder's tokenizer, with a padding token, and without limits of its own.
+
+    Raises:
+        ConfigError: it cannot be read, knows no words, or has nothing to pad with.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
+    except (ValueError, OSError, TypeError) as error:
+        raise ConfigError(f"model.name: it has no tokenizer that can be used: {_first_line(error)}") from error
+    if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):
+        # transformers makes one from the config alone, in which every word is unknown, and says nothing
+        raise ConfigError(
+            "model.name: it has no tokenizer: none of its files (tokenizer.json, vocab.txt, …) names a word"
+        )
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise ConfigError("model.name: its tokenizer has neither a padding nor an end token; batches need one")
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.is_fast:
+        tokenizer.backend_tokenizer.no_padding()
+        tokenizer.backend_tokenizer.no_truncation()
+    return tokenizer
+
+
+def processor_of(tokenizer: Any) -> dict[str, Any]:
+    """What collators and views need to know of a tokenizer: ids of its special tokens, padding, sizes."""
+    return {
+        "pad_token_id": tokenizer.pad_token_id,
+        "pad_token_type_id": tokenizer.pad_token_type_id,
+        "padding_side": tokenizer.padding_side,
+        "mask_token_id": tokenizer.mask_token_id,
+        "cls_token_id": tokenizer.cls_token_id,
+        "special_ids": sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id}),
+        "special_tokens": tokenizer.num_special_tokens_to_add(pair=False),
+        "vocab_size": len(tokenizer),
+    }
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer that `read_base` wrote (its own code runs only if the base was trusted with that)."""
+    quiet()
+    trusted = json.read(folder / "base.json")["trust_remote_code"]
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
+
+
+def limit_of(tokenizer: Any, config: Any) -> int:
+    """The longest row in tokens that both the tokenizer and the model's positions allow."""
+    positions = getattr(config, "max_position_embeddings", None)
+    return limit(tokenizer.model_max_length, positions, config.model_type, getattr(config, "pad_token_id", None))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,153 @@
+"""The model card: what the model is, what it was made from, how good it is, how to load it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.evaluation.per_class import HEAD, confused_line, matrix_cells, score_cells
+from tasks.results.usage import usage
+
+SHOWN = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps",
+         "weight_decay", "warmup_steps", "lr_scheduler_type", "optim")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a model was made from.
+
+    Attributes:
+        name: as a person knows it. commit: of the hub; None for a base that lies elsewhere, which the front matter then
+            does not name: it stands for hub models only.
+        head: what became of its own head; empty where it had none.
+    """
+
+    name: str
+    commit: str | None = None
+    head: str = ""
+
+    def __str__(self) -> str:
+        at = f" at [{self.commit[:12]}](https://huggingface.co/{self.name}/tree/{self.commit})" if self.commit else ""
+        return f"{self.name}{at}"
+
+
+def card(
+    name: str,
+    base: Base,
+    plan: Mapping[str, Any],
+    data: Mapping[str, Any],
+    head: Mapping[str, Any],
+    metrics: Mapping[str, float | None],
+    intervals: Mapping[str, Sequence[float]],
+    adapter: bool,
+    auto_model: str,
+    tag: str,
+    picture: str | None,
+    classes: Mapping[str, Any],
+    confusion: str | None,
+    warnings: Sequence[str] = (),
+) -> str:
+    """Return a model card in markdown with the hub's front matter.
+
+    Args:
+        auto_model: the transformers class that loads it. tag: the hub's word for what it does.
+        plan: `plan.json`. data: `data.json`, with `sources`: what is the hub's, by field. head: `head.json`.
+        metrics, intervals, classes: `metrics.json`, `intervals.json`, `classes.json`.
+        picture, confusion: the files with the curves of the training and with the confusion matrix.
+        warnings: what the stages warned of; the data's stand in `data` too, and once in the card.
+    """
+    scores = "\n".join(score_rows(metrics, intervals))
+    shown = f"\n![Classes by what they were taken for]({confusion})\n" if confusion else ""
+    curves = f"\n![Loss and metrics by step]({picture})\n" if picture else ""
+    known = f"base_model: {base.name}\n" if base.commit else ""
+    loaded = (base.name if base.commit else "path/to/the/base") if adapter else None
+    return f"""---
+{known}pipeline_tag: {tag}
+library_name: {"peft" if adapter else "transformers"}
+---
+
+# {name}
+
+{base}, fine-tuned for {plan["task"]}{_classes(head["labels"])}.{_sentence(base.head)}
+
+## Use
+
+```python
+{usage(".", auto_model, tag, loaded)}
+```
+
+## Results
+
+| metric | value | 95 % interval |
+|---|---|---|
+{scores}
+{curves}{class_sections(classes)}{shown}
+{_data(data)}
+{_training(plan, [line for line in warnings if line not in data["warnings"]])}"""
+
+
+def _data(data: Mapping[str, Any]) -> str:
+    rows = ", ".join(f"{split} {count}" for split, count in data["rows"].items())
+    warnings = "".join(f"\n- {line}" for line in data["warnings"]) or "\n- none"
+    sources = "".join(f"\n\n{field}: {source}." for field, source in data.get("sources", {}).items())
+    return f"""## Data
+
+Rows: {rows}. Columns: {data["columns"]}. Repeats left out: {data["dropped"]}.{sources}
+
+What the checks said of it:{warnings}
+"""
+
+
+def _training(plan: Mapping[str, Any], warnings: Sequence[str]) -> str:
+    given = plan["arguments"]
+    arguments = "\n".join(f"| {field} | {given[field]} |" for field in SHOWN if field in given)
+    return f"""## Training
+
+| argument | value |
+|---|---|
+{arguments}
+| max_length | {plan["max_length"]} tokens |
+| steps | {plan["steps"]["total"]} |
+| seed | {plan["seed"]} |
+| device | {plan["device"]} |
+{_list("What was warned of", warnings)}
+How it came to be, stage by stage: `report.html`.
+"""
+
+
+def _list(title: str, lines: Sequence[str]) -> str:
+    return "\n".join(["", f"{title}:", "", *(f"- {line}" for line in lines), ""]) if lines else ""
+
+
+def score_rows(metrics: Mapping[str, float | None], intervals: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """Rows of a markdown table: metric, value, 95 % interval."""
+    for name, value in metrics.items():
+        sure = f"{intervals[name][0]:.4f} to {intervals[name][1]:.4f}" if name in intervals else ""
+        yield f"| {name} | {'not a number' if value is None else f'{value:.4f}'} | {sure} |"
+
+
+def _sentence(said: str) -> str:
+    return f" {said[0].upper()}{said[1:]}." if said else ""
+
+
+def class_sections(classes: Mapping[str, Any], heading: str = "###") -> str:
+    """Scores by class of each split in markdown, with the confusion matrix or the most frequent confusions."""
+    parts = []
+    for split, found in classes.items():
+        parts.append(f"\n{heading} Classes of {split}\n\n{_table([HEAD, *score_cells(found)])}\n")
+        if matrix := matrix_cells(found):
+            parts.append(f"\n{_table(matrix)}\n")
+        if line := confused_line(found):
+            parts.append(f"\n{line}\n")
+    return "".join(parts)
+
+
+def _table(lines: Sequence[Sequence[str]]) -> str:
+    head, *rows = (f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+    return "\n".join([head, f"|{'---|' * len(lines[0])}", *rows])
+
+
+def _classes(labels: Sequence[str] | None) -> str:
+    if not labels:
+        return ""
+    more = ", …" if len(labels) > 20 else ""
+    return f" over {len(labels)} classes ({', '.join(labels[:20])}{more})"

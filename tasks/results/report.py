@@ -1,0 +1,181 @@
+"""What there is to say of a run, gathered from its record and its artifacts: the same for the run that has just ended
+and for one of last month, whose artifacts may have been collected since."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.artifacts.artifact import Artifact
+from tasks.artifacts.formats import json
+from tasks.artifacts.record import Record
+from tasks.artifacts.ref import ArtifactRef
+from tasks.artifacts.store import DamagedBlob, Store
+from tasks.config import ConfigError
+from tasks.objectives import objective_of
+from tasks.results.usage import usage
+from tasks.runtime.context import RunContext
+from tasks.runtime.main_metric import best_of, main_metric
+
+PICTURES = ("curves.png", "confusion.png")
+RESULTS = ("metrics", "intervals", "slices", "classes", "data")
+NOWHERE = "in the store only; set output_dir to have it as a folder"
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run in facts; `markdown`, `html` and the terminal show them.
+
+    Attributes:
+        record: `runs/<run>.json`. data: `data.json` of stage 4, as far as it is there.
+        metrics, intervals: by name; a metric may be None, which is not a number. slices: metrics by column and value.
+        classes: scores by class, by split. curves, confusion: PNGs of the training and of the confusion matrix.
+        usage: the lines that load the model; all three may be missing.
+    """
+
+    record: Mapping[str, Any]
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    slices: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    classes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    curves: bytes | None = None
+    confusion: bytes | None = None
+    usage: str | None = None
+
+    @property
+    def run(self) -> str:
+        return str(self.record.get("run", "?"))
+
+    @property
+    def title(self) -> str:
+        return self.record.get("name") or self.run
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        return self.record.get("config") or {}
+
+    @property
+    def task(self) -> str:
+        return self.config.get("task", "")
+
+    @property
+    def base(self) -> str:
+        """The base model's name."""
+        return (self.config.get("model") or {}).get("name", "")
+
+    @property
+    def main(self) -> str | None:
+        """The metric the run is known by."""
+        return main_metric(self.task, best_of(self.config), self.metrics)
+
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """Rows by split, in the order in which they are used."""
+        rows = self.data.get("rows", {})
+        return {split: rows[split] for split in ("train", "validation", "test") if split in rows}
+
+    @property
+    def stages(self) -> Sequence[Mapping[str, Any]]:
+        return self.record.get("stages") or []
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What the run and its stages warned of, but for the data's, which are `data`'s own."""
+        said = self.data.get("warnings", ())
+        stages = (line for each in self.stages for line in each.get("warnings", ()) if line not in said)
+        return [*self.record.get("warnings", ()), *stages]
+
+    @property
+    def given(self) -> Sequence[tuple[str, Any, str]]:
+        """What of the config is not default: field, value, where that stands."""
+        return [(name, value, origin) for name, value, origin in self.record.get("given") or []]
+
+    @property
+    def folder(self) -> str | None:
+        """Where the model is, if the run put it somewhere."""
+        done = self.record.get("state") == "completed"
+        return self.record.get("model_path") if done and not self.record.get("kept") else None
+
+    @property
+    def place(self) -> str:
+        """Where the model is, in words."""
+        if kept := self.record.get("kept"):
+            return f"in the store only; {self.record.get('model_path')} {kept}"
+        return self.folder or NOWHERE
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took, or has been heard of."""
+        started, updated = self.record.get("started"), self.record.get("updated")
+        if not started or not updated:
+            return None
+        return (datetime.fromisoformat(updated) - datetime.fromisoformat(started)).total_seconds()
+
+
+def results(context: RunContext) -> dict[str, Any]:
+    """What a finished run's own record keeps, so that it outlives the artifacts: metrics, and facts of the data."""
+    return _results({stage: Artifact(ref, context.store) for stage, ref in context.refs.items()})
+
+
+def gather(store: Store, record: Mapping[str, Any]) -> Report:
+    """The report of a run, given what its record says; what has been collected since is left out."""
+    artifacts = dict(_artifacts(store, record))
+    found = {**_results(artifacts), **{name: record[name] for name in RESULTS if name in record}}
+    found["metrics"] = {name: found["metrics"][name] for name in sorted(found["metrics"], key=_test_first)}
+    pictures = {name.removesuffix(".png"): _picture(artifacts, name) for name in PICTURES}
+    report = Report(record, **pictures, **found)
+    with suppress(ConfigError):  # a task of a package that is not installed here
+        return replace(report, usage=_usage(report))
+    return report
+
+
+def _picture(artifacts: Mapping[str, Artifact], name: str) -> bytes | None:
+    with suppress(KeyError, DamagedBlob, OSError):
+        return artifacts["s11_save"].path(name).read_bytes()
+    return None
+
+
+def _results(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
+    handed = _json(artifacts, "s12_handoff", "report.json")
+    data = _json(artifacts, "s04_prepare", "data.json")
+    sources = artifacts["s11_save"].ref.facts.get("sources", {}) if data and "s11_save" in artifacts else {}
+    return {
+        "metrics": handed.get("metrics", {}),
+        "intervals": handed.get("intervals", {}),
+        "slices": handed.get("slices", {}),
+        "classes": handed.get("classes", {}),
+        "data": {
+            name: value for name, value in {**data, "sources": sources}.items() if name != "looks" and value != {}
+        },
+    }
+
+
+def _test_first(name: str) -> tuple[bool, str]:
+    return not name.startswith("test_"), name
+
+
+def _artifacts(store: Store, record: Mapping[str, Any]) -> Iterator[tuple[str, Artifact]]:
+    for entry in record.get("stages") or []:
+        found = store.record(entry["stage"], entry["key"])
+        if isinstance(found, Record):
+            ref = ArtifactRef(stage=found.stage, key=found.key, members=found.members, facts=found.facts)
+            yield entry["stage"], Artifact(ref, store)
+
+
+def _json(artifacts: Mapping[str, Artifact], stage: str, name: str) -> dict[str, Any]:
+    """A JSON member, or {} where the artifact is gone, or a caller's own stage wrote none."""
+    with suppress(KeyError, DamagedBlob, ValueError, OSError):
+        return artifacts[stage].json(name)
+    return {}
+
+
+def _usage(report: Report) -> str | None:
+    if report.folder is None:
+        return None
+    objective, base = objective_of(report.task), None
+    with suppress(FileNotFoundError, KeyError, ValueError):
+        base = json.read(Path(report.folder) / "adapter_config.json")["base_model_name_or_path"]
+    return usage(report.folder, objective.auto_model, objective.pipeline_tag, base)

@@ -1,0 +1,293 @@
+"""Cells of a sweep as Prefect tasks, each watching over a process of its own: here, or on a Ray or Dask cluster.
+
+A cell that fails, is killed or runs out of memory is one red task; nothing else notices.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace, TracebackType
+from typing import Any, Self
+
+from tasks.config import ConfigError, SweepConfig
+from tasks.config.errors import MachineError
+from tasks.runtime.environment import environment_kept
+from tasks.runtime.log import say, warn
+from tasks.runtime.parallel.processes import KILLED, IsCancelled, Processes, run_alone
+from tasks.runtime.prefect_api.cancelling import cancellation, mark, mark_cancelling
+from tasks.runtime.secrets import hidden
+
+CELL = "flows.sweep.cell:carry"
+HEAVY = ("flows.sweep.cell", "flows.pipeline", "torch", "peft", "transformers", "transformers.trainer")
+# Threads that spin while they wait starve each other where cells share cores; waiting changes no bit.
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+TAIL = 4000
+POLL = 0.05
+ATTEMPTS = 3
+STOP_SECONDS = 120.0
+Start = Callable[[str, Path, IsCancelled], int]
+
+
+class Fanout:
+    """Carries out cells, some at once; a context manager.
+
+    Args:
+        sweep: where. slots: of each device of this machine.
+
+    Raises:
+        ConfigError: the runner's extra is not installed.
+    """
+
+    def __init__(self, sweep: SweepConfig, slots: Mapping[str, int]) -> None:
+        self.sweep, self.slots = sweep, dict(slots)
+        self._processes: Processes | None = None
+        self._ending = threading.Event()
+        self._futures: list[Any] = []
+
+    def __enter__(self) -> Self:
+        environment = {**PATIENT, **_api()}
+        with ExitStack() as stack:  # what was entered is left again where the rest cannot be
+            stack.enter_context(environment_kept())  # Dask would leave OMP_NUM_THREADS=1 to trainings after it
+            self._runner = _runner(self.sweep, sum(self.slots.values()))
+            if self.sweep.runner == "processes":
+                self._processes = stack.enter_context(Processes(CELL, list(HEAVY), environment))
+                self._carry: Callable[..., Any] = partial(_carry, self._start, self.slots)
+            else:
+                self._carry = partial(_carry_far, environment, self.slots)
+            try:
+                stack.enter_context(self._runner)
+            except OSError as error:  # of each cluster's client, ConnectionError and TimeoutError among them
+                where = f"sweep.address: {self.sweep.address}" if self.sweep.address else f"a local {self.sweep.runner}"
+                raise MachineError(f"{where} cannot be used: {error}") from error
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is not None:
+                self._end()
+        finally:
+            self._stack.close()
+
+    def _start(self, path: str, log: Path, cancelled: IsCancelled) -> int:
+        assert self._processes is not None
+        return self._processes.run(path, log, {}, cancelled)
+
+    def _end(self) -> None:
+        """In the middle of it: cells finish their step and save, what has not begun never begins."""
+        self._ending.set()
+        say("stopping: cells finish their step and save a checkpoint; Ctrl-C again ends them at once")
+        if self._processes is None:
+            mark_cancelling()  # which those who wait for cells see, wherever they are
+            deadline = time.monotonic() + STOP_SECONDS
+            for future in self._futures:
+                future.wait(max(deadline - time.monotonic(), POLL))
+            return
+        try:
+            self._processes.end()  # before the threads that wait for them are waited for
+            self._runner.cancel_all()
+        except BaseException:
+            self._processes.kill()
+            raise
+
+    def run(
+        self, orders: Sequence[Mapping[str, Any]], told: Callable[[int, Mapping[str, Any]], None]
+    ) -> list[dict[str, Any]]:
+        """Carry out orders (`label`, `config`, `origin`, `folder`, `until`); return what came of each, in their order.
+
+        Args:
+            told: called with (place, outcome) as each cell ends.
+        """
+        from prefect import task
+        from prefect.cache_policies import NO_CACHE
+        from prefect.states import Cancelled
+
+        def cell(label: str, order: dict[str, Any]) -> Any:
+            return Cancelled(message="the sweep was stopped") if self._ending.is_set() else self._carry(order)
+
+        far = self.sweep.runner != "processes"
+        body = _as_task(self._carry) if far else cell
+        made: Any = task(
+            body,  # type: ignore[arg-type]
+            name="cell",
+            task_run_name="{label}",
+            cache_policy=NO_CACHE,
+            persist_result=False,
+        )
+        with _bound(self.sweep, self._runner) as submit:
+            futures = [submit(made, {"label": str(order["label"]), "order": dict(order)}) for order in orders]
+            self._futures = futures
+            found: dict[int, dict[str, Any]] = {}
+            while len(found) < len(futures):
+                for at, future in enumerate(futures):
+                    if at not in found and (outcome := _outcome_of(future)) is not None:
+                        found[at] = outcome
+                        told(at, outcome)
+            return [found[at] for at in range(len(futures))]
+
+
+def _outcome_of(future: Any) -> dict[str, Any] | None:
+    """What came of a cell; None while it is under way."""
+    found: Any = None
+    for _ in range(ATTEMPTS):  # a poll of Dask's can fail by itself, when its timeout and the answer meet
+        try:
+            found = future.result(timeout=POLL, raise_on_failure=False)
+            break
+        except TimeoutError:
+            return None
+        except Exception as error:  # noqa: BLE001 — the worker is gone, or Prefect's engine failed: one red row
+            found = error
+    return found if isinstance(found, dict) else {"state": "failed", "error": f"its worker ended: {found}"}
+
+
+def _as_task(carry: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:
+    def cell(label: str, order: dict[str, Any]) -> Any:
+        return carry(order)
+
+    return cell
+
+
+def _carry_far(environment: Mapping[str, str], slots: Mapping[str, int], order: dict[str, Any]) -> Any:
+    """On a worker of a cluster: a process from scratch, which waits for a slot of that machine."""
+
+    def start(path: str, log: Path, cancelled: IsCancelled) -> int:
+        return run_alone(CELL, path, log, environment, cancelled)
+
+    return _carry(start, slots, order)
+
+
+def _carry(start: Start, slots: Mapping[str, int], order: dict[str, Any]) -> Any:
+    """Inside the cell's task: make its flow run, start its process, wait, and say what came of it."""
+    from prefect.states import Cancelled, Completed, Crashed, Failed
+
+    flow_run, sweep = _below(order)
+    folder = Path(tempfile.mkdtemp(prefix="finetune-cell-"))
+    try:
+        spec = {**order, "slots": dict(slots), "flow_run": flow_run, "outcome": str(folder / "outcome.json"),
+                "awaited_by": os.getpid()}  # fmt: skip
+        (folder / "order.json").write_text(json.dumps(spec))
+        log = folder / "log"
+        with cancellation(flow_run, sweep) as cancelled:
+            try:
+                code = None if cancelled() else start(str(folder / "order.json"), log, cancelled)
+            except MachineError as error:
+                mark(flow_run, Crashed(message=str(error)))
+                raise
+            outcome = _read(folder / "outcome.json")
+            if outcome is None and (code is None or cancelled()):
+                outcome = {"state": "interrupted", "error": "cancelled"}
+                mark(flow_run, Cancelled(message="cancelled"))
+        if outcome is None:
+            assert code is not None
+            outcome = {"state": "killed" if code < 0 else "failed", "error": _end_of(code)}
+            mark(flow_run, Crashed(message=outcome["error"]))  # a killed process cannot say that it was
+        if outcome["state"] in ("completed", "paused"):
+            return Completed(name=outcome["state"].capitalize(), message=str(outcome["metrics"]), data=outcome)
+        outcome["log"] = hidden(log.read_text(errors="replace")[-TAIL:]) if log.exists() else ""
+        ended = Cancelled if outcome["state"] == "interrupted" else Failed
+        return ended(message=outcome["error"], data=outcome)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_of(code: int) -> str:
+    if code == KILLED:
+        return "killed (signal 9), as the system does where memory runs out"
+    return f"killed by signal {-code}" if code < 0 else f"its process ended with code {code} and left no outcome"
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _below(order: Mapping[str, Any]) -> tuple[str, str | None]:
+    """A flow run of `finetune`, shown below the task this code runs in, and the sweep's own flow run."""
+    from prefect.client.orchestration import get_client
+    from prefect.context import TaskRunContext
+
+    context = TaskRunContext.get()
+    flow: Any = SimpleNamespace(name="finetune", version=None, retries=None, retry_delay_seconds=None)
+    with get_client(sync_client=True) as client:
+        if context:  # Prefect tells its server of task runs at leisure; one with a run below it must be there now
+            mine = context.task_run
+            client.create_task_run(
+                context.task, mine.flow_run_id, mine.dynamic_key, id=mine.id, name=mine.name, state=mine.state
+            )
+        made = client.create_flow_run(
+            flow, name=order["label"], parameters=order["config"], tags=["cell"],
+            parent_task_run_id=context.task_run.id if context else None,
+        )  # fmt: skip
+    return str(made.id), str(context.task_run.flow_run_id) if context else None
+
+
+def _api() -> dict[str, str]:
+    """The Prefect API this flow talks to, for the processes of its cells."""
+    from prefect.settings import PREFECT_API_URL
+
+    url = PREFECT_API_URL.value()
+    return {"PREFECT_API_URL": str(url)} if url else {}
+
+
+def _runner(sweep: SweepConfig, slots: int) -> Any:
+    try:
+        if sweep.runner == "ray":
+            from prefect_ray import RayTaskRunner
+
+            # No dashboard, nothing reported: a local cluster only has to carry cells.
+            local = {} if sweep.address else {"num_cpus": slots, "include_dashboard": False}
+            return RayTaskRunner(address=sweep.address, init_kwargs=local)
+        if sweep.runner == "dask":
+            from prefect_dask.task_runners import DaskTaskRunner
+
+            if sweep.address:
+                return DaskTaskRunner(address=sweep.address)
+            return DaskTaskRunner(cluster_kwargs={"n_workers": slots, "threads_per_worker": 1,
+                                                  "dashboard_address": None})  # fmt: skip
+    except ImportError as error:
+        raise ConfigError(f"sweep.runner: {sweep.runner} needs an extra: pip install 'finetune-flow[{sweep.runner}]'") \
+            from error  # fmt: skip
+    from prefect.task_runners import ThreadPoolTaskRunner
+
+    return ThreadPoolTaskRunner(max_workers=slots)
+
+
+@contextmanager
+def _bound(sweep: SweepConfig, runner: Any) -> Iterator[Callable[[Any, dict[str, Any]], Any]]:
+    """How a task is submitted. A cell whose worker died must not be run again behind our back: Ray would, thrice."""
+
+    def submit(task: Any, parameters: dict[str, Any]) -> Any:
+        return runner.submit(task, parameters=parameters)
+
+    if sweep.runner == "ray":
+        from prefect_ray.context import remote_options
+
+        with remote_options(max_retries=0, num_cpus=1):
+            yield submit
+        return
+    if sweep.runner == "dask":
+        from dask import config
+
+        with config.set({"distributed.scheduler.allowed-failures": 0}):
+            yield submit
+        return
+    yield submit
+
+
+def warn_of(label: str, outcome: Mapping[str, Any]) -> None:
+    """Say that a cell failed, and why."""
+    if outcome["state"] not in ("completed", "paused"):
+        warn(f"cell {label}: {outcome['state']}: {outcome.get('error')}")

@@ -1,0 +1,168 @@
+"""Processes for the cells of a sweep: each its own, so that one that dies takes nobody along."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tasks.config.errors import MachineError
+from tasks.runtime.prefect_api.cancelling import CHECK_SECONDS
+
+KILLED = -9
+ATTEMPTS = 2
+GONE = "the process that starts cells is gone"
+IsCancelled = Callable[[], bool]
+
+
+class _Forker:
+    """A process that has imported what cells need and forks them, and what it has said so far."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
+        # A session of its own: Ctrl-C in a terminal must reach the sweep alone, which then ends its cells in order.
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+        self.changed, self.gone = threading.Condition(), False
+        self.pids: dict[str, int] = {}
+        self.codes: dict[int, int] = {}
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def order(self, line: bytes) -> None:
+        """Have an order carried out.
+
+        Raises:
+            BrokenPipeError: the process is gone.
+        """
+        assert self.process.stdin is not None
+        self.process.stdin.write(line)
+        self.process.stdin.flush()
+
+    def wait(self, order: str, cancelled: IsCancelled) -> int | None:
+        """Wait until an order is carried out, asking it to stop if it is cancelled; return the exit code, None if it
+        was never begun.
+        """
+        told = False
+        while True:
+            with self.changed:
+                pid = self.pids.get(order)
+                if pid is not None and pid in self.codes:
+                    del self.pids[order]
+                    return self.codes.pop(pid)
+                if self.gone:
+                    return None if pid is None else KILLED
+                self.changed.wait(CHECK_SECONDS)
+                done = pid is None or pid in self.codes
+            if not (done or told) and cancelled():
+                told = True
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)  # type: ignore[arg-type] — there is one where it is not done
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            said = json.loads(line)
+            with self.changed:
+                if "order" in said:
+                    self.pids[said["order"]] = said["pid"]
+                elif "code" in said:
+                    self.codes[said["pid"]] = said["code"]
+                self.changed.notify_all()
+        with self.changed:
+            self.gone = True
+            self.changed.notify_all()
+
+
+class Processes:
+    """Runs `function(order)` in processes forked from one that has imported `modules`; a context manager.
+
+    If the one that forks dies, the next order starts another.
+
+    Args:
+        function: `package.module:function`, called with a string; what it returns is the exit code.
+    """
+
+    def __init__(self, function: str, modules: list[str], environment: Mapping[str, str]) -> None:
+        self.environment = dict(environment)
+        self._command = [sys.executable, "-m", "tasks.runtime.parallel.zygote", function, *modules]
+        self._lock, self._ended = threading.Lock(), False
+
+    def __enter__(self) -> Self:
+        self._forker = _Forker(self._command, self.environment)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+        self._forker.process.wait()
+
+    def end(self) -> None:
+        """Ask all processes to stop, which lets a training save a checkpoint; no order is taken any more."""
+        with self._lock, contextlib.suppress(BrokenPipeError):  # it is gone already
+            self._ended = True
+            assert self._forker.process.stdin is not None
+            self._forker.process.stdin.close()
+
+    def kill(self) -> None:
+        """End all of them on the spot."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._forker.process.pid, signal.SIGKILL)
+
+    def run(self, order: str, log: Path, environment: Mapping[str, str], cancelled: IsCancelled = lambda: False) -> int:
+        """Carry an order out and wait; return the exit code, negative if a signal killed it.
+
+        Args:
+            cancelled: asked now and then; once it is true, the process is asked to stop (SIGTERM).
+
+        Raises:
+            MachineError: the processes are being ended, or none can be started.
+        """
+        line = json.dumps({"order": order, "log": str(log), "environment": {**self.environment, **environment}})
+        for _ in range(ATTEMPTS):
+            code = self._taken(line.encode() + b"\n").wait(order, cancelled)
+            if code is not None:
+                return code
+        raise MachineError(GONE)
+
+    def pid(self, order: str) -> int | None:
+        """The process that carries `order` out, while it does."""
+        return self._forker.pids.get(order)
+
+    def _taken(self, line: bytes) -> _Forker:
+        """Give an order to the process that forks, to another one if it is gone; return who took it."""
+        with self._lock:
+            if not self._ended and self._forker.gone:
+                self._forker.process.wait()
+                self._forker = _Forker(self._command, self.environment)
+            if self._ended:
+                raise MachineError(GONE)
+            with contextlib.suppress(BrokenPipeError):  # it is going; whoever waits for it will see
+                self._forker.order(line)
+            return self._forker
+
+
+def run_alone(
+    function: str, order: str, log: Path, environment: Mapping[str, str], cancelled: IsCancelled = lambda: False
+) -> int:
+    """Carry one order out in a process started from scratch, where nothing is there to fork from; the exit code."""
+    told = False
+    with log.open("ab") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tasks.runtime.parallel.zygote", "--alone", function, order],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file, env={**os.environ, **environment},
+        )  # fmt: skip
+    while True:
+        try:
+            return process.wait(CHECK_SECONDS)
+        except subprocess.TimeoutExpired:
+            if not told and cancelled():
+                told = True
+                process.terminate()

@@ -1,0 +1,145 @@
+"""Everything around a flow run that is not the run: its API, its quiet, and the imports that can overlap."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from tasks.runtime.environment import environment
+from tasks.runtime.prefect_api.api_server import QUIET
+from tasks.runtime.prefect_api.caller_process import process_kept, refresh_settings
+from tasks.runtime.prefect_api.server import Server, answers, api
+from tasks.runtime.secrets import discreet, lending
+
+Result = TypeVar("Result")
+# Prefect's own 180 s would be taken for death by the automation that calls silent runs Crashed after 90 s.
+HEARTBEAT_SECONDS = 30
+RESTART_SECONDS = 20.0
+
+_lasting: ContextVar[bool] = ContextVar("finetune_api_lasts", default=False)  # it was there before the run
+
+
+def in_flow() -> bool:
+    """Whether this code already runs inside a Prefect flow."""
+    if "prefect" not in sys.modules:
+        return False
+    from prefect.context import FlowRunContext
+
+    return FlowRunContext.get() is not None
+
+
+def heard(patient: bool = False) -> bool:
+    """Whether there is an API to tell anything; where it is gone, Prefect's client would try for a minute each time.
+
+    Args:
+        patient: whether to wait for a lasting server that may only be starting again. A child of ours does not.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    url = PREFECT_API_URL.value()
+    deadline = time.monotonic() + (RESTART_SECONDS if patient and _lasting.get() else 0)
+    while not (found := url is None or answers(url.rstrip("/"))) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return found
+
+
+@contextmanager
+def prefect_at_hand(meanwhile: Callable[[], bool]) -> Iterator[Server]:
+    """Have Prefect imported and its API answering; `meanwhile` runs while a child server of ours starts.
+
+    `meanwhile` says whether the run will take long. If not, or if nobody can look at the server, there is no
+    heartbeat: its thread costs every flow a second. The caller's own Prefect settings and environment are as before
+    afterwards.
+
+    Raises:
+        MachineError: no API answers.
+    """
+    with api() as server, _environment(server), process_kept(lambda: answers(server.url)):
+        long = meanwhile()
+        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+        changes: dict[Any, Any] = {PREFECT_API_URL: server.url}
+        changes[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = HEARTBEAT_SECONDS if long and server.visible else None
+        with temporary_settings(updates=changes):
+            server.ready()
+            token = _lasting.set(server.visible)
+            try:
+                yield server
+            finally:
+                _lasting.reset(token)
+
+
+@contextmanager
+def blocks_at_hand(secrets: Mapping[str, str]) -> Iterator[None]:
+    """Lend the secrets to what is done without a flow run, such as a plan; an API is needed only if there are any."""
+    if not secrets:
+        yield
+        return
+    with prefect_at_hand(lambda: False), discreet(), lending(secrets):
+        yield
+
+
+def import_heavy() -> None:
+    """Import what the heavy stages need."""
+    # On import it warns that a kernel for 4-bit CPU inference could not be fetched from a hub; nothing here uses it.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    import peft
+    import transformers
+    from transformers import Trainer
+
+    assert peft and transformers and Trainer
+
+
+def silence_prefect() -> None:
+    """Keep Prefect's own lines off a terminal that has ours; its API still gets them."""
+    from prefect.logging.configuration import setup_logging
+
+    setup_logging()
+    root = logging.getLogger()
+    for logger in (root, *(logging.getLogger(name) for name in list(root.manager.loggerDict) if "prefect" in name)):
+        for handler in list(logger.handlers):
+            if type(handler).__name__ in ("PrefectConsoleHandler", "_SafeStreamHandler"):
+                logger.removeHandler(handler)
+    logging.getLogger("prefect").addHandler(logging.NullHandler())  # else Python says that there is none
+    logging.lastResort = None
+
+
+@contextmanager
+def quietly(server: Server) -> Iterator[None]:
+    """From Python, with a server that nobody can look at: our lines on stderr in place of Prefect's, which would name
+    it; afterwards logging is as it was."""
+    if server.visible:
+        yield
+        return
+    ours, root = logging.getLogger("finetune"), logging.getLogger()
+    last, before = logging.lastResort, (list(ours.handlers), ours.level)
+    loggers = [root, *(each for each in map(logging.getLogger, list(root.manager.loggerDict)) if each.handlers)]
+    handlers = [(logger, list(logger.handlers)) for logger in loggers]
+    silence_prefect()
+    if not ours.handlers and not root.handlers:
+        plain = logging.StreamHandler()
+        plain.setFormatter(logging.Formatter("  %(message)s"))
+        ours.addHandler(plain)
+        ours.setLevel(ours.level or logging.INFO)
+    try:
+        yield
+    finally:
+        logging.lastResort, ours.handlers = last, before[0]
+        ours.setLevel(before[1])
+        for logger, kept in handlers:
+            logger.handlers = kept
+
+
+@contextmanager
+def _environment(server: Server) -> Iterator[None]:
+    """Variables that must stand before Prefect is imported."""
+    wanted = {name: QUIET[name] for name in ("DO_NOT_TRACK",)}
+    if server.folder is not None and "prefect" not in sys.modules:
+        wanted["PREFECT_HOME"] = str(server.folder)
+    with environment(wanted):
+        yield
+    if wanted.keys() - {"DO_NOT_TRACK"}:
+        refresh_settings()  # Prefect was imported with a home that is gone

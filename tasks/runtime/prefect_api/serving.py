@@ -1,0 +1,105 @@
+"""What a Prefect server needs to offer this project: a work pool, deployments, automations, and a worker."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tasks.config.errors import ConfigError, MachineError
+from tasks.config.sections.secrets import without_credentials
+from tasks.runtime.prefect_api import server
+from tasks.runtime.prefect_api.api_server import QUIET
+from tasks.runtime.secrets import HIDDEN
+
+DEPLOYMENTS = Path(__file__).parents[3] / "deployments"
+POOL = "finetune"
+
+
+def address(port: int) -> str:
+    """The URL of the API to serve on: the configured one, else that of the lasting local server, started if need be.
+
+    Raises:
+        MachineError: it does not answer, or the port is taken.
+    """
+    if url := server.configured():
+        if why := server.silence(url.rstrip("/"), seconds=10.0):
+            raise MachineError(
+                f"PREFECT_API_URL: {without_credentials(url, HIDDEN)} does not answer ({why}); start that "
+                "server, or unset it to have one here"
+            )
+        return url.rstrip("/")
+    return str(server.start(port)["url"])
+
+
+def put_up(url: str, folder: Path = DEPLOYMENTS) -> list[str]:
+    """Make pool, deployments and automations on the server what `folder` says; return what there is now.
+
+    Raises:
+        ConfigError: `folder` is not there, or Prefect refuses what is in it.
+    """
+    file = folder / "prefect.yaml"
+    if not file.is_file():
+        raise ConfigError(f"--deployments: {file} is not there; name the folder `deployments` of the repository")
+    environment = environment_for(url)
+    os.environ.update(environment)  # before Prefect is imported and reads it
+    pool = asyncio.run(_pool())
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(file), "--all"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PWD": str(Path.cwd())})
+    if done.returncode:
+        raise ConfigError(f"{file}: Prefect refuses it:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    names = [each["name"] for each in yaml.safe_load(file.read_text())["deployments"]]
+    asyncio.run(_close(names))
+    automations = yaml.safe_load((folder / "automations.yaml").read_text())["automations"]
+    return [pool, *(f"deployment {name}" for name in names), *(asyncio.run(_automation(each)) for each in automations)]
+
+
+def environment_for(url: str) -> dict[str, str]:
+    """The variables of a process that talks to the API at `url`."""
+    return {"PREFECT_API_URL": url, "DO_NOT_TRACK": QUIET["DO_NOT_TRACK"]}
+
+
+async def _pool() -> str:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectNotFound
+    from prefect.workers.process import ProcessWorker
+
+    async with get_client() as client:
+        try:
+            await client.read_work_pool(POOL)
+        except ObjectNotFound:
+            template = ProcessWorker.get_default_base_job_template()
+            await client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
+    return f"work pool {POOL}"
+
+
+async def _close(names: Sequence[str]) -> None:
+    """Let the server refuse parameters that no flow has: Prefect's schemas are open at the top."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import DeploymentUpdate
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+
+    async with get_client() as client:
+        ours = DeploymentFilter(name=DeploymentFilterName(any_=list(names)))
+        for each in await client.read_deployments(deployment_filter=ours):
+            schema = {**(each.parameter_openapi_schema or {}), "additionalProperties": False}
+            await client.update_deployment(each.id, DeploymentUpdate(parameter_openapi_schema=schema))
+
+
+async def _automation(wanted: Mapping[str, Any]) -> str:
+    from prefect.client.orchestration import get_client
+    from prefect.events.schemas.automations import AutomationCore
+
+    automation = AutomationCore.model_validate(wanted)
+    async with get_client() as client:
+        there = await client.read_automations_by_name(automation.name)
+        if there:
+            await client.update_automation(there[0].id, automation)
+        else:
+            await client.create_automation(automation)
+    return f"automation {automation.name}"

@@ -1,0 +1,73 @@
+"""A Prefect worker as a child: it ends with us, however we end, and its runs are told to stop before it goes.
+
+Prefect's worker, when told to end, kills its runs on the spot, and the server calls them Running until they are missed.
+"""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import psutil
+
+from tasks.runtime.prefect_api.serving import POOL, environment_for
+
+STEP_SECONDS = 120.0
+PARENT_DEATH = 1  # Linux: prctl(PR_SET_PDEATHSIG, …)
+
+
+def work(url: str, limit: int) -> int:
+    """Run a worker until Ctrl-C (or SIGTERM); return its exit code.
+
+    Args:
+        limit: runs at a time.
+    """
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
+    pace = {"PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "2")}  # 10 feels dead
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    worker = subprocess.Popen(
+        [*command, "--limit", str(limit)], env={**os.environ, **environment_for(url), **pace},
+        stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_parent,
+    )  # fmt: skip
+    try:
+        return worker.wait()
+    except KeyboardInterrupt:
+        print("stopping: runs finish their step and save a checkpoint; Ctrl-C again ends them at once", file=sys.stderr)
+        with contextlib.suppress(KeyboardInterrupt):
+            _stop(runs_of(worker.pid))
+        worker.send_signal(signal.SIGINT)
+        try:
+            worker.wait(20)
+        except subprocess.TimeoutExpired:
+            worker.kill()
+        return 0
+
+
+def runs_of(worker: int) -> list[psutil.Process]:
+    """The processes of the runs that a worker carries out."""
+    try:
+        children = psutil.Process(worker).children(recursive=True)
+        return [each for each in children if "prefect.engine" in each.cmdline()]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def _stop(runs: Sequence[psutil.Process]) -> None:
+    for run in runs:
+        run.terminate()
+    psutil.wait_procs(runs, STEP_SECONDS)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _die_with_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job would not hear it
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGKILL)

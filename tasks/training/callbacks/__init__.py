@@ -1,0 +1,1 @@
+"""What happens between steps: saving, stopping, progress, diagnostics."""

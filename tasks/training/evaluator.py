@@ -1,0 +1,46 @@
+"""How evaluation rows are judged while training, and in what order."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Sampler
+from transformers import EvalPrediction
+
+from tasks.evaluation.predictor import Judge
+
+
+@dataclass(frozen=True)
+class Examination:
+    """How evaluation rows are judged while training.
+
+    Attributes:
+        judge: the task's judge.
+        score: from the predictions table to `{metric: value}`.
+        whole: the same from transformers' `EvalPrediction`, for a function that wants all logits at once.
+    """
+
+    judge: Judge
+    score: Callable[[Any], Mapping[str, float]]
+    whole: Callable[[EvalPrediction], Mapping[str, float]] | None = None
+
+
+class LongestFirst(Sampler[int]):
+    """Rows in the order of falling length: the least padding, and what does not fit in memory shows at once."""
+
+    def __init__(self, lengths: Sequence[int]) -> None:
+        self.order = np.argsort(-np.asarray(lengths), kind="stable")
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order.tolist())
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+
+def ordered(values: Any, places: np.ndarray) -> Any:
+    """Rows of arrays (or of tuples of them) in another order; what is no array of rows stays as it is."""
+    if isinstance(values, tuple | list):
+        return tuple(ordered(each, places) for each in values)
+    return values[places] if isinstance(values, np.ndarray) and len(values) == len(places) else values
