@@ -1,4 +1,4 @@
-"""The plain-Python door: a config in, a `FineTuned` out, whatever Prefect there is or is not."""
+"""The Python API: a config in, a `FineTuned` out, with or without a Prefect server."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from tasks.config import Loaded, RunConfig, load
 from tasks.data.sources.fetch import fetching_once
 from tasks.data.sources.locate import own_cache
-from tasks.execution.execute import Doorstep, alone, entering, rehearse
+from tasks.execution.execute import CallerOptions, alone, dry_run, entering
 from tasks.results.finetuned import FineTuned
 from tasks.runtime.context import RunContext, StageEntry
 from tasks.runtime.prefect_api import launch
@@ -22,20 +22,20 @@ def run(
     listener: Callable[[StageEntry], None] | None = None,
     on_server: Callable[[Server], None] | None = None,
 ) -> FineTuned:
-    """Carry out a loaded config as a flow run.
+    """Run a loaded config as a flow run.
 
     Args:
         stages: the caller's own functions in place of stages, by stage name.
-        listener: told of each stage as it ends. on_server: told of the API once it answers.
+        listener: called with each stage as it ends. on_server: called with the API's server once it answers.
     """
-    doorstep = Doorstep(loaded.origin, stages or {}, loaded.file, listener)
+    caller = CallerOptions(loaded.origin, stages or {}, loaded.file, listener)
     parameters = {name: getattr(loaded.config, name) for name in SECTIONS}
-    with alone(), entering(doorstep), fetching_once():
+    with alone(), entering(caller), fetching_once():
         if launch.in_flow():
             from flows.pipeline import finetune as flow
 
             return flow(**parameters)  # type: ignore[return-value] — Prefect's overloads
-        with launch.prefect_at_hand(lambda: _prepare(loaded, doorstep)) as server:
+        with launch.prefect_at_hand(lambda: _prepare(loaded, caller)) as server:
             from flows.pipeline import finetune as flow
 
             if on_server:
@@ -50,7 +50,7 @@ def plan(loaded: Loaded) -> tuple[RunConfig, RunContext]:
     from flows.pipeline import pipeline
 
     with launch.blocks_at_hand(loaded.config.secrets):
-        return rehearse(loaded.config, pipeline, Doorstep(loaded.origin, file=loaded.file), light=True)
+        return dry_run(loaded.config, pipeline, CallerOptions(loaded.origin, file=loaded.file), run_in_plan=True)
 
 
 def lint(loaded: Loaded, rejected: Path | None = None) -> dict[str, Any]:
@@ -63,14 +63,17 @@ def lint(loaded: Loaded, rejected: Path | None = None) -> dict[str, Any]:
         DataError: naming the file and line of what is wrong.
     """
     from tasks.execution.lint import putting_aside, tokens
-    from tasks.runtime.stage import Unkeyed
+    from tasks.objectives import objective_of
+    from tasks.runtime.inputs import Unkeyed
     from tasks.s04_prepare import prepare, reading
 
     def check(config: RunConfig, _: str) -> None:
-        prepare(task=config.task, reading=reading(config.data), data=Unkeyed(value=config.data))
+        prepare(objective=objective_of(config.task), reading=reading(config.data), data=Unkeyed(value=config.data))
 
     def whole() -> dict[str, Any]:
-        resolved, context = rehearse(loaded.config, check, Doorstep(loaded.origin, file=loaded.file), light=True)
+        resolved, context = dry_run(
+            loaded.config, check, CallerOptions(loaded.origin, file=loaded.file), run_in_plan=True
+        )
         found = context.read("s04_prepare", "data.json")
         splits = {split: context.rows("s04_prepare", split) for split in found["rows"]}
         return {**found, "tokens": tokens(resolved, splits)}
@@ -113,7 +116,7 @@ def finetune(
     return run(load(given, overrides), stages)
 
 
-def _prepare(loaded: Loaded, doorstep: Doorstep) -> bool:
+def _prepare(loaded: Loaded, caller: CallerOptions) -> bool:
     """While the API starts: find what is missing (and what is wrong), import what only heavy stages need; say whether
     there is anything to build."""
     from flows.pipeline import pipeline
@@ -121,7 +124,7 @@ def _prepare(loaded: Loaded, doorstep: Doorstep) -> bool:
     if loaded.config.secrets:  # what they open cannot be looked into before the API answers
         launch.import_heavy()
         return True
-    _, context = rehearse(loaded.config, pipeline, doorstep, light=False)
+    _, context = dry_run(loaded.config, pipeline, caller, run_in_plan=False)
     missing = any(entry.state == "miss" for entry in context.entries)
     if missing:
         launch.import_heavy()

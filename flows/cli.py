@@ -23,12 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; return its exit code: 0, 2 config, 3 data, 4 training, 5 environment, 6 partial, 130 interrupted."""
     options = _options(arguments)
     from tasks.config.errors import MACHINE_ERRORS, FinetuneError
+    from tasks.config.sections.secrets import without_credentials
 
     try:
         with _outliving_readers() if options.goes_on else nullcontext(), _console():
             return options.verb(options)
     except FinetuneError as error:
-        print(f"finetune: {error}", file=sys.stderr)
+        print(f"finetune: {without_credentials(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("finetune: interrupted; the same command goes on from here", file=sys.stderr)

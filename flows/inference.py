@@ -19,7 +19,7 @@ def predict(
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> "Asked":
-    """Ask a finished model about rows whose answers nobody knows.
+    """Apply a trained model to rows without answers.
 
     Args:
         model: a folder that `finetune run` wrote, or, with `task`, any transformers model.
@@ -32,7 +32,7 @@ def predict(
     Raises:
         ConfigError, DataError: naming the argument, or the file and line.
     """
-    return _ask(model, source, output, task, overrides, say, judged=False)
+    return _ask(model, source, output, task, overrides, say, labelled=False)
 
 
 def evaluate(
@@ -49,12 +49,12 @@ def evaluate(
     Args:
         output: where the predictions go; None: nowhere.
     """
-    return _ask(model, source, output, task, overrides, say, judged=True)
+    return _ask(model, source, output, task, overrides, say, labelled=True)
 
 
 def _ask(
     model: str | Path, source: str, output: str | Path | None, task: str | None, overrides: Sequence[str],
-    say: Callable[[str], None], judged: bool,
+    say: Callable[[str], None], labelled: bool,
 ) -> "Asked":  # fmt: skip
     from tasks.data.tables.write_rows import RowsFile
     from tasks.inference.predict import ask_saved, config_for, with_arguments
@@ -64,10 +64,10 @@ def _ask(
     config = config_for(source, task, list(overrides))
     saved = with_arguments(open_saved(str(model), config), config)
     to = RowsFile(Path(output).expanduser() if output is not None else None)
-    with to, RowProgress("evaluation" if judged else "prediction", say) as progress:
+    with to, RowProgress("evaluation" if labelled else "prediction", say) as progress:
 
         def drop(_: pa.Table) -> None:
             pass
 
-        keep = to.write if output is not None or not judged else drop
-        return ask_saved(saved, config.data, judged, keep, progress.rows, say)
+        keep = to.write if output is not None or not labelled else drop
+        return ask_saved(saved, config.data, labelled, keep, progress.rows, say)

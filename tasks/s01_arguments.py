@@ -14,7 +14,7 @@ from tasks.artifacts.formats import json
 from tasks.artifacts.ref import ArtifactRef
 from tasks.config import EvalConfig
 from tasks.data.tables.arrow_file import open_table
-from tasks.objectives import objective_of
+from tasks.objectives.base import Objective
 from tasks.objectives.measured import refuse_undefined, refuse_unfit
 from tasks.runtime.build import Build
 from tasks.runtime.context import current
@@ -23,9 +23,9 @@ from tasks.runtime.stage import stage
 OURS = ("float32_matmul_precision", "torch_num_threads")
 
 
-@stage(parts=("metric_names", "greater_is_better"), light=True)
+@stage(components=("metric_names", "greater_is_better"), run_in_plan=True)
 def arguments(
-    build: Build, *, task: str, train: Mapping[str, Any], eval: EvalConfig, custom: Mapping[str, str]
+    build: Build, *, objective: Objective, train: Mapping[str, Any], eval: EvalConfig, custom: Mapping[str, str]
 ) -> Mapping[str, Any]:
     """Write `arguments.json`.
 
@@ -33,7 +33,7 @@ def arguments(
         custom: the versions of the code of a user's own metrics, by path.
     """
     given = {name: value for name, value in train.items() if name not in OURS}
-    if best := _best(task, eval):
+    if best := _best(objective, eval):
         given |= {"load_best_model_at_end": True, **best}
     ours: dict[str, Any] = {name: train.get(name) for name in OURS} | {"max_samples": eval.max_samples}
     if eval.best is not None and eval.best in custom:
@@ -42,7 +42,7 @@ def arguments(
     return {"learning_rate": given["learning_rate"]}
 
 
-def fitting(task: str, rows: ArtifactRef, section: EvalConfig) -> ArtifactRef:
+def fitting(objective: Objective, rows: ArtifactRef, section: EvalConfig) -> ArtifactRef:
     """Return the head of `rows`, once the metrics asked for are some that they have (a plan may not know them yet).
 
     Raises:
@@ -52,15 +52,15 @@ def fitting(task: str, rows: ArtifactRef, section: EvalConfig) -> ArtifactRef:
     if not head.members:
         return head
     found = current().open(rows)
-    refuse_unfit(str(found.json("head.json")["problem_type"]), section, objective_of(task))
+    refuse_unfit(str(found.json("head.json")["problem_type"]), section, objective)
     if section.best and "validation.arrow" in found:
         refuse_undefined(section.best, open_table(found.path("validation.arrow")))
     return head
 
 
-def _best(task: str, section: EvalConfig) -> dict[str, Any]:
+def _best(objective: Objective, section: EvalConfig) -> dict[str, Any]:
     if section.best is None:
         return {}
-    known = objective_of(task).greater_is_better.get(section.best, True)
+    known = objective.greater_is_better.get(section.best, True)
     upward = known if section.greater_is_better is None else section.greater_is_better
     return {"metric_for_best_model": section.best.rpartition(":")[2], "greater_is_better": upward}

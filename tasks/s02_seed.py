@@ -16,7 +16,7 @@ from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
 
 
-@stage(light=True)
+@stage(run_in_plan=True)
 def seed(build: Build, *, seed: int) -> Mapping[str, Any]:
     """Write `seeds.json`: `{"model": …, "train": …}`."""
     json.write({"model": seed, "train": seed}, build.out / "seeds.json")

@@ -1,7 +1,7 @@
 """Stage 3: a model's name becomes a pinned base.
 
 In: `model.name` and `model.revision`, as the files they stand for. Out: the tokenizer, `config.json`, `base.json`
-(which files, by digest; how long a text may be) and `padding.json` (what the collator needs). The weights are not
+(which files, by digest; how long a text may be) and `processor.json` (what the collator needs). The weights are not
 copied: the artifact says their digests, and where they lie on this machine is found anew in every run. The folder of an
 adapter is a base too: the weights of the one it names, and itself.
 
@@ -19,7 +19,8 @@ from tasks.models.bases.base import base_files, public_name
 from tasks.models.bases.files import INSIDE
 from tasks.models.bases.hub import commit_of
 from tasks.runtime.build import Build
-from tasks.runtime.stage import Unkeyed, stage
+from tasks.runtime.inputs import Unkeyed
+from tasks.runtime.stage import stage
 
 __all__ = ["base", "public_name"]
 
@@ -28,7 +29,7 @@ def _files(model: Unkeyed, **_: Any) -> Mapping[str, Path]:
     return base_files(model.value)  # the name is not in the key, the bytes it stands for are
 
 
-@stage(libraries=("transformers", "tokenizers"), files=_files, light=True)
+@stage(libraries=("transformers", "tokenizers"), files=_files, run_in_plan=True)
 def base(build: Build, *, model: ModelConfig, trust_remote_code: bool) -> Mapping[str, Any]:
     """Write the tokenizer and what is to be known of the base.
 

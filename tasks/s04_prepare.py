@@ -15,13 +15,14 @@ from typing import Any
 from tasks.artifacts.formats import json
 from tasks.config import DataConfig
 from tasks.data.sources.fetch import commit_of
-from tasks.data.sources.locate import Source, locate, saved_split
+from tasks.data.sources.locate import Source, locate
 from tasks.data.sources.read import read
+from tasks.data.sources.saved_dataset import saved_split
 from tasks.data.tables.arrow_file import write
-from tasks.objectives import objective_of
 from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
-from tasks.runtime.stage import Unkeyed, stage
+from tasks.runtime.inputs import Unkeyed
+from tasks.runtime.stage import stage
 
 SPLITS = ("train", "validation", "test")
 # What only tokenizing and training read.
@@ -73,8 +74,8 @@ def reading(data: DataConfig) -> dict[str, Any]:
     return data.model_dump(mode="json", exclude={*SPLITS, *SHAPES})
 
 
-@stage(libraries=("pyarrow", "numpy"), parts=("prepare", "roles"), files=_files, light=True)
-def prepare(build: Build, *, task: str, reading: Mapping[str, Any], data: DataConfig) -> Mapping[str, Any]:
+@stage(libraries=("pyarrow", "numpy"), components=("prepare", "roles"), files=_files, run_in_plan=True)
+def prepare(build: Build, *, objective: Objective, reading: Mapping[str, Any], data: DataConfig) -> Mapping[str, Any]:
     """Read, check, split and label.
 
     Args:
@@ -83,7 +84,6 @@ def prepare(build: Build, *, task: str, reading: Mapping[str, Any], data: DataCo
     Raises:
         DataError: naming the file and line of what is wrong.
     """
-    objective = objective_of(task)
     tables, notices = {}, []
     for split, _ in _specs(data):
         prefix = f"{split}/"
@@ -91,7 +91,7 @@ def prepare(build: Build, *, task: str, reading: Mapping[str, Any], data: DataCo
         found = read(sources, _format(data, sources, objective), data.encoding, f"data.{split}")
         tables[split] = found.table
         notices += found.notices
-    prepared = objective.part("prepare")(tables, data, objective.roles)
+    prepared = objective.component("prepare")(tables, data, objective.roles)
     for name, table in prepared.splits.items():
         write(table, build.out / f"{name}.arrow")
     json.write(prepared.head, build.out / "head.json")
@@ -104,7 +104,7 @@ def prepare(build: Build, *, task: str, reading: Mapping[str, Any], data: DataCo
         "columns": prepared.columns,
         "dropped": prepared.dropped,
     }
-    json.write({**facts, "warnings": told, "looks": prepared.looks}, build.out / "data.json")
+    json.write({**facts, "warnings": told, "preview": prepared.preview}, build.out / "data.json")
     for line in told:
         build.warn(line)
     return facts

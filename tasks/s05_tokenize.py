@@ -22,24 +22,31 @@ from tasks.config import ConfigError, DataConfig
 from tasks.data.tables.arrow_file import open_table, write
 from tasks.data.tokens.shards import digest, shards
 from tasks.data.tokens.token_rows import shard_name
-from tasks.data.tokens.token_table import open_tokens
-from tasks.objectives import objective_of
+from tasks.data.tokens.token_table import open_tokens, token_lengths
+from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
 from tasks.runtime.lengths import within
 from tasks.runtime.stage import stage
 
+ALL_IN_A_PLAN = 50_000  # rows; a few seconds
 SPLITS = ("train", "validation", "test")
-ROLES = ("text", "text_pair", "label", "tokens", "tags", "question", "context", "answers", "source", "target")
 
 
-def shape(task: str, data: DataConfig, base: ArtifactRef) -> dict[str, Any]:
+def shape(objective: Objective, data: DataConfig, base: ArtifactRef) -> dict[str, Any]:
     """What of the data section shapes tokens, as far as the base allows it."""
-    asked = {name: getattr(data, name) for name in ("max_length", "overlong", *objective_of(task).shape)}
+    asked = {name: getattr(data, name) for name in ("max_length", "overlong", *objective.shape)}
     return within(asked, base)
 
 
-@stage(libraries=("transformers", "tokenizers", "pyarrow"), parts=("encode", "gather", "needs"), light=True)
-def tokenize(build: Build, *, task: str, rows: Artifact, base: Artifact, shape: Mapping[str, Any]) -> Mapping[str, Any]:
+def few(rows: ArtifactRef, **_: Any) -> bool:
+    """Whether a plan tokenizes all rows: an estimate from a sample does not depend on how many there are."""
+    return sum(rows.facts.get("rows", {}).values()) <= ALL_IN_A_PLAN
+
+
+@stage(libraries=("transformers", "tokenizers", "pyarrow"), components=("encode", "gather", "needs"), run_in_plan=few)
+def tokenize(
+    build: Build, *, objective: Objective, rows: Artifact, base: Artifact, shape: Mapping[str, Any]
+) -> Mapping[str, Any]:
     """Write token tables.
 
     Raises:
@@ -49,13 +56,13 @@ def tokenize(build: Build, *, task: str, rows: Artifact, base: Artifact, shape: 
     from tasks.models.bases.core_tokenizer import check_room, check_tokenizer
     from tasks.models.bases.tokenizer import read_tokenizer
 
-    objective, processor = objective_of(task), base.json("padding.json")
+    processor = base.json("processor.json")
     tokenizer = read_tokenizer(base.view())
-    check_tokenizer(tokenizer, task, objective.needs)
+    check_tokenizer(tokenizer, objective.name, objective.needs)
     length = min(shape["max_length"], base.json("base.json")["max_length"])
     check_room(length, processor["special_tokens"])
     shape = {**shape, "max_length": length, "special_ids": processor["special_ids"]}
-    encode = objective.part("encode")
+    encode, roles = objective.component("encode"), {role.name for role in objective.roles}
     summary: dict[str, Any] = {"max_length": length}
     for split in (name for name in SPLITS if f"{name}.arrow" in rows):
         table = open_table(rows.path(f"{split}.arrow"))
@@ -68,8 +75,8 @@ def tokenize(build: Build, *, task: str, rows: Artifact, base: Artifact, shape: 
                 return {"cut": encoded.cut, "lost": encoded.lost, "rows": encoded.table.num_rows,
                         "told": list(encoded.told)}  # fmt: skip
 
-            read = [name for name in shard.column_names if name in ROLES or name.startswith("__")]
-            named = {"rows": digest(shard.select(read)), "judged": split != "train"}
+            read = [name for name in shard.column_names if name in roles or name.startswith("__")]
+            named = {"rows": digest(shard.select(read)), "labelled": split != "train"}
             piece = build.piece(named, instead_of="rows", make=make)
             if piece.facts["rows"]:
                 paths.append(piece.members["tokens.arrow"])
@@ -77,7 +84,7 @@ def tokenize(build: Build, *, task: str, rows: Artifact, base: Artifact, shape: 
             cut, lost, told = cut + piece.facts["cut"], lost + piece.facts["lost"], [*told, *piece.facts["told"]]
         if objective.gather:
             tables = [open_tokens([build.store.path(member)], [at]) for member, at in zip(paths, starts, strict=True)]
-            gathered = objective.part("gather")(tables, shape, f"data.{split}")
+            gathered = objective.component("gather")(tables, shape, f"data.{split}")
             write(gathered.table, build.out / shard_name(split, 0))
             found, cut, lost, told = gathered.table, gathered.cut, gathered.lost, gathered.told
         else:
@@ -98,6 +105,6 @@ def _counts(table: pa.Table, cut: int, lost: int, split: str) -> dict[str, Any]:
     if not table.num_rows:
         raise ConfigError(f"data.{split}: no row is left of it: none fits in data.max_length (raise it, or set "
                           "data.overlong: truncate or window), or none has a token to learn from")  # fmt: skip
-    lengths = table["input_ids"].combine_chunks().value_lengths().to_numpy()
+    lengths = token_lengths(table)
     return {"rows": table.num_rows, "tokens": int(lengths.sum()), "longest": int(lengths.max()), "cut": cut,
             "lost": lost}  # fmt: skip

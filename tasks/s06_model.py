@@ -19,13 +19,13 @@ from tasks.artifacts.formats import json
 from tasks.config import ConfigError, ModelConfig, QuantConfig
 from tasks.models.bases.base import live_class
 from tasks.models.device import device
-from tasks.objectives import objective_of
+from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
 from tasks.runtime.log import warn
 from tasks.runtime.stage import stage
 
 
-def loading(task: str, model: ModelConfig, quant: QuantConfig) -> dict[str, Any]:
+def loading(objective: Objective, model: ModelConfig, quant: QuantConfig) -> dict[str, Any]:
     """How the model will be loaded, as data.
 
     Raises:
@@ -44,11 +44,11 @@ def loading(task: str, model: ModelConfig, quant: QuantConfig) -> dict[str, Any]
     fields = {"on_unavailable"} if quant.load_in_4bit else {
         "on_unavailable", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant"}  # fmt: skip
     live = live_class(model)
-    if live and (wanted or ":" in objective_of(task).auto_model):
-        raise ConfigError(f"base: a live model of a class of your own cannot be quantized, and is no base of {task}; "
-                          "save it as a transformers model first")  # fmt: skip
+    if live and (wanted or ":" in objective.auto_model):
+        raise ConfigError("base: a live model of a class of your own cannot be quantized, and is no base of "
+                          f"{objective.name}; save it as a transformers model first")  # fmt: skip
     return {
-        "auto_model": objective_of(task).auto_model,
+        "auto_model": objective.auto_model,
         "dtype": dtype,
         "attn_implementation": model.attn_implementation,
         "quantization": quant.model_dump(mode="json", exclude=fields) if wanted else None,
@@ -58,9 +58,9 @@ def loading(task: str, model: ModelConfig, quant: QuantConfig) -> dict[str, Any]
     }
 
 
-@stage(libraries=("torch", "transformers"), parts=("auto_model",))
+@stage(libraries=("torch", "transformers"), components=("auto_model",))
 def model(
-    build: Build, *, task: str, base: Artifact, head: Artifact, seeds: Artifact, loading: Mapping[str, Any]
+    build: Build, *, objective: Objective, base: Artifact, head: Artifact, seeds: Artifact, loading: Mapping[str, Any]
 ) -> Mapping[str, Any]:
     """Write the model's config and new parameters.
 
@@ -71,7 +71,7 @@ def model(
     from tasks.models.load import Loading
 
     ends = head.json("head.json")
-    pad = base.json("padding.json")["pad_token_id"]
+    pad = base.json("processor.json")["pad_token_id"]
     folder = base.view(external=True)
     tokens = base.json("base.json")["vocabulary"]
     made = create(folder, build.out, Loading(**loading), ends, seeds.json("seeds.json")["model"], pad, tokens)

@@ -13,14 +13,14 @@ from typing import Any
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.config import ConfigError, NoPeft, PeftConfig
-from tasks.objectives import objective_of
+from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
 
 
-@stage(libraries=("torch", "transformers", "peft"), parts=("peft_task_type", "auto_model"))
+@stage(libraries=("torch", "transformers", "peft"), components=("peft_task_type", "auto_model"))
 def adapter(
-    build: Build, *, task: str, base: Artifact, model: Artifact, seeds: Artifact, peft: PeftConfig
+    build: Build, *, objective: Objective, base: Artifact, model: Artifact, seeds: Artifact, peft: PeftConfig
 ) -> Mapping[str, Any]:
     """Write the adapter's config and first weights.
 
@@ -35,9 +35,9 @@ def adapter(
     from tasks.models.assemble import starting_model
     from tasks.models.create import RNG, restore_rng
     from tasks.models.load import NEW
-    from tasks.training.run import save_weights
+    from tasks.training.save import save_weights
 
-    objective, folder = objective_of(task), model.view()
+    folder = model.view()
     live = starting_model(folder, base.externals(), model.json("load.json"), None)
     restore_rng(model.path(RNG), seeds.json("seeds.json")["model"])
     try:

@@ -15,8 +15,8 @@ from typing import Any
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.config import ConfigError, DataConfig
-from tasks.models.device import device, matmul_precision, threads
-from tasks.objectives import objective_of
+from tasks.models.device import device, matmul_precision, placed, threads
+from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
 from tasks.training.arithmetic import count_steps
@@ -24,56 +24,48 @@ from tasks.training.arithmetic import count_steps
 SCORING = ("scipy", "seqeval", "sacrebleu", "rouge-score")  # by their numbers the best checkpoint may be chosen
 
 
-def options(task: str, data: DataConfig) -> dict[str, Any]:
+def options(objective: Objective, data: DataConfig) -> dict[str, Any]:
     """What of the data section a task's rows are drawn by in every epoch."""
-    return (
-        {"mlm_probability": data.mlm_probability}
-        if objective_of(task).view.startswith("tasks.data.tokens.masking")
-        else {}
-    )
+    return {"mlm_probability": data.mlm_probability} if objective.view.startswith("tasks.data.tokens.masking") else {}
 
 
 def _machine(**_: Any) -> Mapping[str, str]:
     return {"device": device(), "threads": str(threads()), "matmul": matmul_precision()}
 
 
-def deterministic(training: dict[str, Any], where: str) -> bool:
-    """Take `full_determinism` out of `training`: whether a GPU may only use kernels that give the same bits every time.
-    Those of a CPU always do.
-    """
-    return training.pop("full_determinism", None) is not False and where != "cpu"
-
-
-@stage(libraries=SCORING, parts=("loss_ignores_num_items",), environment=_machine, light=True)
+@stage(libraries=SCORING, components=("loss_ignores_num_items",), environment=_machine, run_in_plan=True)
 def trainer(
-    build: Build, *, task: str, arguments: Artifact, tokens: Artifact, seeds: Artifact, options: Mapping[str, Any]
+    build: Build,
+    *,
+    objective: Objective,
+    arguments: Artifact,
+    tokens: Artifact,
+    seeds: Artifact,
+    options: Mapping[str, Any],
+    methods: Mapping[str, Any],
 ) -> Mapping[str, Any]:
     """Write `plan.json`.
 
     Args:
         options: fields of `data` that shape what is drawn from the rows in every epoch.
+        methods: the training methods and their options.
 
     Raises:
         ConfigError: a warm-up as long as the training; a best checkpoint without rows to judge it by.
     """
     asked, summary = arguments.json("arguments.json"), tokens.json("summary.json")
-    training = dict(asked["training"])
+    placement = placed(asked)
+    training = placement["arguments"]
     if "validation" not in summary:
         if training.get("load_best_model_at_end"):
             raise ConfigError("eval.best: there are no validation rows to judge by; give data.validation, or a share "
                               "of data.train in data.split.validation")  # fmt: skip
         training["eval_strategy"] = "no"
-    where = "cpu" if training.get("use_cpu") else device()
-    if where != "cpu" and not any(name in training for name in ("bf16", "fp16")):
-        import torch
-
-        training["bf16"] = torch.cuda.is_bf16_supported(including_emulation=False)
-    same_bits = deterministic(training, where)
     steps = count_steps(training, summary["train"]["rows"])
     plan = {
-        "task": task,
-        "arguments": training,
+        "task": objective.name,
         "options": dict(options),
+        "methods": dict(methods),
         "patience": asked["patience"],
         "max_samples": asked["max_samples"],
         "own_best": asked.get("own_best"),
@@ -84,11 +76,8 @@ def trainer(
         "tokens_per_epoch": summary["train"]["tokens"],
         "longest": summary["train"]["longest"],
         "max_length": summary["max_length"],
-        "device": where,
-        "deterministic": same_bits,
-        "threads": threads(asked["torch_num_threads"]),
-        "float32_matmul_precision": matmul_precision(asked["float32_matmul_precision"] or "auto"),
-        "loss_ignores_num_items": objective_of(task).loss_ignores_num_items,
+        **placement,
+        "loss_ignores_num_items": objective.loss_ignores_num_items,
     }
     json.write(plan, build.out / "plan.json")
     return {"steps": steps.total, "effective_batch_size": steps.effective_batch_size}

@@ -8,14 +8,11 @@ A stage of its own because it is what everything else exists to spend once.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.config import CheckpointConfig
-from tasks.data.tokens.token_rows import scored_rows, tokens_of
-from tasks.evaluation.scoring import of_all_logits, while_training
-from tasks.objectives import objective_of
 from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
 from tasks.runtime.context import current
@@ -24,15 +21,22 @@ from tasks.runtime.resuming import begin, keep_end, keeps_end, named_files, resu
 from tasks.runtime.rung import rung_of
 from tasks.runtime.stage import stage
 
+if TYPE_CHECKING:  # the methods a run has are in its key, the others are not
+    from tasks.objectives.methods import Methods
+
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy")
 
 
-@stage(libraries=LIBRARIES, parts=("auto_model", "view", "collate", "judge", "score", "metric_names"),
-       files=named_files, resuming=resuming)  # fmt: skip
+@stage(
+    libraries=LIBRARIES,
+    components=("auto_model", "view", "collate", "trainer", "loss", "predictor", "scorer", "metric_names"),
+    files=named_files, resuming=resuming,
+)  # fmt: skip
 def train(
     build: Build,
     *,
-    task: str,
+    objective: Objective,
+    methods: "Methods",
     plan: Artifact,
     tokens: Artifact,
     base: Artifact,
@@ -46,6 +50,7 @@ def train(
     """Train, evaluating and saving as planned.
 
     Args:
+        methods: the training methods.
         watching: training arguments that only say what is logged and kept; not in the key, and neither is `checkpoint`.
         resume: whose checkpoint it goes on from; what lies there is in the key.
 
@@ -55,33 +60,27 @@ def train(
     """
     from tasks.models.assemble import starting_model
     from tasks.models.bases.tokenizer import read_tokenizer
+    from tasks.training import run
     from tasks.training.adopt import take_over
-    from tasks.training.evaluator import Examination
-    from tasks.training.run import save_weights, settled
-    from tasks.training.run import train as run
+    from tasks.training.compute import computing_as
+    from tasks.training.given import components
+    from tasks.training.save import save_weights
 
-    objective, planned, processor = objective_of(task), plan.json("plan.json"), base.json("padding.json")
+    planned = plan.json("plan.json")
     rung = rung_of(build, planned["steps"]["total"])  # raises if it was reached before
     adapted = adapter.view() if "adapter_config.json" in adapter else None
     live = starting_model(model.view(), base.externals(), model.json("load.json"), adapted)
     begin(build, planned, lambda files: take_over(files, build.work, planned, live))
     evaluating = planned["arguments"].get("eval_strategy", "no") != "no" or rung.step is not None
 
-    def rows(split: str, most: int | None = None) -> Any:
-        table = scored_rows(tokens_of(tokens.paths(f"{split}-")), most)
-        return objective.part("view")(table, processor, planned["seed"], planned["options"])
-
-    ends = head.json("head.json")
-    judge = objective.part("judge")(head=ends, processor=processor, tokenizer=lambda: read_tokenizer(base.view()),
-                                    generation=planned["arguments"])  # fmt: skip
-    with settled(planned), Progress(planned["steps"]["total"], build.say) as progress:
-        done = run(
-            live, planned, rows("train"), rows("validation", planned["max_samples"]) if evaluating else None,
-            objective.part("collate")(processor),
-            Examination(judge, while_training(objective.part("score")(ends), planned, build.warn),
-                        of_all_logits(planned, build.warn)),
-            build.work, _watching(build, progress, watching, checkpoint, objective, rung.step, planned),
-        )  # fmt: skip
+    given = components(
+        objective.component, planned, lambda split: tokens.paths(f"{split}-"), head.json("head.json"),
+        base.json("processor.json"), lambda: read_tokenizer(base.view()), evaluating, methods.hooks(live, planned),
+        build.warn,
+    )  # fmt: skip
+    with computing_as(planned), Progress(planned["steps"]["total"], build.say) as progress:
+        watched = _watching(build, progress, watching, checkpoint, objective, rung.step, planned)
+        done = run.train(live, planned, given, build.work, watched)
     rung.end(done)  # raises if it is a pause
     current().signalled = done.signalled
     keep_end(build, planned)
@@ -104,6 +103,7 @@ def _watching(
 
     falling = [name for name, upward in objective.greater_is_better.items() if not upward]
     return Watching(
-        arguments, checkpoint.every_minutes, progress.step, progress.rows, progress.log, build.keep, build.forget,
+        arguments, checkpoint.every_minutes, progress.step, progress.rows, progress.log,
+        build.upload_checkpoint, build.remove_checkpoint,
         build.say, build.warn, falling, until, keeps_end(planned, arguments),
     )  # fmt: skip

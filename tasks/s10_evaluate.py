@@ -19,7 +19,7 @@ from tasks.config import ConfigError, EvalConfig
 from tasks.data.tables.arrow_file import open_table
 from tasks.data.tokens.token_rows import scored_rows, tokens_of
 from tasks.evaluation.scoring import columns_of, score_table
-from tasks.objectives import objective_of
+from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
 from tasks.runtime.progress import RowProgress
 from tasks.runtime.stage import stage
@@ -46,12 +46,12 @@ def own_metrics(section: EvalConfig) -> dict[str, Any]:
 
 @stage(
     libraries=("torch", "transformers", "peft", "scipy", "seqeval", "sacrebleu", "rouge-score", "numpy"),
-    parts=("auto_model", "view", "collate", "judge", "score", "metric_names"),
+    components=("auto_model", "view", "collate", "predictor", "scorer", "metric_names"),
 )
 def evaluate(
     build: Build,
     *,
-    task: str,
+    objective: Objective,
     plan: Artifact,
     tokens: Artifact,
     base: Artifact,
@@ -82,9 +82,9 @@ def evaluate(
     from tasks.evaluation.threshold import decided, tune
     from tasks.models.assemble import trained_model
     from tasks.models.bases.tokenizer import read_tokenizer
-    from tasks.training.run import settled
+    from tasks.training.compute import computing_as
 
-    objective, planned, processor = objective_of(task), plan.json("plan.json"), base.json("padding.json")
+    planned, processor = plan.json("plan.json"), base.json("processor.json")
     ends = decided(head.json("head.json"), threshold)
     live = trained_model(trained.view(), model.view(), base.externals(), model.json("load.json"))
     found: dict[str, dict[str, Any]] = {"metrics": {}, "intervals": {}, "slices": {}, "classes": {}}
@@ -92,14 +92,14 @@ def evaluate(
         table = tokens_of(tokens.paths(f"{split}-")) if split in splits else None
         if (table := scored_rows(table, planned["max_samples"], build.say)) is None:
             continue
-        view = objective.part("view")(table, processor, planned["seed"], planned["options"])
+        view = objective.component("view")(table, processor, planned["seed"], planned["options"])
         out = build.out / f"{split}.predictions.arrow"
-        judge = objective.part("judge")(head=ends, processor=processor, generation=planned["arguments"],
+        predictor = objective.component("predictor")(head=ends, processor=processor, generation=planned["arguments"],
                                         tokenizer=lambda: read_tokenizer(base.view()))  # fmt: skip
-        with settled(planned), RowProgress(f"evaluation of {split}", build.say) as progress:
-            loss = ask(live, view, objective.part("collate")(processor), judge, planned, out, progress.rows)
+        with computing_as(planned), RowProgress(f"evaluation of {split}", build.say) as progress:
+            loss = ask(live, view, objective.component("collate")(processor), predictor, planned, out, progress.rows)
         ends = tune(ends, out) if threshold == "tuned" and split == "validation" else ends
-        said, scorer = open_table(out), objective.part("score")(ends)
+        said, scorer = open_table(out), objective.component("scorer")(ends)
         columns = columns_of(slices, rows.path(f"{split}.arrow"), said) if rows else {}
         known = [] if objective.gather else seen.json("seen.json").get(split, [])  # there a row is of several texts
         scored = score_table(scorer, said, loss, metrics, bootstrap, columns, build.warn, known)

@@ -15,10 +15,10 @@ from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.evaluation.plot_confusion import confusion_picture
 from tasks.evaluation.plots import training_curves
-from tasks.models.bases.files import LIVE, MERGED
+from tasks.models.bases.files import GENERATION, LIVE, MERGED
 from tasks.models.bases.hub import commit_of
-from tasks.models.generation import FILE, LIMITS, write_as_scored
-from tasks.objectives import objective_of
+from tasks.models.generation import LIMITS, write_as_scored
+from tasks.objectives.base import Objective
 from tasks.results.card import Base, card
 from tasks.results.export import export_folder
 from tasks.results.pictures import draw
@@ -30,16 +30,16 @@ LIBRARIES = ("torch", "transformers", "peft", "matplotlib")
 PICTURE, CONFUSION, STATE = "curves.png", "confusion.png", "trainer_state.json"
 TIMED = (PICTURE, STATE)  # they tell of seconds, which no key holds
 RESULTS = ("metrics.json", "intervals.json", "classes.*", "head.json")
-LEFT_OUT = ("base.json", "history.json", "padding.json")
+LEFT_OUT = ("base.json", "history.json", "processor.json")
 ASKING = ("per_device_eval_batch_size", "bf16", "fp16", "predict_with_generate", *LIMITS)
 
 
-@stage(libraries=LIBRARIES, parts=("auto_model", "metric_names", "pipeline_tag"), after=export_folder)
+@stage(libraries=LIBRARIES, components=("auto_model", "metric_names", "pipeline_tag"), after=export_folder)
 def save(
-    build: Build, *, task: str, name: str | None, model_name: str, with_card: bool, merge: bool, base: Artifact,
-    data: Artifact, head: Artifact, model: Artifact, plan: Artifact, trained: Artifact, history: Artifact,
-    evaluated: Artifact, shape: Mapping[str, Any], sources: Mapping[str, str], output_dir: str | None,
-    promote: str, resolved: str,
+    build: Build, *, objective: Objective, name: str | None, model_name: str, with_card: bool, merge: bool,
+    base: Artifact, data: Artifact, head: Artifact, model: Artifact, plan: Artifact, trained: Artifact,
+    history: Artifact, evaluated: Artifact, shape: Mapping[str, Any], sources: Mapping[str, str],
+    output_dir: str | None, promote: str, resolved: str,
 ) -> Mapping[str, Any]:  # fmt: skip
     """Write the model folder.
 
@@ -63,15 +63,17 @@ def save(
     if adapted:
         build.adopted["config.json"] = model.ref.members["config.json"]
     planned, metrics = plan.json("plan.json"), evaluated.json("metrics.json")
-    before = trained.path(FILE) if FILE in trained else base.externals().get(FILE)
-    if not composite and write_as_scored(before, model.path("config.json"), build.out / FILE, planned["arguments"]):
-        build.adopted.pop(FILE, None)
+    before = trained.path(GENERATION) if GENERATION in trained else base.externals().get(GENERATION)
+    if "predict_with_generate" in planned["arguments"]:
+        build.adopted.pop(GENERATION, None)
+        if line := write_as_scored(before, model.path("config.json"), build.out / GENERATION, planned["arguments"]):
+            build.warn(f"model.name: {line}")
     asking = _asking(planned, evaluated, shape, data, base, model, adapted)
     for kept, value in {"metrics": metrics, "training_plan": planned, "inference": asking}.items():
         json.write(value, build.out / f"{kept}.json")
     build.adopted.update({STATE: history.ref.members["state.json"]} if "state.json" in history else {})
     drawn = draw(build, PICTURE, lambda: training_curves(
-        history.json("history.json"), objective_of(task).metric_names, planned["arguments"]))  # fmt: skip
+        history.json("history.json"), objective.metric_names, planned["arguments"]))  # fmt: skip
     classes = evaluated.json("classes.json") if "classes.json" in evaluated else {}
     confusion = draw(build, CONFUSION, lambda: confusion_picture(classes.get("test") or classes.get("validation", {})))
     if with_card:
@@ -79,7 +81,7 @@ def save(
             name or "fine-tuned model", Base(model_name, commit_of(base.externals()), model.json("size.json")["head"]),
             planned, {**data.json("data.json"), "sources": sources}, head.json("head.json"), metrics,
             evaluated.json("intervals.json"),
-            adapted, kind, objective_of(task).pipeline_tag, drawn, classes, confusion, current().warnings,
+            adapted, kind, objective.pipeline_tag, drawn, classes, confusion, current().warnings,
         )  # fmt: skip
         (build.out / "README.md").write_text(text)
     return {"adapter": adapted, "sources": dict(sources)}
@@ -100,7 +102,7 @@ def _asking(planned: Mapping[str, Any], evaluated: Artifact, shape: Any, data: A
         "head": evaluated.json("head.json"),
         "shape": {**shape, "max_length": planned["max_length"]},
         "columns": data.json("data.json")["columns"],
-        "processor": base.json("padding.json"),
+        "processor": base.json("processor.json"),
         "loading": model.json("load.json"),
         "arguments": {name: planned["arguments"][name] for name in ASKING if name in planned["arguments"]},
         "base": base.json("base.json")["weights"] if adapted else {},

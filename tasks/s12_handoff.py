@@ -11,17 +11,26 @@ from typing import Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
+from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
 
 
 @stage()
-def handoff(build: Build, *, task: str, saved: Artifact, plan: Artifact, evaluated: Artifact) -> Mapping[str, Any]:
+def handoff(
+    build: Build, *, objective: Objective, saved: Artifact, plan: Artifact, evaluated: Artifact
+) -> Mapping[str, Any]:
     """Write `report.json`: the metrics, and the digest of every file of the model."""
     digests = {name: member.sha256 for name, member in saved.ref.members.items()}
     metrics = evaluated.json("metrics.json")
     sure = {name: evaluated.json(f"{name}.json") for name in ("intervals", "slices")}
     sure["classes"] = evaluated.json("classes.json") if "classes.json" in evaluated else {}
-    report = {"task": task, "metrics": metrics, **sure, "model": digests, "steps": plan.json("plan.json")["steps"]}
+    report = {
+        "task": objective.name,
+        "metrics": metrics,
+        **sure,
+        "model": digests,
+        "steps": plan.json("plan.json")["steps"],
+    }
     json.write(report, build.out / "report.json")
     return metrics

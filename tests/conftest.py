@@ -1,6 +1,7 @@
 """What all tests share: tiny models and data, one Prefect API for those that need the engine, and their isolation."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,9 @@ for name, folder in {
     "TORCHINDUCTOR_CACHE_DIR": "finetune-tests-torch",
 }.items():
     os.environ.setdefault(name, str(Path(tempfile.gettempdir()) / folder))  # libraries would set them themselves
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background, as `make prove &`: so would be all
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # processes of the tests, which Ctrl-C then does not reach
 
 # Tests that one process runs one after another, so that what they share is made once. Those of a server wait for it
 # most of the time: meanwhile the other process has both cores.

@@ -22,7 +22,7 @@ def name(path: Path) -> str:
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_files_and_functions_stay_small(path: Path) -> None:
     text = path.read_text()
-    limit = 120 if path.stem in STAGES else 80 if name(path) == "flows/pipeline.py" else 300
+    limit = 120 if path.stem in STAGES else 90 if name(path) == "flows/pipeline.py" else 300
     assert text.count("\n") <= limit
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:
@@ -75,8 +75,8 @@ def test_the_flow_is_the_twelve_calls_in_order() -> None:
 
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES.keys())
 def test_objectives_name_parts_that_exist(objective) -> None:
-    for part in ("prepare", "encode", "view", "collate", "judge", "score"):
-        assert callable(objective.part(part))
+    for part in ("prepare", "encode", "view", "collate", "predictor", "scorer", "trainer"):
+        assert callable(objective.component(part))
     from peft import TaskType
 
     from tasks.models.load import model_class
@@ -91,3 +91,16 @@ def test_objectives_name_parts_that_exist(objective) -> None:
 def test_groups_reach_the_scheduler(request: pytest.FixtureRequest) -> None:
     """A pytest that pytest-xdist does not know would spread the tests of one server over several, in silence."""
     assert request.node.nodeid.endswith("@house") is hasattr(request.config, "workerinput")
+
+
+def test_the_flows_take_every_section() -> None:
+    """Prefect reads the form from a flow's signature, so a section of the config that one lacks could not be set."""
+    import inspect
+
+    from flows.pipeline import finetune
+    from flows.sweep.flow import grid
+    from tasks.config import RunConfig
+
+    sections = set(RunConfig.model_fields)
+    assert set(inspect.signature(finetune.fn).parameters) == sections
+    assert set(inspect.signature(grid.fn).parameters) == {*sections, "sweep"}

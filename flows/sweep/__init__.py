@@ -1,1 +1,1 @@
-"""A sweep: its flow, its cells in processes of their own, what it will cost, what it leaves."""
+"""Sweeps: the flow, the cells in their own processes, the estimate of costs, the report."""

@@ -1,4 +1,4 @@
-"""The plain-Python door to sweeps: a config with a `sweep` in, a `Grid` out."""
+"""The Python API of sweeps: a config with a `sweep` in, a `Grid` out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from flows.api import SECTIONS
 from tasks.config import LoadedSweep, RunConfig, load_sweep
 from tasks.data.sources.locate import own_cache
-from tasks.execution.execute import Doorstep, entering
+from tasks.execution.execute import CallerOptions, alone, entering
 from tasks.runtime.prefect_api import launch
 from tasks.runtime.prefect_api.server import Server
 
@@ -22,10 +22,10 @@ def run_sweep(
     listener: Callable[[Told], None] | None = None,
     on_server: Callable[[Server], None] | None = None,
 ) -> Grid:
-    """Carry out a loaded sweep as a flow run.
+    """Run a loaded sweep as a flow run.
 
     Args:
-        listener: told of each cell as it ends. on_server: told of the API once it answers.
+        listener: called with each cell as it ends. on_server: called with the API's server once it answers.
     """
     parameters = {name: getattr(loaded.base.config, name) for name in SECTIONS}
 
@@ -38,7 +38,7 @@ def run_sweep(
         with listening(listener):
             return flow(**parameters, sweep=loaded.sweep)  # type: ignore[return-value] — Prefect's overloads
 
-    with entering(Doorstep(loaded.base.origin)):
+    with alone(), entering(CallerOptions(loaded.base.origin)):
         if launch.in_flow():
             return call(None)
         with launch.prefect_at_hand(lambda: True) as server:
@@ -59,7 +59,8 @@ def grid(
         a row of `table` with its error, and `state` is `partial`.
 
     Raises:
-        ConfigError: cells that cannot be, before any is begun. TrainingError: every cell failed.
+        ConfigError: cells that cannot be, before any is begun; another thread of this process is in a run or a sweep.
+        TrainingError: every cell failed.
     """
     if config is not None and sections:
         raise TypeError("grid: give a config or sections as keywords, not both")

@@ -1,12 +1,13 @@
-"""One cell of a sweep, in a process of its own: `carry(order)` is called there, and leaves `outcome.json`.
+"""One cell of a sweep, in its own process: `carry(order)` is called there and writes `outcome.json`.
 
-A cell is an ordinary run of the `finetune` flow; what is particular is that it may pause at a rung, and that its flow
-run was made by the sweep, so that Prefect shows it below the sweep.
+A cell is an ordinary run of the `finetune` flow, except that it may pause at a rung of successive halving, and that the
+sweep creates its flow run, so that Prefect shows it as a child of the sweep.
 """
 
 import json
 import os
 import shutil
+import socket
 import threading
 import time
 import traceback
@@ -19,31 +20,34 @@ import psutil
 
 from tasks.artifacts.formats import json as jsons
 from tasks.config import FinetuneError, Loaded, RunConfig
-from tasks.execution.execute import Doorstep, entering, open_store
+from tasks.execution.execute import CallerOptions, entering, open_store
 from tasks.results.finetuned import FineTuned
 from tasks.runtime.context import Paused, StageEntry
 from tasks.runtime.log import warn
+from tasks.runtime.parallel.reach import enter_folder
 from tasks.runtime.parallel.slots import slot
 from tasks.runtime.parallel.zygote import leave
 from tasks.runtime.prefect_api import launch
 from tasks.runtime.rung import TRAIN, reached_by_key, step_at
 from tasks.runtime.secrets import hidden
 
-POINTS = 200  # of a learning curve: more is not seen
+POINTS = 200  # kept of a learning curve; more cannot be told apart in a plot
 FAILED, INTERRUPTED = 4, 130
-TELLING_SECONDS = 15  # for a lasting API to hear of a cell that nobody waits for
+TELLING_SECONDS = 15  # to report a cell that nobody waits for to a persistent API
 
 
 def carry(order: str) -> int:
-    """Carry out the cell that the file `order` describes; return the exit code of `finetune run`."""
+    """Run the cell described by the file `order`; return the exit code of `finetune run`."""
     spec = json.loads(Path(order).read_text())
-    os.chdir(spec["folder"])  # paths in a config start at the folder the sweep was begun in
-    outcome: dict[str, Any] = {"state": "failed", "metrics": {}, "stages": [], "run": None, "error": None}
+    outcome: dict[str, Any] = {"state": "failed", "metrics": {}, "stages": [], "run": None, "error": None,
+                               "begun": False}  # fmt: skip
     started, code = time.monotonic(), FAILED
     try:
+        enter_folder(spec["folder"])
         with slot(spec["slots"], lambda: warn("all slots of this machine are held; waiting")) as device:
             if device.startswith("cuda-"):
                 os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda-")
+            outcome["begun"] = True
             outcome |= _carried(spec, outcome["stages"])
         code = 0
     except FinetuneError as error:
@@ -52,16 +56,18 @@ def carry(order: str) -> int:
         code = error.exit_code
     except KeyboardInterrupt:
         outcome |= {"error": "interrupted", "state": "interrupted"}
-    except Exception as error:  # noqa: BLE001 — whatever it is, it is this cell's alone
+    except Exception as error:  # noqa: BLE001 — any error fails this cell only
         traceback.print_exc()
         outcome["error"] = hidden(f"{type(error).__name__}: {error}")
+    if outcome["error"] and (here := socket.gethostname()) != spec["host"]:
+        outcome["error"] = f"{here}: {outcome['error']}"
     outcome["seconds"] = round(time.monotonic() - started, 3)
     _leave_word(spec, outcome)
     return code
 
 
 def _leave_word(spec: dict[str, Any], outcome: dict[str, Any]) -> None:
-    """Say what came of the cell, and leave nothing behind if whoever asked was killed."""
+    """Write the cell's outcome; if the process that waits for it was killed, remove the folder instead."""
     place = Path(spec["outcome"])
     if not _awaited(spec):
         shutil.rmtree(place.parent, ignore_errors=True)
@@ -85,7 +91,7 @@ def _carried(spec: dict[str, Any], stages: list[Any]) -> dict[str, Any]:
         stages.append(entry.__dict__)
 
     def ended(_: BaseException) -> None:
-        # Where the sweep was killed its API is gone, or goes now, and Prefect would try for a minute to tell it.
+        # If the sweep was killed, its API is down or going down, and Prefect's client would retry for a minute.
         if not _awaited(spec):
             if not launch.heard():
                 _leave_word(spec, {})
@@ -94,9 +100,9 @@ def _carried(spec: dict[str, Any], stages: list[Any]) -> dict[str, Any]:
             in_time.daemon = True
             in_time.start()
 
-    doorstep = Doorstep(loaded.origin, listener=note, until=spec["until"], on_failure=ended,
+    caller = CallerOptions(loaded.origin, listener=note, until=spec["until"], on_failure=ended,
                         overwrite=spec.get("overwrite", False))  # fmt: skip
-    with entering(doorstep), launch.prefect_at_hand(lambda: True):
+    with entering(caller), launch.prefect_at_hand(lambda: True):
         done = _flow_run(loaded.config, spec.get("flow_run"))
     if isinstance(done, Paused):
         at = done.step, done.total
@@ -107,13 +113,13 @@ def _carried(spec: dict[str, Any], stages: list[Any]) -> dict[str, Any]:
 
 
 def _thinned(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """A curve of no more points than can be seen, from its beginning to its end; evaluations are few and all kept."""
+    """A curve thinned to about POINTS points, its last one included; evaluations are few, and all kept."""
     every = -(-len(history) // POINTS)
     return [entry for at, entry in enumerate(history, 1) if (len(history) - at) % every == 0 or "eval_loss" in entry]
 
 
 def _earlier(done: FineTuned, config: RunConfig, until: float | None) -> dict[str, Any]:
-    """What a finished cell was judged as at this rung, so that a rerun compares what the first run compared."""
+    """A finished cell's metrics at this rung, so that a rerun compares the same numbers as the first run."""
     total = done.arguments["steps"]["total"]
     if until is None:
         return {"rung": (total, total)}

@@ -1,7 +1,8 @@
-"""How a sweep is carried out: cells go out, some stop early, the best one is trained to the end and judged on test."""
+"""How a sweep runs: cells are submitted, some are stopped early, the best one is trained to the end and tested."""
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,18 +15,20 @@ from typing import Any
 from tasks.config import Loaded, LoadedSweep, RunConfig, SweepConfig
 from tasks.config.errors import ConfigError, DataError, MachineError, TrainingError
 from tasks.config.leaves import given, leaves
-from tasks.execution.execute import current_doorstep, open_store, run_name, store_root
-from tasks.execution.preflight import check_places
+from tasks.execution.execute import current_caller, open_store, run_name, store_root
+from tasks.execution.preflight import check_paths
 from tasks.objectives.presets import resolve
 from tasks.results.finetuned import FineTuned
+from tasks.runtime.context import now
 from tasks.runtime.log import say
 from tasks.runtime.parallel.fanout import Fanout, warn_of
+from tasks.runtime.parallel.reach import api_url, check_api
 from tasks.runtime.parallel.slots import devices
 from tasks.sweep.axes import corners
 from tasks.sweep.board import Outcome, Row, as_table, by_group, leaderboard, mean_of
 from tasks.sweep.cells import Cell, cells_of
 from tasks.sweep.goal import Goal, goal_of
-from tasks.sweep.halving import agreement, shares, survivors
+from tasks.sweep.halving import agreement, scored_at_both, shares, survivors
 
 BEST = "best"
 KINDS = {kind.__name__: kind for kind in (ConfigError, DataError, TrainingError, MachineError)}
@@ -34,7 +37,7 @@ SHOWN_ERRORS = 3
 
 @dataclass(frozen=True)
 class Told:
-    """What a listener hears: a cell ended; so many have, of so many."""
+    """What a listener is called with: a cell that ended, how many have ended, and of how many."""
 
     label: str
     outcome: Outcome
@@ -47,7 +50,7 @@ _listener: ContextVar[Callable[[Told], None] | None] = ContextVar("finetune_swee
 
 @contextmanager
 def listening(listener: Callable[[Told], None] | None) -> Iterator[None]:
-    """Have the sweep that starts within tell `listener` of its cells."""
+    """Within, a sweep that starts calls `listener` with each of its cells that ends."""
     token = _listener.set(listener)
     try:
         yield
@@ -60,12 +63,14 @@ class Grid:
     """A finished sweep. `model, tokenizer = grid(config)` gives the best cell's.
 
     Attributes:
-        run: its name. cells, outcomes: what was run, and what came of each by index.
-        goal: what decided. rows: the leaderboard.
+        run: its name. cells, outcomes: what was run, and the outcome of each by index.
+        goal: the metric that ranks. rows: the leaderboard.
         best: the winner: `overrides`, `metrics` (validation and test), `run`, `path`; None if there is none.
-        rungs: of halving: `{"share", "groups", "agreement"}`, the rank correlation with the rung before.
+        rungs: of halving: `{"share", "groups", "common", "agreement"}`: how many groups have a score at this rung
+            and the one before, and the rank correlation of the two (None: see `tasks.sweep.halving.agreement`).
         built: how often each stage was built, not found, over all processes.
         uncrowned: what came of the best cell's own run if it was not finished.
+        started, ended: when, in UTC, as ISO 8601.
     """
 
     run: str
@@ -78,10 +83,12 @@ class Grid:
     rungs: list[dict[str, Any]] = field(default_factory=list)
     built: dict[str, int] = field(default_factory=dict)
     uncrowned: Outcome | None = None
+    started: str = field(default_factory=now)
+    ended: str | None = None
 
     @property
     def failed(self) -> list[Cell]:
-        """Cells that are neither finished nor stopped on purpose."""
+        """Cells that are neither completed nor stopped early by halving."""
         return [cell for cell in self.cells if self.outcomes.get(cell.index, Outcome("interrupted")).failed]
 
     @property
@@ -90,7 +97,7 @@ class Grid:
         return "failed" if self.best is None else "partial" if self.failed else "completed"
 
     def raise_if_failed(self) -> None:
-        """Raise why there is no best cell: what all cells met if that was of one kind, else a TrainingError."""
+        """Raise why there is no best cell: the cells' own kind of error if they share one, else TrainingError."""
         if self.best is not None:
             return
         ended = [self.outcomes[cell.index] for cell in self.failed if cell.index in self.outcomes]
@@ -129,11 +136,11 @@ class Grid:
         if self.best is None:
             raise TrainingError("no cell of this sweep was finished, so there is no best one")
         from flows.pipeline import pipeline
-        from tasks.execution.execute import Doorstep, carry_out, entering
+        from tasks.execution.execute import CallerOptions, entering, execute
 
         loaded = self.base.cell(self.best["overrides"])
-        with entering(Doorstep(loaded.origin, overwrite=True)):
-            done = carry_out(loaded.config, pipeline)
+        with entering(CallerOptions(loaded.origin, overwrite=True)):
+            done = execute(loaded.config, pipeline)
         assert isinstance(done, FineTuned)
         return done
 
@@ -145,13 +152,13 @@ class Grid:
 
 
 def carry_sweep(config: RunConfig, sweep: SweepConfig) -> Grid:
-    """Carry out a sweep as the current flow run.
+    """Run a sweep as the current flow run.
 
     Raises:
-        ConfigError, MachineError: cells or places that cannot be, before any cell is begun.
+        ConfigError, MachineError: invalid cells or unusable places, before any cell starts.
     """
-    # Of a deployment's run nobody wrote down where its values were written.
-    origin = current_doorstep().origin or {leaf.path: "the sweep's base" for leaf in leaves(config) if leaf.is_set}
+    # A deployment's run has no origins of its values.
+    origin = current_caller().origin or {leaf.path: "the sweep's base" for leaf in leaves(config) if leaf.is_set}
     base = LoadedSweep(Loaded(config, origin, ()), sweep)
     resolved = resolve(config, {})[0]
     goal = goal_of(resolved, sweep)
@@ -159,7 +166,8 @@ def carry_sweep(config: RunConfig, sweep: SweepConfig) -> Grid:
         raise ConfigError("store.root: memory is gone with each cell's process, so cells would share nothing; name a "
                           "folder")  # fmt: skip
     varied = {*sweep.grid, *sweep.paired, *sweep.random, *sweep.derive}
-    if overwritten := check_places(resolved, open_store(config.store), probe=True, varied=varied):
+    check_api(sweep, api_url())
+    if overwritten := check_paths(resolved, open_store(config.store), probe=True, varied=varied):
         say(f"output_dir: {overwritten}; the best cell's takes its place")
     grid = Grid(run_name(), cells_of(base, corners(sweep)), {}, goal, [], base)
     if sweep.sampler == "tpe":
@@ -183,7 +191,7 @@ class _Sweeping:
     built: Counter[str] = field(default_factory=Counter)
 
     def halve(self) -> None:
-        """Run all cells, up to each rung those that are still in; without halving there is one rung, the end."""
+        """Run to each rung the cells that are still in; without halving the only rung is the end."""
         groups, halving = by_group(self.grid.cells), self.grid.base.sweep.halving
         before: dict[int, float | None] = {}
         for share in shares(len(groups), halving):
@@ -191,14 +199,16 @@ class _Sweeping:
             goal = self._settle()
             scores = {g: mean_of(cells, self.grid.outcomes, goal.metric, share) for g, cells in groups.items()}
             if halving.factor is not None:
-                self.grid.rungs.append({"share": share, "groups": len(groups), "agreement": agreement(before, scores)})
+                common = len(scored_at_both(before, scores))
+                self.grid.rungs.append({"share": share, "groups": len(groups), "common": common,
+                                        "agreement": agreement(before, scores)})  # fmt: skip
             if share < 1:
                 losses = {g: mean_of(cells, self.grid.outcomes, "eval_loss", share) for g, cells in groups.items()}
                 kept = survivors(scores, halving.factor or 2, goal.greater_is_better, losses)
                 groups, before = {g: groups[g] for g in kept}, scores
 
     def search(self) -> None:
-        """Run cells a batch at a time, each proposed with what came before in mind."""
+        """Run cells in batches, each proposed from the results of the batches before."""
         from tasks.sweep.search import Search
 
         search = Search(self.grid.base.sweep, self.grid.goal.greater_is_better)
@@ -211,7 +221,7 @@ class _Sweeping:
             search.tell([mean_of(each, self.grid.outcomes, goal.metric) for each in by_group(cells).values()])
 
     def crown(self) -> None:
-        """Rank the cells; run the best one as it would be run alone: judged on test too, and saved."""
+        """Rank the cells; run the best one as a run of its own, tested and saved."""
         grid, goal = self.grid, self._settle()
         grid.rows = leaderboard(grid.cells, grid.outcomes, goal.metric, goal.greater_is_better)
         first = next((row for row in grid.rows if row.rank == 1), None)
@@ -227,7 +237,7 @@ class _Sweeping:
                              "path": found["path"], "kept": found.get("kept"), "cell": cell.index}  # fmt: skip
             else:
                 grid.uncrowned = _outcome(found, None, 1.0)
-        grid.built = dict(sorted(self.built.items()))
+        grid.built, grid.ended = dict(sorted(self.built.items())), now()
 
     def _run(self, cells: Sequence[Cell], share: float) -> None:
         until = None if share >= 1 else share
@@ -249,19 +259,20 @@ class _Sweeping:
             listener(Told(label, _outcome(found, None, 1.0), done, of))
 
     def _settle(self) -> Goal:
-        """The goal, now that it is known which metrics there are."""
+        """The goal, from the metrics that the finished cells reported."""
         metrics = [outcome.metrics for outcome in self.grid.outcomes.values()]
         self.grid.goal = goal_of(self.resolved, self.grid.base.sweep, metrics)
         return self.grid.goal
 
 
 def _described(loaded: Loaded) -> dict[str, Any]:
-    """A config as JSON; a file named from the folder the sweep was started in is named in full."""
-    return {"config": given(loaded.config), "origin": dict(loaded.origin), "folder": str(Path.cwd())}
+    """A config as JSON, with the folder in which its relative paths start and the machine that has this folder."""
+    return {"config": given(loaded.config), "origin": dict(loaded.origin), "folder": str(Path.cwd()),
+            "host": socket.gethostname()}  # fmt: skip
 
 
 def _outcome(found: Mapping[str, Any], before: Outcome | None, share: float) -> Outcome:
-    """What came of a cell at a rung, with what is known of it from the rungs before."""
+    """A cell's outcome at a rung, merged with its outcome at earlier rungs."""
     rungs = dict(before.rungs) if before else {}
     if found["state"] in ("completed", "paused"):
         then = found.get("metrics_then")

@@ -1,6 +1,6 @@
-"""A sweep: axes become cells, each cell is a run of `finetune` in a process of its own, the best one's model is saved.
+"""A sweep: axes become cells, each cell is a run of `finetune` in its own process, the best one's model is saved.
 
-What cells have in common is built once: they share a store, and who needs a result first builds it for all.
+Cells share a store, so a result that several need is built once, by the first that needs it.
 """
 
 from prefect.states import Completed
@@ -22,8 +22,10 @@ from tasks.config import (
     Seed,
     StoreConfig,
     SweepConfig,
+    Text,
     TrainConfig,
 )  # fmt: skip
+from tasks.objectives import schema
 from tasks.runtime.prefect_api.as_flow import as_flow
 from tasks.runtime.secrets import discreet, lending
 
@@ -33,11 +35,12 @@ def grid(
     model: ModelConfig,
     data: DataConfig,
     sweep: SweepConfig,
-    task: str = "text-classification",
-    name: str | None = None,
+    task: schema.Task = "text-classification",
+    name: Text | None = None,
     seed: Seed = 42,
-    output_dir: str | None = None,
-    preset: Preset = "field",
+    output_dir: Text | None = None,
+    preset: Preset = "recommended",
+    methods: schema.Methods = {},  # noqa: B006 — nobody changes it
     peft: PeftConfig = NoPeft(),
     quant: QuantConfig = QuantConfig(),
     train: TrainConfig = TrainConfig(),
@@ -45,7 +48,7 @@ def grid(
     checkpoint: CheckpointConfig = CheckpointConfig(),
     export: ExportConfig = ExportConfig(),
     store: StoreConfig = StoreConfig(),
-    secrets: Secrets = {},  # noqa: B006 — nobody changes it
+    secrets: Secrets = {},  # noqa: B006 — never changed
 ) -> Grid:
     """Fine-tune many times with other values, and keep the best. Running it again redoes only what is missing."""
     sections = {name: value for name, value in locals().items() if name != "sweep"}

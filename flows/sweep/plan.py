@@ -1,4 +1,4 @@
-"""What a sweep will cost, before it costs it: its cells are looked up, and what they share is counted once."""
+"""The estimated cost of a sweep: its cells are looked up in the store, and shared results are counted once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flows.pipeline import pipeline
 from tasks import STAGES
 from tasks.config import Loaded, LoadedSweep, SweepConfig
 from tasks.execution.estimate import Estimate, estimate
-from tasks.execution.execute import Doorstep, rehearse
+from tasks.execution.execute import CallerOptions, dry_run
 from tasks.objectives.presets import resolve
 from tasks.runtime.context import RunContext
 from tasks.runtime.parallel.slots import devices
@@ -29,10 +29,10 @@ Looked = tuple[RunContext, Estimate | None]
 
 @dataclass(frozen=True)
 class SweepCost:
-    """Costs of a sweep. Where some thing is not known before the data are read, `steps` and what follows are None.
+    """The cost of a sweep. `steps` and the fields after it are None if they depend on data that were not read yet.
 
     Attributes:
-        cells: how many; `looked_at`: those that were looked up, of which the rest is reckoned.
+        cells: how many; `looked_at`: how many were looked up, from which the rest is extrapolated.
         stages: by name, how many different results the cells need, the best one's last run included: `built` are not
             there yet (of halving: in the mean), `found` are.
         rungs: (share of the training, cells that are trained up to it).
@@ -55,14 +55,14 @@ class SweepCost:
 
 
 def plan_sweep(loaded: LoadedSweep) -> SweepCost:
-    """Say what a sweep would do and cost; nothing is written.
+    """Estimate what a sweep would do and cost; nothing is written.
 
     Raises:
-        ConfigError: cells that cannot be.
+        ConfigError: invalid cells.
     """
     with launch.blocks_at_hand(loaded.base.config.secrets):
         goal_of(resolve(loaded.base.config, {})[0], loaded.sweep)
-        # What a search will draw is not known; drawn blindly, cells cost the same.
+        # What a search will draw is unknown; random draws cost the same.
         cells = cells_of(loaded, settings_of(loaded.sweep))
         every = -(-len(cells) // MOST_LOOKED_AT)
         looked = list(_rehearsed(cell.loaded for cell in cells[::every]))
@@ -74,12 +74,12 @@ def _rehearsed(
     runs: Iterable[Loaded], context: RunContext | None = None
 ) -> Iterator[tuple[RunContext, Estimate | None]]:
     for each in runs:
-        resolved, context = rehearse(each.config, pipeline, Doorstep(each.origin), light=True, beside=context)
+        resolved, context = dry_run(each.config, pipeline, CallerOptions(each.origin), run_in_plan=True, beside=context)
         yield context, estimate(resolved, context)
 
 
 def _as_best(loaded: LoadedSweep, cells: Sequence[Cell], looked: Sequence[Looked]) -> RunContext:
-    """The plan of a cell as the best: tested and saved. Which is not known, but one that was the best is there."""
+    """The plan of the best cell, which is tested and saved too: one whose last stage is in the store, else any."""
     done = all(_is_there(context, LAST) for context, _ in looked)
     runs = (loaded.cell(cell.overrides) for cell in (cells if done else cells[:1]))
     found = [context for context, _ in _rehearsed(runs, looked[-1][0])]

@@ -1,17 +1,27 @@
-"""What a person sees of a sweep in a terminal: its costs before, its leaderboard after."""
+"""A sweep in a terminal: its estimated costs, its leaderboard."""
+
+from __future__ import annotations
 
 import json
 import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from flows.sweep.execute import Grid
-from flows.sweep.plan import SweepCost
-from flows.sweep.report import lead
 from tasks.execution.estimate import in_bytes, lasting
+from tasks.results.report_markdown import number
 from tasks.sweep.cells import shown
+from tasks.sweep.summary import lead
+
+if TYPE_CHECKING:
+    from flows.sweep.execute import Grid
+    from flows.sweep.plan import SweepCost
 
 COLOURS = {"completed": "green", "paused": "dim", "failed": "red", "killed": "red", "interrupted": "yellow"}
 
@@ -24,7 +34,7 @@ def show_sweep_plan(costs: SweepCost) -> None:
         table.add_row(stage, str(counts["built"] or ""), str(counts["found"] or ""))
     console.print(table)
     if costs.looked_at < costs.cells:
-        console.print(f"reckoned from {costs.looked_at} of the cells", highlight=False)
+        console.print(f"extrapolated from {costs.looked_at} of the cells", highlight=False)
     if len(costs.rungs) > 1:
         rungs = ", ".join(f"{count} up to {share:.0%}" for share, count in costs.rungs)
         console.print(f"halving: {rungs} of the training", highlight=False)
@@ -42,30 +52,50 @@ def show_sweep_plan(costs: SweepCost) -> None:
 
 
 def show_grid(grid: Grid) -> None:
-    """Print the leaderboard, what it says, and how to have the best cell again."""
-    axes = list(dict.fromkeys(name for row in grid.rows for name in row.overrides))
-    metric = grid.goal.metric
-    others = [name for name in dict.fromkeys(n for row in grid.rows for n in row.metrics) if name != metric][:2]
-    trained = ["trained"] if any(row.share < 1 for row in grid.rows) else []
+    """Print the leaderboard of a sweep that has just ended."""
+    from flows.sweep.report import summary
+
+    show_sweep(summary(grid))
+
+
+def show_sweep(found: Mapping[str, Any]) -> None:
+    """Print a sweep's leaderboard, what it says, where its page is, and how to run the best cell again.
+
+    Args:
+        found: its summary, or its record in the store.
+    """
+    console = Console(width=None if sys.stdout.isatty() else 160)  # in a file or a pipe it is not cut to 80 columns
+    console.print(_leaderboard(found))
+    for row in found["leaderboard"]:
+        if row["error"]:
+            said = ", ".join(f"{name}={shown(value)}" for name, value in row["overrides"].items())
+            console.print(f"{said}: {row['error']}", style="red", markup=False, highlight=False)
+    for line in lead(found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if found.get("report") and Path(found["report"]).is_file():
+        console.print(f"report: {found['report']}", markup=False, highlight=False, soft_wrap=True)
+    if best := found["best"]:
+        words = " ".join(shlex.quote(f"{name}={json.dumps(value)}") for name, value in best["overrides"].items())
+        console.print(f"to run the best cell alone: finetune run CONFIG {words}", markup=False, highlight=False,
+                      soft_wrap=True)  # fmt: skip
+
+
+def _leaderboard(found: Mapping[str, Any]) -> Table:
+    """A row for each group of cells that differ in the seed only, with the runs of its cells."""
+    rows, metric = found["leaderboard"], found["metric"]
+    axes = list(dict.fromkeys(name for row in rows for name in row["overrides"]))
+    others = [name for name in dict.fromkeys(n for row in rows for n in row["metrics"]) if name != metric][:2]
+    trained = ["trained"] if any(row["share"] < 1 for row in rows) else []
     short = [name.rpartition(".")[2] for name in axes]
-    table = Table("rank", *short, metric, *others, *trained, "state", title="leaderboard")
-    for row in grid.rows:
-        colour = COLOURS[row.state]
-        value = "" if row.value is None else f"{row.value:.4f}"
-        spread = "" if row.spread is None else f" ± {row.spread:.4f}"
+    table = Table("rank", *short, metric, *others, *trained, "state", "run", title="leaderboard")
+    table.columns[-1].no_wrap = True
+    for row in rows:
+        colour, cells = COLOURS.get(row["state"], ""), [c for c in found["cells"] if c["group"] == row["group"]]
+        value = "" if row["value"] is None else f"{row['value']:.4f}"
+        spread = "" if row["spread"] is None else f" ± {row['spread']:.4f}"
         table.add_row(
-            str(row.rank or ""), *(escape(shown(row.overrides.get(name, ""))) for name in axes), value + spread,
-            *(f"{row.metrics[name]:.4f}" if name in row.metrics else "" for name in others),
-            *([f"{row.share:.0%}"] if trained else []), f"[{colour}]{row.state}[/{colour}]",
+            str(row["rank"] or ""), *(escape(shown(row["overrides"].get(name, ""))) for name in axes), value + spread,
+            *(number(row["metrics"].get(name)) for name in others), *([f"{row['share']:.0%}"] if trained else []),
+            Text(row["state"], colour), "\n".join(cell["run"] for cell in cells if cell.get("run")),
         )  # fmt: skip
-    console = Console()
-    console.print(table)
-    for row in grid.rows:
-        if row.error:
-            said = ", ".join(f"{name}={shown(value)}" for name, value in row.overrides.items())
-            console.print(f"{said}: {row.error}", style="red", markup=False, highlight=False)
-    for line in lead(grid):
-        console.print(line, markup=False, highlight=False)
-    if grid.best:
-        words = " ".join(shlex.quote(f"{name}={json.dumps(value)}") for name, value in grid.best["overrides"].items())
-        console.print(f"the best cell alone is: finetune run … {words}", markup=False, highlight=False)
+    return table

@@ -1,4 +1,4 @@
-"""What a person sees of a model's quality in a terminal: metrics, scores by class, slices."""
+"""A model's quality in a terminal: metrics, scores by class, slices."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -18,14 +18,16 @@ def metrics_table(
     table = Table("metric", "value", "95 % interval", title="metrics")
     for name, value in metrics.items():
         ends = " to ".join(map(number, intervals.get(name, ())))
-        table.add_row(f"[bold]{name}[/bold]" if name == main else name, number(value) or "not a number", ends)
+        table.add_row(
+            f"[bold]{escape(name)}[/bold]" if name == main else escape(name), number(value) or "not a number", ends
+        )
     return table
 
 
 def slices_table(column: str, values: Mapping[str, Mapping[str, float]]) -> Table:
     """A table of the metrics by the values of a column."""
     names = slice_metrics(values)
-    table = Table(column, "rows", *names, title=f"by {column}")
+    table = Table(escape(column), "rows", *map(escape, names), title=f"by {escape(column)}")
     for value, found in values.items():
         table.add_row(escape(value), f"{found['rows']:.0f}", *(number(found.get(name)) for name in names))
     return table

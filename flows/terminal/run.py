@@ -1,4 +1,4 @@
-"""What a person sees at the end: tables in a terminal."""
+"""A run, a plan and a lint in a terminal."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from tasks.objectives import objective_of
 from tasks.results.finetuned import FineTuned
 from tasks.runtime.context import RunContext, StageEntry
 
-MANY = 12  # classes whose rows lint counts aloud
+MANY = 12  # classes whose row counts lint prints
 COLOURS = {"built": "green", "miss": "yellow", "cached": "blue", "hit": "blue"}
 
 
@@ -59,12 +59,11 @@ def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) 
         console.print(f"output_dir: {context.overwrites}; a run's takes its place{unless_better(resolved)}",
                       highlight=False, markup=False, soft_wrap=True)  # fmt: skip
     if costs is None:
-        console.print("steps, tokens and memory are known once the stages before s08_trainer are")
+        console.print("steps, tokens and memory are known once the base and the rows are")
         return
-    machine = context.read("s08_trainer", "plan.json")
     console.print(
-        f"on {machine['device']} with {machine['threads']} threads, float32 products at precision "
-        f"{machine['float32_matmul_precision']!r} (train.float32_matmul_precision says what auto means)",
+        f"on {costs.device} with {costs.threads} threads, float32 products at precision "
+        f"{costs.float32_matmul_precision!r} (train.float32_matmul_precision says what auto means)",
         highlight=False,
     )
     console.print(
@@ -72,6 +71,10 @@ def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) 
         f"about {in_bytes(costs.memory)} of memory and {in_bytes(costs.disk)} of disk",
         highlight=False,
     )
+    if costs.sampled is not None:
+        looked, rows = costs.sampled
+        console.print(f"estimated from {looked:,} of {rows:,} training rows; a run tokenizes all of them",
+                      highlight=False)  # fmt: skip
     if costs.seconds is not None:
         console.print(f"time of training, as before: about {lasting(costs.seconds)}", highlight=False)
 
@@ -82,13 +85,13 @@ def show_lint(found: Mapping[str, Any]) -> None:
     rows = ", ".join(f"{split} {count}" for split, count in found["rows"].items())
     columns = ", ".join(role if role == name else f"{role} ({name})" for role, name in found["columns"].items())
     console.print(f"rows: {rows}; columns: {columns}", highlight=False, markup=False)
-    if classes := found["looks"]["classes"]:
+    if classes := found["preview"]["classes"]:
         console.print(f"{len(classes)} classes in train: {_class_counts(classes)}", highlight=False, markup=False)
-    sample = dict(found["looks"]["sample"])
+    sample = dict(found["preview"]["sample"])
     console.print(f"one sample row ({sample.pop('row')}):", highlight=False, markup=False)
     for name, value in sample.items():
         console.print(f"  {name}: {value}", highlight=False, markup=False)
-    if words := found["looks"]["words"]:
+    if words := found["preview"]["words"]:
         said = ", ".join(f"{name} {words[name]}" for name in ("median", "p95", "max"))
         console.print(f"words a row: {said}", highlight=False)
     if tokens := found.get("tokens"):

@@ -1,4 +1,4 @@
-"""What a person sees of runs that are over: a list, a report, a comparison."""
+"""Finished runs in a terminal: a list (of sweeps too), a report, a comparison."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,10 @@ from rich.text import Text
 from flows.terminal.metrics import metrics_table, show_classes, slices_table
 from tasks.results.report import Report
 from tasks.results.report_markdown import duration, facts, number
+from tasks.sweep.summary import in_words
 
 COLOURS = {"completed": "green", "failed": "red", "killed": "red", "interrupted": "yellow", "running": "blue",
-           "built": "green", "cached": "blue"}  # fmt: skip
+           "built": "green", "cached": "blue", "partial": "yellow"}  # fmt: skip
 
 
 def show_runs(found: Sequence[Mapping[str, Any]]) -> None:
@@ -29,13 +30,33 @@ def show_runs(found: Sequence[Mapping[str, Any]]) -> None:
     for column in table.columns:
         column.no_wrap = True
     for each in found:
-        metric = f"{each['metric']} {number(each['value'])}" if each["metric"] else ""
+        metric = escape(f"{each['metric']} {number(each['value'])}") if each["metric"] else ""
         table.add_row(
-            each["run"], _coloured(each["state"]), _when(each["started"]), escape(each["name"] or ""),
-            each["task"] or "", _short(each["model"]), metric + (" (not promoted)" if each["kept"] else ""),
+            escape(each["run"]), _coloured(each["state"]), _when(each["started"]), escape(each["name"] or ""),
+            escape(each["task"] or ""), escape(_short(each["model"])),
+            metric + (" (not promoted)" if each["kept"] else ""),
         )  # fmt: skip
     for column in table.columns[:3]:  # a name that is cut off cannot be copied: the others give way
         column.min_width = max(len(Text.from_markup(str(cell)).plain) for cell in column.cells)
+    console.print(table, highlight=False)
+
+
+def show_sweeps(found: Sequence[Mapping[str, Any]]) -> None:
+    """Print sweeps, a line each; nothing if there are none."""
+    if not found:
+        return
+    table = Table("sweep", "state", "started", "name", "cells", "metric", "best", box=None, pad_edge=False)
+    for column in table.columns[:6]:
+        column.no_wrap = True
+    for each in found:
+        failed = f" ({each['failed']} failed)" if each["failed"] else ""
+        metric = each["metric"] if each["value"] is None else f"{each['metric']} {number(each['value'])}"
+        table.add_row(
+            each["sweep"], _coloured(each["state"]), _when(each["started"]), escape(each["name"] or ""),
+            f"{each['cells']}{failed}", metric, "" if each["best"] is None else escape(in_words(each["best"])),
+        )  # fmt: skip
+    console = _console()
+    console.print()
     console.print(table, highlight=False)
 
 
@@ -61,11 +82,13 @@ def show_report(report: Report) -> None:
     stages = Table("stage", "state", "seconds", "why", title="stages")
     stages.columns[2].justify = "right"
     for each in report.stages:
-        stages.add_row(each["stage"], _coloured(each["state"]), f"{each['seconds']:.1f}", escape(each["reason"]))
+        stages.add_row(
+            escape(each["stage"]), _coloured(each["state"]), f"{each['seconds']:.1f}", escape(each["reason"])
+        )
     console.print(stages)
     given = Table("field", "value", "from", title="what was asked")
     for name, value, origin in report.given:
-        given.add_row(name, escape(str(value)), escape(origin))
+        given.add_row(escape(name), escape(str(value)), escape(origin))
     console.print(given)
     console.print(f"model: {report.place}", highlight=False, markup=False, soft_wrap=True)
     if report.usage:
@@ -81,7 +104,7 @@ def show_comparison(one: Mapping[str, Any], other: Mapping[str, Any], found: Map
         table = Table(kind, one["run"], other["run"], *(["difference"] if kind == "metrics" else []))
         for name, (ours, theirs) in pairs.items():
             more = [_change(ours, theirs)] if kind == "metrics" else []
-            table.add_row(name, _value(kind, ours), _value(kind, theirs), *more)
+            table.add_row(escape(name), _value(kind, ours), _value(kind, theirs), *more)
         console.print(table)
     same = [kind for kind, pairs in found.items() if not pairs]
     if same:
@@ -105,7 +128,7 @@ def _change(ours: float | None, theirs: float | None) -> str:
 
 def _coloured(state: str | None) -> str:
     colour = COLOURS.get(state or "")
-    return f"[{colour}]{state}[/{colour}]" if colour else state or "?"
+    return f"[{colour}]{state}[/{colour}]" if colour else escape(state or "?")
 
 
 def _when(started: str | None) -> str:

@@ -107,8 +107,8 @@ class HFTrainer:
         plan, rows = self.result.arguments, self.result.rows("validation")
         if rows is None:
             raise ValueError("there are no validation rows")
-        processor = self.result._open("s03_base").json("padding.json")
-        view = objective_of(plan["task"]).part("view")(rows, processor, plan["seed"], plan["options"])
+        processor = self.result._open("s03_base").json("processor.json")
+        view = objective_of(plan["task"]).component("view")(rows, processor, plan["seed"], plan["options"])
         size = plan["arguments"].get("per_device_eval_batch_size") or 8
         with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
             arguments = TrainingArguments(scratch, per_device_eval_batch_size=size, use_cpu=plan["device"] == "cpu",

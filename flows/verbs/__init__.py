@@ -1,4 +1,4 @@
-"""The verbs of the command, a file for those that belong together; each adds its own arguments."""
+"""The subcommands of `finetune`, related ones in one file; each file adds its own arguments."""
 
 from flows.verbs import grid, inference, records, run, serving, upkeep
 

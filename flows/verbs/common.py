@@ -1,4 +1,4 @@
-"""What verbs share: loading a config with its overrides, opening a store, telling of stages as they end."""
+"""What subcommands share: loading a config with its overrides, opening a store, printing stages as they end."""
 
 import argparse
 import json
@@ -20,6 +20,8 @@ def load_config(options: argparse.Namespace, reader: Callable[..., Any] | None =
     overrides = list(options.overrides)
     if getattr(options, "overwrite", False):
         overrides.append("export.overwrite=true")
+    if getattr(options, "runner", None) is not None:
+        overrides.append(f"sweep.runner={json.dumps(options.runner)}")
     if options.store:
         overrides.append(f"store.root={json.dumps(options.store)}")
     loaded = (reader or load)(options.config, overrides)
@@ -32,12 +34,18 @@ def existing_store(options: argparse.Namespace) -> Any:
     """The store an invocation names.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or its name cannot be one.
     """
+    from pydantic import ValidationError
+
     from tasks.config import ConfigError, StoreConfig
+    from tasks.config.reading.problems import problems
     from tasks.execution.execute import open_store
 
-    store = open_store(StoreConfig(root=options.store))
+    try:
+        store = open_store(StoreConfig(root=options.store))
+    except ValidationError as error:
+        raise ConfigError(f"--store: {problems(error, StoreConfig)[0].text}") from None
     if store.local is not None and not store.local.root.is_dir():
         raise ConfigError(f"--store: there is no store at {store.root}")
     return store
@@ -67,7 +75,7 @@ def tell(entry: "StageEntry") -> None:
 
 
 def greet(server: "Server") -> None:
-    """Once the API answers: keep its lines off the terminal, and say where runs can be looked at."""
+    """Once the API answers: silence Prefect's own log lines, and print the URL of the runs' page."""
     from tasks.runtime.prefect_api.launch import silence_prefect
 
     silence_prefect()
@@ -86,7 +94,7 @@ def takes_config(sub: argparse.ArgumentParser) -> None:
 def takes_overwrite(sub: argparse.ArgumentParser) -> None:
     """Add the argument of a verb that writes `output_dir`, or plans to."""
     sub.add_argument("--overwrite", action="store_true",
-                     help="output_dir may hold files of somebody else, or another config's model")  # fmt: skip
+                     help="output_dir may hold unrelated files, or another config's model")  # fmt: skip
 
 
 def takes_store(sub: argparse.ArgumentParser) -> None:

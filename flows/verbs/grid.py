@@ -1,4 +1,4 @@
-"""`finetune grid`: a config with a `sweep` is carried out, cell by cell."""
+"""`finetune grid`: run a config's `sweep`."""
 
 import argparse
 import json
@@ -19,6 +19,7 @@ def add(verbs: Any) -> None:
     sub = verbs.add_parser("grid", help=WHAT, description=WHAT)
     takes_config(sub)
     takes_overwrite(sub)
+    sub.add_argument("--runner", help="where cells run: processes (of this machine), ray or dask; as sweep.runner")
     sub.set_defaults(verb=_grid, goes_on=True)
 
 
@@ -41,7 +42,7 @@ def _grid(options: argparse.Namespace) -> int:
 
 
 def tell(told: "Told") -> None:
-    """Print what came of a cell; why it failed is a warning of its own."""
+    """Print a cell's outcome; why it failed is a separate warning."""
     outcome = told.outcome
     found = ((name, value) for name, value in outcome.metrics.items() if name != "eval_loss" and value is not None)
     score = next((f"{name} {value:.4f}" for name, value in found), "")

@@ -1,4 +1,4 @@
-"""`finetune predict` and `evaluate`: a finished model is asked about rows."""
+"""`finetune predict` and `evaluate`: apply a trained model to rows."""
 
 import argparse
 import json
@@ -9,7 +9,7 @@ from typing import Any
 
 def add(verbs: Any) -> None:
     """Add these verbs to the command."""
-    for name, judged, what in (
+    for name, labelled, what in (
         ("predict", False, "ask a finished model about rows; JSON lines to stdout, or a file"),
         ("evaluate", True, "measure a finished model on rows with the right answers"),
     ):
@@ -20,13 +20,13 @@ def add(verbs: Any) -> None:
         sub.add_argument("-o", "--output", help="a .parquet, .arrow, .jsonl or .csv file")
         sub.add_argument("--task", help="what a model from elsewhere does")
         sub.add_argument("--json", action="store_true", help="end stdout with one JSON object")
-        sub.set_defaults(verb=_ask, judged=judged)
+        sub.set_defaults(verb=_ask, labelled=labelled)
 
 
 def _ask(options: argparse.Namespace) -> int:
     from flows import inference
 
-    verb = inference.evaluate if options.judged else inference.predict
+    verb = inference.evaluate if options.labelled else inference.predict
 
     said: list[str] = []
 
@@ -35,7 +35,7 @@ def _ask(options: argparse.Namespace) -> int:
         print(f"note: {line}", file=sys.stderr)
 
     done = verb(options.model, options.source, options.output, task=options.task, overrides=options.overrides, say=say)
-    if options.judged and options.json:
+    if options.labelled and options.json:
         print(
             json.dumps(
                 {
@@ -48,7 +48,7 @@ def _ask(options: argparse.Namespace) -> int:
                 }
             )
         )
-    elif options.judged:
+    elif options.labelled:
         from flows.terminal.run import show_metrics
 
         show_metrics(done.metrics, done.intervals, {Path(options.source).name: done.classes} if done.classes else {})

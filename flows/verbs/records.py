@@ -1,4 +1,4 @@
-"""`finetune runs`, `show`, `compare`: what the store remembers of runs, without a Prefect server."""
+"""`finetune runs`, `show`, `compare`: the store's records of runs and sweeps, without a Prefect server."""
 
 import argparse
 import json
@@ -11,11 +11,11 @@ WHICH = "what it is called, or the beginning of that; or its config's name, or i
 
 def add(verbs: Any) -> None:
     """Add these verbs to the command."""
-    sub = verbs.add_parser("runs", help="list the runs of the store, newest first")
-    sub.add_argument("--limit", type=int, default=20, help="how many (default %(default)s)")
+    sub = verbs.add_parser("runs", help="list the runs and the sweeps of the store, newest first")
+    sub.add_argument("--limit", type=int, default=20, help="how many of each (default %(default)s)")
     _takes(sub, _runs)
-    sub = verbs.add_parser("show", help="show the report of a run")
-    sub.add_argument("run", metavar="RUN", help=WHICH)
+    sub = verbs.add_parser("show", help="show the report of a run, or the cells of a sweep")
+    sub.add_argument("run", metavar="RUN", help=f"a run or a sweep: {WHICH}")
     _takes(sub, _show)
     sub = verbs.add_parser("compare", help="show what differs between two runs")
     sub.add_argument("run", metavar="RUN", help=WHICH)
@@ -31,24 +31,29 @@ def _takes(sub: argparse.ArgumentParser, verb: Any) -> None:
 
 def _runs(options: argparse.Namespace) -> int:
     from tasks.runtime.runs import line_of, runs
+    from tasks.runtime.sweeps import sweep_line, sweeps
 
-    store = existing_store(options)
-    found = [line_of(store, record) for record in runs(store)[: max(options.limit, 0)]]
+    store, limit = existing_store(options), max(options.limit, 0)
+    found = [line_of(store, record) for record in runs(store)[:limit]]
+    swept = [sweep_line(record) for record in sweeps(store)[:limit]]
     if options.json:
-        print(json.dumps({"runs": found}))
+        print(json.dumps({"runs": found, "sweeps": swept}))
     else:
-        from flows.terminal.runs import show_runs
+        from flows.terminal.runs import show_runs, show_sweeps
 
         show_runs(found)
+        show_sweeps(swept)
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
     from tasks.results.report import gather
-    from tasks.runtime.runs import find_run
+    from tasks.runtime.sweeps import find
 
     store = existing_store(options)
-    record = find_run(store, options.run)
+    record = find(store, options.run)
+    if "grid" in record:
+        return _show_sweep(record, options.json)
     report = gather(store, record)
     if options.json:
         results = {name: getattr(report, name) for name in ("metrics", "intervals", "slices", "data", "usage")}
@@ -60,12 +65,22 @@ def _show(options: argparse.Namespace) -> int:
     return 0
 
 
+def _show_sweep(record: dict[str, Any], as_json: bool) -> int:
+    if as_json:
+        print(json.dumps(record))
+    else:
+        from flows.terminal.grid import show_sweep
+
+        show_sweep(record)
+    return 0
+
+
 def _compare(options: argparse.Namespace) -> int:
     from tasks.results.compare import compare
-    from tasks.runtime.runs import find_run
+    from tasks.runtime.sweeps import find_one_run
 
     store = existing_store(options)
-    one, other = find_run(store, options.run), find_run(store, options.other)
+    one, other = find_one_run(store, options.run), find_one_run(store, options.other)
     found = compare(store, one, other)
     if options.json:
         print(json.dumps({"runs": [one["run"], other["run"]], **found}))

@@ -1,4 +1,4 @@
-"""`finetune run`, `plan`, `lint`: a config is carried out, costed (its sweep too), or its data checked."""
+"""`finetune run`, `plan`, `lint`: run a config, estimate its cost (of its sweep too), or check its data."""
 
 import argparse
 import json

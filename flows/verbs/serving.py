@@ -1,4 +1,4 @@
-"""`finetune serve`: deployments, a form, schedules, and a worker that carries runs out: one command, one machine."""
+"""`finetune serve`: deployments, a run form, schedules and a worker, by one command on one machine."""
 
 import argparse
 import sys

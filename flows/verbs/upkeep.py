@@ -1,4 +1,4 @@
-"""`finetune schema`, `gc`, `verify`, `server`: what surrounds runs."""
+"""`finetune schema`, `gc`, `verify`, `server`: maintenance."""
 
 import argparse
 import json
@@ -14,21 +14,22 @@ def add(verbs: Any) -> None:
     sub.set_defaults(verb=_schema)
     sub = verbs.add_parser("gc", help="list unused results; --yes deletes them")
     takes_store(sub)
-    sub.add_argument("--keep-runs", type=int, default=20, help="runs whose artifacts stay (default %(default)s)")
+    sub.add_argument("--keep-runs", type=int, default=20,
+                     help="runs that stay, and sweeps, each with its best run (default %(default)s)")  # fmt: skip
     sub.add_argument("--grace-hours", type=float, default=24.0, help="nothing younger goes (default %(default)s)")
     sub.add_argument("--yes", action="store_true", help="delete them")
     sub.set_defaults(verb=_gc)
     sub = verbs.add_parser("verify", help="check every stored file against its hash")
     takes_store(sub)
     sub.set_defaults(verb=_verify)
-    sub = verbs.add_parser("server", help="a lasting local Prefect server with its UI")
+    sub = verbs.add_parser("server", help="a persistent local Prefect server with its UI")
     sub.add_argument("action", choices=("start", "status", "stop"))
     sub.add_argument("--port", type=int, default=4200)
     sub.set_defaults(verb=_server)
 
 
 def _schema(options: argparse.Namespace) -> int:
-    from tasks.config import json_schema
+    from tasks.objectives.schema import json_schema
 
     print(json.dumps(json_schema(), indent=2))
     return 0
@@ -46,6 +47,8 @@ def _gc(options: argparse.Namespace) -> int:
         for folder in live:
             shutil.rmtree(folder, ignore_errors=True)
     done = "deleted" if options.yes else "are unused; --yes deletes them"
+    for name in found.damaged:
+        print(f"{name} is damaged: the results of that run are kept only if another run needs them")
     print(f"{len(found.names) + len(live)} objects, {(found.size + size) / 1e6:.1f} MB {done}")
     return 0
 

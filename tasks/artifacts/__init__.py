@@ -1,7 +1,8 @@
-"""Where results live: artifacts named by what they were made from, members named by their bytes.
+"""The artifact store: artifacts are addressed by a key of their inputs, their files by the digest of their bytes.
 
-The store knows neither torch nor Prefect. `store.py` is the door; the rest are its parts:
-`ref` (what stages exchange), `key` (the name of a question), `code` (which code answers it), `record` (the one
-object that makes an artifact exist), `backend` (local disk or any fsspec root), `lease` (one builder for one key),
-`explain` (why a key is not there), `gc` and `scrub` (housekeeping), `formats` (Arrow, weights, JSON).
+It imports neither torch nor Prefect. `store` is the interface; `artifact` and `ref` are how stages read and exchange
+artifacts; `record` and `runs` are the JSON records of artifacts and of runs; `backend` is the local disk or any fsspec
+root; `lease` lets one process build a key at a time; `names` checks file names; `scratch` is for temporary folders.
+Packages: `keys` (canonical JSON, digests of code and files, why a key is missing), `formats` (weights, JSON,
+manifests), `upkeep` (garbage collection, verification).
 """

@@ -55,7 +55,7 @@ class Backend(Protocol):
 
 
 class LocalBackend:
-    """A folder. `put` moves (the source is ours and on the same disk); whatever dies leaves only `*.tmp` behind."""
+    """A folder. `put` moves (the source is ours and on the same disk); a killed process leaves only `*.tmp` files."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -10,7 +10,7 @@ from tasks.artifacts.names import are_files
 from tasks.config.errors import MachineError
 
 FORMAT = 1
-"""Version of records and of the layout around them. A store with a higher one is refused, not guessed at."""
+"""Version of records and of the layout around them. A store with a higher one is refused."""
 
 
 class Member(BaseModel):
@@ -89,7 +89,7 @@ class Record(BaseModel):
 
 
 class _Version(BaseModel):
-    """What every version of a record says."""
+    """The field that all versions of a record have."""
 
     format: int = 0
 
@@ -99,4 +99,4 @@ class TornRecord(Exception):
 
 
 class NewerStore(MachineError):
-    """The store's format is from the future: it is refused, and nothing in it is touched."""
+    """The store was written by a later version: it is refused, and nothing in it is changed."""

@@ -1,4 +1,4 @@
-"""Folders in the temporary directory that go with the process that made them; the next one removes what the dead left.
+"""Temporary folders that are removed when their process ends; those of killed processes are removed by the next one.
 
 Others use that directory too, containers that share it included. So a folder is removed only if it is proved to be
 ours and dead: its marker bears its name, and no living process holds the kernel's lock on the marker. Process ids
@@ -46,13 +46,13 @@ def sweep() -> None:
     for marker in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{MARKER}"):
         try:
             lock = os.open(marker, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:  # gone meanwhile, or not ours
+        except OSError:  # removed meanwhile, or not ours
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.read(lock, 4096) == os.fsencode(marker.parent.name):
                 shutil.rmtree(marker.parent, ignore_errors=True)
-        except OSError:  # held by the living
+        except OSError:  # locked by a running process
             pass
         finally:
             os.close(lock)

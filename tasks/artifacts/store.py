@@ -103,7 +103,7 @@ class Store:
                 yield record
 
     def recorded(self, folder: str = "records") -> Iterator[tuple[str, str, str]]:
-        """(name, stage, key) of all records, whole or not; other files that lie there are nobody's business."""
+        """(name, stage, key) of all records, damaged or not; other files there are ignored."""
         for name in list(self.backend.names(folder)):
             if match := RECORD.fullmatch(name):
                 yield name, match["stage"], match["key"]
@@ -254,7 +254,7 @@ class Store:
         return base / "work" / stage / key
 
     def scratch(self) -> Path:
-        """A local folder that is gone with this object: fetched blobs, views of artifacts as model folders."""
+        """A local folder that is removed with this object: fetched blobs, views of artifacts as model folders."""
         if not self._scratch:
             self._scratch.append(Scratch())
         return self._scratch[0].path

@@ -15,12 +15,13 @@ from tasks.config.sections.checkpoint import CheckpointConfig
 from tasks.config.sections.data import ColumnsConfig, DataConfig, SplitConfig
 from tasks.config.sections.eval import EvalConfig
 from tasks.config.sections.export import ExportConfig
+from tasks.config.sections.methods import MethodsConfig
 from tasks.config.sections.model import ModelConfig
 from tasks.config.sections.peft import Lora, NoPeft, PeftConfig
 from tasks.config.sections.quant import QuantConfig
 from tasks.config.sections.run import Preset, RunConfig
 from tasks.config.sections.secrets import Secrets
-from tasks.config.sections.section import Seed
+from tasks.config.sections.section import Seed, Text
 from tasks.config.sections.store import StoreConfig
 from tasks.config.sections.sweep import SweepConfig
 from tasks.config.sections.train import TrainConfig
@@ -28,6 +29,7 @@ from tasks.config.watching import computing, watching
 
 __all__ = [
     "RunConfig",
+    "MethodsConfig",
     "ModelConfig",
     "DataConfig",
     "ColumnsConfig",
@@ -36,6 +38,7 @@ __all__ = [
     "NoPeft",
     "Lora",
     "QuantConfig",
+    "Text",
     "TrainConfig",
     "EvalConfig",
     "CheckpointConfig",

@@ -1,4 +1,4 @@
-"""Where this project keeps what can be made again, unless it is told another place."""
+"""The default folder for what can be recomputed."""
 
 import os
 from pathlib import Path

@@ -1,21 +1,21 @@
-"""What can go wrong, as a user meets it: five kinds, each with the exit code of the command that met it.
+"""Errors that a user can fix: five kinds, each with the exit code of the command that raises it.
 
-An error's text is the whole message: it names the field or the row, what was given, what is valid, and the mend.
+An error's text is the whole message: it names the field or the row, what was given, what is valid, and the fix.
 """
 
 import errno
 
-# What the operating system says when the machine, not the program, is at fault: no space, no right, a disk that fails,
-# a folder where a file should be.
+# Error numbers of the operating system that are no fault of the program: no space, no permission, a failing disk, a
+# folder in place of a file.
 MACHINE_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOLCK,
     errno.EMFILE, errno.ENFILE, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG,
 }  # fmt: skip
-MISTAKES = (TypeError, AttributeError, NameError, LookupError, AssertionError)  # of a program: no service raises them
+MISTAKES = (TypeError, AttributeError, NameError, LookupError, AssertionError)  # bugs, which no service raises
 
 
 class FinetuneError(Exception):
-    """Base of every error a user can mend. `exit_code` is what `finetune …` ends with."""
+    """Base of every error a user can fix. `exit_code` is what `finetune …` ends with."""
 
     exit_code = 1
 
@@ -39,19 +39,19 @@ class TrainingError(FinetuneError):
 
 
 class MachineError(FinetuneError):
-    """The machine refuses: disk full, no right to write, a server that does not answer (exit code 5)."""
+    """The environment fails: disk full, no permission to write, a server that does not answer (exit code 5)."""
 
     exit_code = 5
 
 
 class Interrupted(FinetuneError):
-    """Stopped by a signal after a checkpoint was saved; the same command goes on from there (exit code 130)."""
+    """Stopped by a signal after a checkpoint was saved; the same command resumes there (exit code 130)."""
 
     exit_code = 130
 
 
 class Signalled(KeyboardInterrupt):
-    """A signal asked to stop, and is heeded at once: no `except Exception` on the way takes it for a failure.
+    """Raised by a signal handler to stop at once; not an Exception, so that no `except Exception` catches it.
 
     Attributes:
         number: the signal.

@@ -15,7 +15,7 @@ from tasks.config.sections.section import Section
 
 @dataclass(frozen=True)
 class Leaf:
-    """One value; `is_set` says whether somebody gave it (giving null where null is the default is giving nothing)."""
+    """One value; `is_set` says whether it was given (null where null is the default counts as not given)."""
 
     path: str
     value: Any

@@ -35,7 +35,7 @@ WATCHING = frozenset(
 )
 
 
-PLACES = ("resume_from_checkpoint",)  # what lies there is in the key, not where
+PLACES = ("resume_from_checkpoint",)  # their content is in the key, not their path
 
 
 def computing(train: TrainConfig) -> dict[str, Any]:

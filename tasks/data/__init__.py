@@ -1,0 +1,1 @@
+"""From sources to batches: packages `sources`, `rows`, `curation`, `tokens`, and `tables` (Arrow files)."""

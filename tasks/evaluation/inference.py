@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tasks.data.tokens.dataset import TokenRows
-from tasks.evaluation.predictor import Judge, examine
+from tasks.evaluation.predictor import Predictor, predict_batches
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -17,7 +17,7 @@ def ask(
     model: Any,
     rows: TokenRows,
     collate: Callable[..., Mapping[str, torch.Tensor]],
-    judge: Judge,
+    predictor: Predictor,
     plan: Mapping[str, Any],
     out: Path,
     on_rows: Callable[[int, int], None] = lambda done, of: None,
@@ -48,4 +48,4 @@ def ask(
 
     model.eval()
     with torch.inference_mode(), torch.autocast(device.type, autocast or torch.bfloat16, enabled=autocast is not None):
-        return examine(model, batches(), judge, rows.table, out)
+        return predict_batches(model, batches(), predictor, rows.table, out)

@@ -18,7 +18,7 @@ LINEAGE = ("__file", "__row")
 GROUP = 4096
 
 
-class Judged(NamedTuple):
+class BatchPredictions(NamedTuple):
     """A batch's verdicts: `columns` with one entry a row; `loss` is a mean over `weight` things (rows or tokens)."""
 
     columns: Mapping[str, Any]
@@ -26,7 +26,7 @@ class Judged(NamedTuple):
     weight: float
 
 
-class Judge(Protocol):
+class Predictor(Protocol):
     """A task's way to judge.
 
     Attributes:
@@ -37,7 +37,7 @@ class Judge(Protocol):
     found: pa.Schema
     windows: bool
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
         """Ask the model."""
         ...
 
@@ -47,10 +47,10 @@ class Judge(Protocol):
         ...
 
 
-def examine(
+def predict_batches(
     model: Any,
     batches: Iterable[tuple[np.ndarray, Mapping[str, Any]]],
-    judge: Judge,
+    predictor: Predictor,
     tokens: pa.Table,
     out: Path,
 ) -> float:
@@ -62,24 +62,24 @@ def examine(
     total = weight = 0.0
     order: list[np.ndarray] = []
     scratch = out.with_name(f".{out.name}.found")
-    schema = judge.found
+    schema = predictor.found
     with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         for indices, batch in batches:
-            judged = judge.batch(model, batch)
-            arrays = [pa.array(judged.columns[field.name], field.type) for field in schema]
+            labelled = predictor.batch(model, batch)
+            arrays = [pa.array(labelled.columns[field.name], field.type) for field in schema]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
             order.append(np.asarray(indices))
-            if judged.weight:  # the mean over nothing is no number
-                total += judged.loss * judged.weight
-                weight += judged.weight
+            if labelled.weight:  # the mean over nothing is no number
+                total += labelled.loss * labelled.weight
+                weight += labelled.weight
     try:
-        _in_order(scratch, np.concatenate(order), judge, tokens, out)
+        _in_order(scratch, np.concatenate(order), predictor, tokens, out)
     finally:
         scratch.unlink()
     return total / weight if weight else float("nan")
 
 
-def _in_order(scratch: Path, order: np.ndarray, judge: Judge, tokens: pa.Table, out: Path) -> None:
+def _in_order(scratch: Path, order: np.ndarray, predictor: Predictor, tokens: pa.Table, out: Path) -> None:
     places = np.empty(len(order), dtype=np.int64)
     places[order] = np.arange(len(order))
     origins = tokens[ORIGIN].combine_chunks().to_numpy()
@@ -87,8 +87,8 @@ def _in_order(scratch: Path, order: np.ndarray, judge: Judge, tokens: pa.Table, 
         found = pa.ipc.open_file(source).read_all()
         writer = None
         with pa.OSFile(str(out), "wb") as sink:
-            for start, end in _groups(origins, judge.windows):
-                table = judge.rows(found.take(pa.array(places[start:end])), tokens.slice(start, end - start))
+            for start, end in _groups(origins, predictor.windows):
+                table = predictor.rows(found.take(pa.array(places[start:end])), tokens.slice(start, end - start))
                 writer = writer or pa.ipc.new_file(sink, table.schema)
                 writer.write_table(table.combine_chunks())
             if writer is not None:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 from tasks.artifacts.record import Record
 from tasks.artifacts.ref import ArtifactRef
 from tasks.config import RunConfig
+from tasks.execution.sample import sampled_plan
 from tasks.models.bases.base import live_class
 from tasks.objectives import objective_of
 from tasks.runtime.context import RunContext
-from tasks.runtime.stage import Pending
+from tasks.runtime.inputs import Pending
 
 if TYPE_CHECKING:
     from tasks.models.count import Counts
@@ -33,6 +34,8 @@ class Estimate:
         disk: bytes the store will hold for it at most, checkpoints included.
         trainable: parameters that are trained.
         seconds: the training takes, as slow as any before of the same base and rows was; None if there was none here.
+        device, threads, float32_matmul_precision: where and how precisely it computes.
+        sampled: how many rows were tokenized for this estimate, and of how many; None: all of them.
     """
 
     steps: int
@@ -41,14 +44,19 @@ class Estimate:
     disk: int
     trainable: int
     seconds: float | None
+    device: str
+    threads: int
+    float32_matmul_precision: str
+    sampled: tuple[int, int] | None = None
 
 
 def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
-    """Return the estimate, or None while the plan of the training is not known."""
-    plan_ref, base_ref = context.refs["s08_trainer"], context.refs["s03_base"]
-    if isinstance(plan_ref, Pending) or isinstance(base_ref, Pending):
+    """Return the estimate, or None while rows, base or arguments are not known."""
+    known = not isinstance(context.refs["s08_trainer"], Pending)
+    plan = context.read("s08_trainer", "plan.json") if known else sampled_plan(config, context)
+    if plan is None or isinstance(context.refs["s03_base"], Pending):
         return None
-    plan, base = context.read("s08_trainer", "plan.json"), context.read("s03_base", "base.json")
+    base = context.read("s03_base", "base.json")
     counts = _counts(config, context)
     states = counts.trainable * (4 + 8)  # gradients; two moments of Adam
     around = PROCESS if plan["device"] == "cpu" else CONTEXT
@@ -59,7 +67,8 @@ def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
     pace, rows = _seconds_a_row(context), plan["steps"]["total"] * plan["steps"]["effective_batch_size"]
     return Estimate(
         plan["steps"]["total"], round(plan["tokens_per_epoch"] * epochs), memory, kept + checkpoints,
-        counts.trainable, None if pace is None else pace * rows,
+        counts.trainable, None if pace is None else pace * rows, plan["device"], plan["threads"],
+        plan["float32_matmul_precision"], plan.get("sampled"),
     )  # fmt: skip
 
 

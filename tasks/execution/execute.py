@@ -19,8 +19,9 @@ from tasks.config.cache import cache_home
 from tasks.config.errors import MACHINE_ERRORS, Interrupted, MachineError
 from tasks.config.leaves import leaves
 from tasks.config.sections.secrets import has_credentials
+from tasks.config.sections.section import check_path
 from tasks.data.sources.fetch import fetching_once
-from tasks.execution.preflight import check_places
+from tasks.execution.preflight import check_paths
 from tasks.objectives.presets import resolve
 from tasks.results.publish import publish, publish_failure
 from tasks.runtime.context import Paused, RunContext, StageEntry, open_run
@@ -32,7 +33,7 @@ NAME_LENGTH = 100
 
 
 @dataclass(frozen=True)
-class Doorstep:
+class CallerOptions:
     """What a caller brings besides the config: it cannot travel as flow parameters.
 
     Attributes:
@@ -54,7 +55,7 @@ class Doorstep:
     overwrite: bool = False
 
 
-_doorstep: ContextVar[Doorstep | None] = ContextVar("finetune_doorstep", default=None)
+_doorstep: ContextVar[CallerOptions | None] = ContextVar("finetune_doorstep", default=None)
 
 
 _running = threading.RLock()
@@ -79,18 +80,18 @@ def alone() -> Iterator[None]:
 
 
 @contextmanager
-def entering(doorstep: Doorstep) -> Iterator[None]:
+def entering(caller: CallerOptions) -> Iterator[None]:
     """Make `doorstep` known to the run that starts within."""
-    token = _doorstep.set(doorstep)
+    token = _doorstep.set(caller)
     try:
         yield
     finally:
         _doorstep.reset(token)
 
 
-def current_doorstep() -> Doorstep:
+def current_caller() -> CallerOptions:
     """What the caller of the run that is under way brought."""
-    return _doorstep.get() or Doorstep()
+    return _doorstep.get() or CallerOptions()
 
 
 def unless_better(config: RunConfig) -> str:
@@ -99,8 +100,16 @@ def unless_better(config: RunConfig) -> str:
 
 
 def store_root(section: StoreConfig) -> str:
-    """The root a store section means."""
+    """The root of a store: the section's, else $FINETUNE_STORE, else a folder in the cache.
+
+    Raises:
+        ConfigError: $FINETUNE_STORE is no possible path.
+    """
     root = section.root or os.environ.get("FINETUNE_STORE") or str(cache_home() / "store")
+    try:
+        root = check_path(root)
+    except ValueError as error:
+        raise ConfigError(f"store.root: {error} ($FINETUNE_STORE)") from None
     return root if root == "memory" or "://" in root else str(Path(root).expanduser().absolute())
 
 
@@ -112,7 +121,7 @@ def open_store(section: StoreConfig) -> Store:
     """
     root = store_root(section)
     if has_credentials(root):
-        raise ConfigError("store.root: credentials stand in this URL ($FINETUNE_STORE); set them as environment "
+        raise ConfigError("store.root: this URL contains credentials ($FINETUNE_STORE); set them as environment "
                           "variables of the service, such as AWS_SECRET_ACCESS_KEY")  # fmt: skip
     try:
         return Store(root, section.verify)
@@ -120,34 +129,34 @@ def open_store(section: StoreConfig) -> Store:
         raise ConfigError(f"store.root: {section.root!r} cannot be used: {error}") from error
 
 
-def carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -> Result | Paused:
+def execute(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -> Result | Paused:
     """Run `pipeline(resolved config, the same as YAML)` as one run of the flow.
 
     An artifact found damaged while it is read is removed and the calls are made again: all but it are hits.
-    `Paused` is returned only to whoever asked for a pause.
+    `Paused` is returned only where a pause was requested.
 
     Raises:
-        FinetuneError: what the user can mend.
+        FinetuneError: an error the user can fix.
     """
     with alone(), discreet(), lending(config.secrets), fetching_once():
-        return _carry_out(config, pipeline, current_doorstep())
+        return _execute(config, pipeline, current_caller())
 
 
-def _carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result], doorstep: Doorstep) -> Result | Paused:
-    resolved, origin = resolve(config, doorstep.origin)
-    if doorstep.origin:  # the flow passes every parameter; what nobody wrote anywhere is still a default
+def _execute(config: RunConfig, pipeline: Callable[[RunConfig, str], Result], caller: CallerOptions) -> Result | Paused:
+    resolved, origin = resolve(config, caller.origin)
+    if caller.origin:  # the flow passes every parameter; what nobody wrote anywhere is still a default
         origin = {path: "default" if place == "parameters" else place for path, place in origin.items()}
     context = RunContext(
         open_store(resolved.store),
         run_name(),
-        replaced=doorstep.replaced,
-        listener=doorstep.listener,
-        until=doorstep.until,
+        replaced=caller.replaced,
+        listener=caller.listener,
+        until=caller.until,
     )
-    context.summary = _summary(resolved, origin, doorstep.file)
+    context.summary = _summary(resolved, origin, caller.file)
     text = to_yaml(resolved, origin, header=f"made by run {context.run}; `finetune run` on this file is the same run")
-    context.overwrite = doorstep.overwrite or resolved.export.overwrite
-    context.overwrites = check_places(resolved, context.store, probe=True, overwrite=context.overwrite)
+    context.overwrite = caller.overwrite or resolved.export.overwrite
+    context.overwrites = check_paths(resolved, context.store, probe=True, overwrite=context.overwrite)
     if context.overwrites:
         say(f"output_dir: {context.overwrites}; this run's takes its place{unless_better(resolved)}")
     with open_run(context), context.store.living(context.run):
@@ -166,19 +175,19 @@ def _carry_out(config: RunConfig, pipeline: Callable[[RunConfig, str], Result], 
             raise  # nothing in such a store is touched, not even by a note
         except BaseException as error:
             _note_failure(context, error)
-            if doorstep.on_failure:
-                doorstep.on_failure(error)
+            if caller.on_failure:
+                caller.on_failure(error)
             raise
         publish(context)
         _note_end(context, "completed")
     return result
 
 
-def rehearse(
+def dry_run(
     config: RunConfig,
     pipeline: Callable[[RunConfig, str], Any],
-    doorstep: Doorstep,
-    light: bool,
+    caller: CallerOptions,
+    run_in_plan: bool,
     beside: RunContext | None = None,
 ) -> tuple[RunConfig, RunContext]:
     """Look every stage up without running the heavy ones; nothing is written.
@@ -187,16 +196,16 @@ def rehearse(
         light: whether light stages that are not there run into a store of their own, so that later ones can be named.
         beside: a rehearsal of before: what its light stages made is not made again.
     """
-    resolved, origin = resolve(config, doorstep.origin)
+    resolved, origin = resolve(config, caller.origin)
     if beside is None:
         aside: Any = Scratch()  # not memory: rows may be many
         overlay = Store(str(aside.path))
     else:
         aside, overlay = beside.keeps, beside.overlay
-    context = RunContext(open_store(resolved.store), "plan", replaced=doorstep.replaced, overlay=overlay, keeps=aside)
-    context.summary = _summary(resolved, origin, doorstep.file)
-    context.light, context.origin = light, origin
-    context.overwrites = check_places(resolved, context.store, probe=False)
+    context = RunContext(open_store(resolved.store), "plan", replaced=caller.replaced, overlay=overlay, keeps=aside)
+    context.summary = _summary(resolved, origin, caller.file)
+    context.run_in_plan, context.origin = run_in_plan, origin
+    context.overwrites = check_paths(resolved, context.store, probe=False)
     with open_run(context), fetching_once():
         pipeline(resolved, "")
     return resolved, context

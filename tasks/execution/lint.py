@@ -13,14 +13,14 @@ from tasks.artifacts.formats import json as json_file
 from tasks.config import ConfigError, DataError, RunConfig
 from tasks.data.messages import Told, listening
 from tasks.data.tokens.encode import UNBOUNDED
-from tasks.data.tokens.encode_answers import refuse_long_questions
+from tasks.data.tokens.encode_answers import refuse_questions
 from tasks.data.tokens.shards import shards
+from tasks.execution.sample import sampled
 from tasks.models.bases.base import link, words_files
 from tasks.objectives import objective_of
 from tasks.objectives.base import Objective
 
 Result = TypeVar("Result")
-SAMPLE = 2000  # rows whose tokens are counted
 PLACE = re.compile(r"^\s*(?P<file>[^\s:][^:]*):(?P<line>\d+): (?P<why>.+)$")
 
 
@@ -101,16 +101,14 @@ def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> dict[str, Any] 
     shape = {name: getattr(data, name) for name in ("overlong", *objective.shape)}
     shape |= {"max_length": limit, "special_ids": special}
     _stop_where_the_run_would(objective, splits, tokenizer, shape)
-    step = max(1, splits["train"].num_rows // SAMPLE)
-    rows = range(0, splits["train"].num_rows, step)  # cut out one by one: `take` would copy all there are
-    some = pa.concat_tables([splits["train"].slice(row, 1) for row in rows]).combine_chunks()
+    some = sampled(splits["train"])
     whole = {**shape, "overlong": "truncate", "max_length": UNBOUNDED, "max_target_length": UNBOUNDED}
-    read = objective.part("encode")(some, tokenizer, whole, "data.train", False)
+    read = objective.component("encode")(some, tokenizer, whole, "data.train", False)
     encoded = read.table
     chained = objective.gather is not None and shape.get("merge") == "concat" and not shape.get("packing")
     becomes = "none is cut: data.merge is concat" if chained else shape["overlong"]
     found = _over(encoded["input_ids"], UNBOUNDED if chained else limit, limit, becomes)
-    among = f" (of {some.num_rows} rows looked at)" if step > 1 else ""
+    among = f" (of {some.num_rows} rows looked at)" if some.num_rows < splits["train"].num_rows else ""
     if read.told:
         found["warnings"] = [f"{line}{among}" for line in read.told]
     if "max_target_length" in shape:
@@ -143,14 +141,14 @@ def _over(ids: Any, most: int, limit: int, becomes: str) -> dict[str, Any]:
 def _stop_where_the_run_would(
     objective: Objective, splits: Mapping[str, pa.Table], tokenizer: Any, shape: Mapping[str, Any]
 ) -> None:
-    """Raise the DataError that encoding would end in."""
+    """Raise the DataError or ConfigError that encoding would end in."""
     for split, table in splits.items():
         field = f"data.{split}"
         if objective.encode.endswith(":encode_answers"):
-            refuse_long_questions(table, tokenizer, shape, field)
+            refuse_questions(table, tokenizer, shape, field, split != "train")
         if shape["overlong"] != "error":
             continue
         for _, shard in shards(table):
-            encoded = objective.part("encode")(shard, tokenizer, shape, field, split != "train")
+            encoded = objective.component("encode")(shard, tokenizer, shape, field, split != "train")
             if objective.gather:
-                objective.part("gather")([encoded.table], shape, field)
+                objective.component("gather")([encoded.table], shape, field)

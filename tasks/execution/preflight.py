@@ -14,7 +14,7 @@ from tasks.results.output_dir import check_output
 from tasks.runtime.resuming import checkpoint_files
 
 
-def check_places(
+def check_paths(
     config: RunConfig, store: Store, probe: bool, overwrite: bool = False, varied: Collection[str] = ()
 ) -> str | None:
     """Refuse an `output_dir`, a store or a checkpoint that cannot be; return what the run would overwrite, if anything.
@@ -41,9 +41,10 @@ def check_places(
 
 def _check(field: str, folder: Path, probe: bool) -> None:
     try:
-        there = next(path for path in (folder, *folder.parents) if path.exists())
+        there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
         if not there.is_dir():
-            raise ConfigError(f"{field}: {there} is a file; name a folder")
+            what = "a link to nothing" if there.is_symlink() and not there.exists() else "a file"
+            raise ConfigError(f"{field}: {there} is {what}; name a folder")
         if probe:
             tempfile.TemporaryDirectory(prefix=".finetune-probe-", dir=there).cleanup()
         elif not os.access(there, os.W_OK | os.X_OK):

@@ -9,7 +9,7 @@ from tasks.artifacts.backend import sha256_file
 from tasks.config import ModelConfig
 from tasks.config.errors import ConfigError
 from tasks.models.bases.base import base_files, is_adapter, link
-from tasks.models.bases.files import INSIDE, LIVE
+from tasks.models.bases.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INSIDE, LIVE
 from tasks.models.load import model_class, quantization_config, quiet
 
 
@@ -65,7 +65,7 @@ def _adapted(folder: Path, auto_model: str, more: Mapping[str, Any], base: Mappi
     from transformers import AutoConfig
 
     from tasks.models.adapters import reattach
-    from tasks.models.folding import head_width
+    from tasks.models.folding import head_width, saved_whole
 
     try:
         files = base_files(ModelConfig(name=str(folder), trust_remote_code="trust_remote_code" in more))
@@ -81,8 +81,19 @@ def _adapted(folder: Path, auto_model: str, more: Mapping[str, Any], base: Mappi
         if "Classification" in auto_model and (labels := head_width(folder)):
             config.num_labels = labels
         try:  # a head the base lacks is drawn here, and replaced by the adapter's own
-            model = model_class(auto_model).from_pretrained(view, config=config, ignore_mismatched_sizes=True, **more)
+            model, info = model_class(auto_model).from_pretrained(
+                view, config=config, ignore_mismatched_sizes=True, output_loading_info=True, **more
+            )
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ConfigError(f"MODEL: the base of {folder} cannot be loaded as {auto_model}: {reason}") from error
-    return reattach(model, folder, trainable=False)
+    drawn = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
+    if lacking := sorted(drawn - saved_whole(folder)):
+        raise ConfigError(f"MODEL: neither {folder} nor its base has {', '.join(lacking[:3])}, which {auto_model} "
+                          "needs: it was not trained for this task")  # fmt: skip
+    try:
+        return reattach(model, folder, trainable=False)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, ImportError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise ConfigError(f"MODEL: the adapter in {folder} cannot be used ({ADAPTER_CONFIG} and "
+                          f"{ADAPTER_WEIGHTS}): {type(error).__name__}: {reason}") from error  # fmt: skip

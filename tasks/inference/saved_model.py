@@ -11,6 +11,7 @@ from tasks.config import ConfigError, ModelConfig, RunConfig
 from tasks.models.bases.base import base_files, link
 from tasks.models.bases.files import ADAPTER_CONFIG, INSIDE, LIVE
 from tasks.objectives import objective_of
+from tasks.objectives.base import Objective
 from tasks.objectives.presets import resolve
 
 INFERENCE = "inference.json"
@@ -110,16 +111,31 @@ def _foreign(files: Mapping[str, Path], config: RunConfig) -> Saved:
         folder, objective.name, _head(given, objective), {**shape, "max_length": min(
             shape["max_length"], limit_of(tokenizer, given.get_text_config()))}, {}, processor_of(tokenizer),
         {"auto_model": objective.auto_model, "trust_remote_code": trusted},
-        {"per_device_eval_batch_size": 32, "predict_with_generate": True},
+        {"per_device_eval_batch_size": 32, **_generating(objective)},
         {"mlm_probability": resolved.data.mlm_probability}, config.seed, {}, tokenizer,
     )  # fmt: skip
 
 
-def _head(config: Any, objective: Any) -> dict[str, Any]:
+def _generating(objective: Objective) -> dict[str, bool]:
+    name = "predict_with_generate"
+    return {name: True} if f"train.{name}" in objective.defaults else {}
+
+
+def _head(config: Any, objective: Objective) -> dict[str, Any]:
+    """What a foreign model's head gives.
+
+    Raises:
+        ConfigError: several classes of one name; several classes where the task is regression.
+    """
     if "Classification" not in objective.auto_model:
         return {"labels": None, "problem_type": None}
-    labels = [config.id2label[at] for at in sorted(config.id2label)]
+    labels = [str(config.id2label[at]) for at in sorted(config.id2label)]
+    if repeated := next((name for name in labels if labels.count(name) > 1), None):
+        raise ConfigError(f"MODEL: id2label of its config.json names several classes {repeated!r}; give each its own")
     problem = config.problem_type if objective.auto_model.endswith("SequenceClassification") else None
     if objective.auto_model.endswith("SequenceClassification") and problem is None:
         problem = "regression" if len(labels) == 1 else "single_label_classification"
+    if objective.name == "regression" and (problem != "regression" or len(labels) > 1):
+        raise ConfigError(f"MODEL: its head gives {len(labels)} classes ({', '.join(labels[:5])}), no number; use "
+                          "--task text-classification")  # fmt: skip
     return {"labels": None if problem == "regression" else labels, "problem_type": problem}

@@ -29,7 +29,7 @@ class Created:
     Attributes:
         parameters: of the whole model. new: the modules that the base lacks, or whose rows are other ones now.
         unused: what of the base's adapter found no place in it.
-        head: what became of the base's own head; None where there are no classes.
+        head: what became of the base's own head; None where the task has none of classes or a number.
         resized: whether its embeddings grew to its tokenizer's size.
         logits: how many numbers it gives for each token (its vocabulary); 0 where it gives a few a row.
     """
@@ -140,8 +140,8 @@ def _resized(model: Any, vocabulary: int, fixed: bool) -> set[str]:
 def _fitted(
     model: Any, head: Mapping[str, Any], base: Any, info: Mapping[str, Any], adapted: set[str]
 ) -> Fitted | None:
-    """Fit the base's head to the classes; what the config says of them follows. A head without classes stays."""
-    if not head["labels"] or not hasattr(model, "num_labels"):
+    """Fit the base's head to the classes, or to a number; the config's class names follow. Other heads stay."""
+    if not (head["labels"] or head["problem_type"] == "regression") or not hasattr(model, "num_labels"):
         return None
     mismatched = {name: shape[0] for name, shape, _ in info["mismatched_keys"]}
     fitted = fit(model, head["labels"], base, {*info["missing_keys"], *mismatched}, mismatched, adapted)

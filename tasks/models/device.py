@@ -1,7 +1,7 @@
 """Which device a run will use, asked without importing torch (config checks, plans and keys must stay quick)."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib.metadata import version
@@ -113,6 +113,32 @@ def matmul_precision(asked: str = "auto") -> str:
     if asked != "auto":
         return asked
     return "highest" if device() != "cpu" or _has_amx() else "medium"
+
+
+def placed(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Where and how precisely a training computes on this machine.
+
+    Args:
+        asked: stage 1's `arguments.json`.
+
+    Returns:
+        `arguments` (with `bf16` where the device has it and no precision is given), `device`, `deterministic` (whether
+        a GPU may use only kernels that give the same bits every time; a CPU always does), `threads` and
+        `float32_matmul_precision`.
+    """
+    training = dict(asked["training"])
+    where = "cpu" if training.get("use_cpu") else device()
+    if where != "cpu" and not any(name in training for name in ("bf16", "fp16")):
+        import torch
+
+        training["bf16"] = torch.cuda.is_bf16_supported(including_emulation=False)
+    return {
+        "deterministic": training.pop("full_determinism", None) is not False and where != "cpu",
+        "arguments": training,
+        "device": where,
+        "threads": threads(asked["torch_num_threads"]),
+        "float32_matmul_precision": matmul_precision(asked["float32_matmul_precision"] or "auto"),
+    }
 
 
 def _has_amx() -> bool:

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from tasks.artifacts.formats import weights
 from tasks.artifacts.formats.weights import Tensor
 from tasks.config.errors import ConfigError
-from tasks.models.bases.files import ADAPTER_WEIGHTS
+from tasks.models.bases.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 ROOT = "base_model.model."  # what peft writes before each name
 
@@ -40,7 +40,7 @@ def fold(model: PreTrainedModel, folder: Path) -> Folded:
     changed: set[str] = set()
     unused: set[str] = set()
     for name, part in parts_of(model):
-        config = PeftConfig.from_pretrained(str(folder))
+        config = _config_in(folder)
         saved = _saved(config)
         place, host = _host(part, list(filter(_is_inner, tensors)))
         lost = _without_place(host, tensors, saved)
@@ -52,11 +52,34 @@ def fold(model: PreTrainedModel, folder: Path) -> Folded:
     return Folded(changed, sorted(unused))
 
 
+def _config_in(folder: Path) -> PeftConfig:
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        if not isinstance(saved := getattr(config, "modules_to_save", None), list | None):
+            raise TypeError(f"modules_to_save is {saved!r}, not a list")
+        return config
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(f"model.name: {folder / ADAPTER_CONFIG} is not a config that peft can use "
+                          f"({type(error).__name__}: {error})") from error  # fmt: skip
+
+
 def head_width(adapter: Path) -> int | None:
-    """How many labels the head has that an adapter saved whole; None where it saved none."""
-    tensors = weights.header(adapter / ADAPTER_WEIGHTS)
+    """How many labels the head has that an adapter saved whole; None where it saved none.
+
+    Raises:
+        ConfigError: the adapter's weights are not whole.
+    """
+    try:
+        tensors = weights.header(adapter / ADAPTER_WEIGHTS)
+    except ValueError as error:
+        raise ConfigError(f"MODEL: {adapter}: {error}") from error
     ends = ("classifier.weight", "score.weight", "classifier.out_proj.weight")
     return next((each.shape[0] for name, each in tensors.items() if name.removeprefix(ROOT) in ends), None)
+
+
+def saved_whole(adapter: Path) -> set[str]:
+    """The names, in the model, of the parameters that an adapter saved whole."""
+    return {_plain(name) for name in weights.header(adapter / ADAPTER_WEIGHTS)}
 
 
 def parts_of(model: PreTrainedModel) -> Iterator[tuple[str, PreTrainedModel]]:
@@ -103,7 +126,7 @@ def _merge(host: Any, folder: Path, config: PeftConfig, tensors: Mapping[str, Te
     try:
         adapted = PeftModel.from_pretrained(host, folder, config=config, ignore_mismatched_sizes=True)
         merge: Any = adapted.base_model.merge_and_unload
-    except (ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
         raise ConfigError(f"model.name: its adapter ({config.peft_type}) cannot be merged into the base: {error}; "
                           "merge it where it was made, and name the merged model") from error  # fmt: skip
     loaded = {_plain(name): tensor for name, tensor in get_peft_model_state_dict(adapted).items()} | there

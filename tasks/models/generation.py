@@ -1,4 +1,4 @@
-"""What a model generates with by itself, once it is saved."""
+"""How texts are generated when a model is scored, and the generation config it is saved with: one and the same."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,22 +6,72 @@ from typing import Any
 
 from tasks.artifacts.formats import json
 
-FILE = "generation_config.json"
 LIMITS = {"generation_max_length": "max_length", "generation_num_beams": "num_beams"}
+ONE_EACH = {"num_return_sequences": 1, "return_dict_in_generate": False}
+SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
+# Decoding methods that transformers 5 only runs with code from the hub, and a limit that depends on the machine.
+UNSUPPORTED = ("num_beam_groups", "diversity_penalty", "penalty_alpha", "dola_layers", "constraints", "force_words_ids",
+               "max_time")  # fmt: skip
 
 
-def write_as_scored(before: Path | None, config: Path, target: Path, arguments: Mapping[str, Any]) -> bool:
-    """Write a generation config with the limits the model was scored with; return whether there are any: where nothing
-    was generated there are none.
+def scoring(base: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a generation config that scoring sets; None unsets a field.
+
+    The limits are those of `arguments` (`generation_max_length` in tokens of the produced text,
+    `generation_num_beams`): a base's `max_new_tokens`, to which transformers gives precedence over `max_length`, and
+    minimum lengths that do not fit are unset. Nothing is sampled, and each row gets one text.
+
+    Args:
+        base: the fields of the model's own generation config.
+    """
+    fields: dict[str, Any] = {ours: arguments[theirs] for theirs, ours in LIMITS.items() if arguments.get(theirs)}
+    limit = fields.get("max_length")
+    if limit:
+        minimum = ("min_length", "min_new_tokens")
+        fields |= dict.fromkeys(["max_new_tokens", *(name for name in minimum if (base.get(name) or 0) >= limit)])
+    fields |= {name: value for name, value in ONE_EACH.items() if base.get(name) not in (None, value)}
+    fields |= {name: None for name in UNSUPPORTED if base.get(name) is not None}
+    if base.get("do_sample"):
+        fields |= {"do_sample": False, **{name: None for name in SAMPLING if base.get(name) is not None}}
+    return fields
+
+
+def unused(base: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
+    """Return a line that names the fields of a model's generation config that scoring leaves out; empty for none."""
+    set_here = scoring(base, arguments)
+    left = [f"{name} {base[name]!r}" for name, value in set_here.items() if not value and base.get(name)]
+    if base.get("num_return_sequences", 1) != set_here.get("num_return_sequences", base.get("num_return_sequences", 1)):
+        left.append(f"num_return_sequences {base['num_return_sequences']!r}")
+    if not left:
+        return ""
+    limit = arguments.get("generation_max_length")
+    length = f"at most {limit} tokens (train.generation_max_length), " if limit else ""
+    return f"its generation config is not used for {', '.join(left)}: each row gets one text, {length}not sampled"
+
+
+def write_as_scored(before: Path | None, config: Path, target: Path, arguments: Mapping[str, Any]) -> str:
+    """Write the generation config that the model was scored with; where scoring generated nothing, the one it has.
 
     Args:
         before: the one it has; None if it has none: then what the model's `config` says, as transformers does.
+        arguments: of the training, of a task that generates.
+
+    Returns:
+        The line of `unused`.
     """
-    limits = {ours: arguments[theirs] for theirs, ours in LIMITS.items() if arguments.get(theirs)}
-    if not (limits and arguments.get("predict_with_generate")):
-        return False
-    json.write({**(json.read(before) if before else _of_model(config)), **limits}, target)
-    return True
+    base = json.read(before) if before else _of_model(config)
+    arguments = arguments if arguments["predict_with_generate"] else {}
+    fields = {**base, **(scoring(base, arguments) if arguments else {})}
+    json.write({name: value for name, value in fields.items() if value is not None}, target)
+    return unused(base, arguments) if arguments else ""
+
+
+def generate_as(model: Any, file: Path) -> None:
+    """Give a model (or the one inside an adapter) the generation config in `file`."""
+    from transformers import GenerationConfig
+
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner.generation_config = GenerationConfig.from_dict(json.read(file))
 
 
 def _of_model(config: Path) -> dict[str, Any]:

@@ -16,52 +16,57 @@ class Fitted:
     """What became of a base's head.
 
     Attributes:
-        labels: the class names the model ends with, in the order of their ids.
+        labels: the class names the model ends with, in the order of their ids; None for a number (regression).
         how: `new` (the base has no such head), `kept`, `reordered` (rows matched by class name) or `redrawn`.
         said: what a user should know of it; empty where the head is new.
         changed: names of the parameters whose values are no longer the base's.
     """
 
-    labels: list[str]
+    labels: list[str] | None
     how: str
     said: str = ""
     changed: frozenset[str] = frozenset()
 
 
 def fit(
-    model: PreTrainedModel, labels: Sequence[str], base: Any, new: set[str], mismatched: Mapping[str, int],
+    model: PreTrainedModel, labels: list[str] | None, base: Any, new: set[str], mismatched: Mapping[str, int],
     adapted: set[str],
 ) -> Fitted:  # fmt: skip
-    """Match the rows of the head that came with a base to `labels`, in place; rows of other classes are drawn anew, as
-    the library draws a head that a base lacks.
+    """Match the rows of the head that came with a base to `labels` by name, in place. A head of other classes, or whose
+    names mean nothing (LABEL_0, …, unless the data numbers its classes; repeated ones), is drawn anew, as the library
+    draws a head that a base lacks.
 
     Args:
-        labels: the class names the data asks for, in the order of their ids.
+        labels: the class names the data asks for, in the order of their ids; None for a number (regression).
         base: the base's config.
         new: names of the parameters the base lacks, or has in another size; `mismatched`: the rows of the latter there.
         adapted: names of those that its adapter changed, or brought.
     """
     new, mismatched = new - adapted, {name: size for name, size in mismatched.items() if name not in adapted}
     if sizes := sorted({rows for name, rows in mismatched.items() if not _in_body(model, name)}):
-        return Fitted(list(labels), "redrawn", f"the base's head has {_classes(sizes[-1], _names(base, sizes[-1]))}, "
-                      f"the data {_classes(len(labels), labels)}: the head is drawn anew")  # fmt: skip
+        asked = "asks for a number" if labels is None else _classes(len(labels), labels)
+        return Fitted(labels, "redrawn", f"the base's head has {_classes(sizes[-1], _names(base, sizes[-1]))}, "
+                      f"the data {asked}: the head is drawn anew")  # fmt: skip
     rows = label_rows(model)
     if not rows.keys() - new:
-        return Fitted(list(labels), "new")
-    known = _names(base, len(labels))
+        return Fitted(labels, "new")
     written_for = getattr(base, "architectures", None) or [type(model).__name__]
     trained = type(model).__name__ in written_for or not any("For" in each for each in written_for)
     if not (trained or rows.keys() & adapted) or rows.keys() & new:
         _draw(model, rows)
-        return Fitted(list(labels), "redrawn", f"the base's head is that of a {written_for[0]}, of another task: the "
+        return Fitted(labels, "redrawn", f"the base's head is that of a {written_for[0]}, of another task: the "
                       "head is drawn anew", frozenset(rows))  # fmt: skip
-    if known is None:
-        return Fitted(list(labels), "kept", "the base's head has no class names (LABEL_0, …): its rows are taken in "
-                      f"their order, for {_first(labels)}")  # fmt: skip
-    return _by_name(model, list(labels), known, rows)
+    if labels is None:
+        return Fitted(None, "kept", "training goes on from the base's head for a number")
+    return _by_name(model, labels, _names(base, len(labels)), rows)
 
 
 def _by_name(model: PreTrainedModel, labels: list[str], known: list[str], rows: Mapping[str, int]) -> Fitted:
+    repeated = next((name for name in known if known.count(name) > 1), None)
+    if repeated is not None:
+        _draw(model, rows)
+        return Fitted(labels, "redrawn", f"the base's head names several of its classes {repeated!r}, so its rows "
+                      f"cannot be matched to {_first(labels)}: the head is drawn anew", frozenset(rows))  # fmt: skip
     if known == labels:
         return Fitted(labels, "kept", f"training goes on from the base's head for {_first(labels)}")
     if set(known) == set(labels):
@@ -71,10 +76,15 @@ def _by_name(model: PreTrainedModel, labels: list[str], known: list[str], rows: 
             parameter.data = parameter.data.index_select(axis, order)
         return Fitted(labels, "reordered", f"the base's head has the same classes in another order ({_first(known)}): "
                       "its rows are matched by class name", frozenset(rows))  # fmt: skip
+    unnamed = known == _placeholders(len(known))
     if labels == [str(at) for at in range(len(known))]:
-        return Fitted(known, "kept", f"labels 0 to {len(known) - 1} are the base's classes {_first(known)}, whose head "
-                      "and names are kept")  # fmt: skip
+        return Fitted(labels if unnamed else known, "kept", f"labels 0 to {len(known) - 1} are the base's classes "
+                      f"{_first(known)}: its head {'is' if unnamed else 'and names are'} kept")  # fmt: skip
     _draw(model, rows)
+    if unnamed:
+        return Fitted(labels, "redrawn", f"the base's head has no class names ({_first(known)}), so its rows cannot be "
+                      f"matched to {_first(labels)}: the head is drawn anew (to keep it, name its classes in id2label "
+                      "of the base's config.json, or number the data's from 0)", frozenset(rows))  # fmt: skip
     return Fitted(labels, "redrawn", f"the base's head is for other classes ({_first(known)}) than the data's "
                   f"({_first(labels)}): the head is drawn anew", frozenset(rows))  # fmt: skip
 
@@ -106,17 +116,21 @@ def _draw(model: PreTrainedModel, names: Collection[str]) -> None:
     model.initialize_weights()
 
 
-def _names(config: Any, classes: int) -> list[str] | None:
-    """The names of a config's classes by id; None where they have none, or are not as many as its head has rows."""
+def _names(config: Any, classes: int) -> list[str]:
+    """The names of a config's classes in the order of their ids; placeholders where they are not as many as its head
+    has rows (an adapter brought its own)."""
     given = getattr(config, "id2label", None) or {}
-    names = [str(given[at]) for at in sorted(given)]
-    placeholders = [f"LABEL_{at}" for at in range(len(names))]
-    return names if len(set(names)) == classes and names != placeholders else None
+    return [str(given[at]) for at in sorted(given)] if len(given) == classes else _placeholders(classes)
 
 
-def _classes(number: int, names: Sequence[str] | None) -> str:
+def _placeholders(classes: int) -> list[str]:
+    """What transformers writes where nobody named the classes."""
+    return [f"LABEL_{at}" for at in range(classes)]
+
+
+def _classes(number: int, names: Sequence[str]) -> str:
     counted = f"{number:,} class" if number == 1 else f"{number:,} classes"
-    return f"{counted} ({_first(names)})" if names else counted
+    return counted if names == _placeholders(number) else f"{counted} ({_first(names)})"
 
 
 def _first(names: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ import transformers
 from transformers import PreTrainedModel
 
 from tasks.artifacts.formats import weights
-from tasks.models.bases.files import INDEX, INSIDE, LIVE, LIVE_FILE, MERGED
+from tasks.models.bases.files import GENERATION, INDEX, INSIDE, LIVE, LIVE_FILE, MERGED
 
 NEW = "new.safetensors"
 
@@ -46,8 +46,8 @@ class Loading:
 
 
 def link_base(folder: Path, base: Mapping[str, Path]) -> None:
-    """Complete a view of a model artifact: link the base's shards (and its code, where that was asked for) and index
-    them together with the artifact's own, whose tensors stand before the base's.
+    """Complete a view of a model artifact: link the base's shards, its generation config (and its code, where that was
+    asked for), and index the shards together with the artifact's own, whose tensors replace the base's.
 
     Args:
         folder: holds the model's `config.json`; written into.
@@ -55,7 +55,7 @@ def link_base(folder: Path, base: Mapping[str, Path]) -> None:
     """
     where: dict[str, str] = {}
     for name, path in base.items():
-        if name.endswith(".py"):
+        if name.endswith(".py") or name == GENERATION:
             (folder / name).symlink_to(path.resolve())
         if name.endswith(".safetensors") and not name.startswith(INSIDE):
             (folder / f"base-{name}").symlink_to(path.resolve())

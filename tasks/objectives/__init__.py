@@ -56,9 +56,3 @@ def objective_of(task: str) -> Objective:
     guess = nearest(task, names)
     hint = f"; did you mean {guess!r}?" if guess else ""
     raise ConfigError(f"task: {task!r} is not a task; valid are {', '.join(sorted(known))}{hint}")
-
-
-def part_modules(objective: Objective, parts: tuple[str, ...]) -> list[str]:
-    """The modules in which an objective's parts are written (for the keys of the stages that use them)."""
-    values = [getattr(objective, part) for part in parts]
-    return [value.split(":")[0] for value in values if isinstance(value, str) and ":" in value]

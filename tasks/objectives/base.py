@@ -20,6 +20,8 @@ class Objective:
         gather: all token rows of a split -> the rows a model sees, for language models that merge texts.
         view: token rows -> the rows a loader gives out, where they change from epoch to epoch (masking).
         collate: rows -> padded batch.
+        trainer: the class that trains, a `FinetuneTrainer`.
+        loss: `(model, batch) -> (loss, outputs)` in place of the model's own, a mean over the micro-batch.
         auto_model: the `transformers` auto class that has its head, or a class of ours (`module:attr`).
         peft_task_type: peft's `TaskType`.
         judge: batch -> one predictions row a data row (`tasks.evaluation`).
@@ -46,29 +48,36 @@ class Objective:
     collate: str
     auto_model: str
     peft_task_type: str
-    judge: str
-    score: str
+    predictor: str
+    scorer: str
     metric_names: tuple[str, ...]
     greater_is_better: Mapping[str, bool]
     pipeline_tag: str
     loss_ignores_num_items: bool
-    unseen: str
-    asked: Mapping[str, str] = field(default_factory=dict)
+    inference_rows: str
+    inference: Mapping[str, str] = field(default_factory=dict)
     metrics_by_problem: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     gather: str | None = None
+    trainer: str = "tasks.training.trainer:FinetuneTrainer"
+    loss: str | None = None
     view: str = "tasks.data.tokens.dataset:TokenRows"
     needs: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     lora_defaults: Mapping[str, Any] = field(default_factory=dict)
 
-    def part(self, name: str) -> Any:
-        """Import and return a part."""
-        return named(getattr(self, name))
+    def component(self, name: str) -> Any:
+        """Import and return a component; None for one it does not have."""
+        return named(value) if (value := getattr(self, name)) else None
 
-    def describe(self, parts: tuple[str, ...]) -> dict[str, Any]:
-        """The parts as JSON, for a key."""
+    def describe(self, components: tuple[str, ...]) -> dict[str, Any]:
+        """Name and components as JSON, for a key."""
         described = asdict(self)
-        return {part: _jsonable(described[part]) for part in parts}
+        return {name: _jsonable(described[name]) for name in ("name", *components)}
+
+    def modules(self, components: tuple[str, ...]) -> list[str]:
+        """The modules in which the components are written, whose code is in the keys of the stages that use them."""
+        values = [getattr(self, name) for name in components]
+        return [value.split(":")[0] for value in values if isinstance(value, str) and ":" in value]
 
 
 def named(part: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a config says twice, or to no effect: refused, because an ignored wish is worse than an error."""
+"""Settings that contradict each other or have no effect are refused: an ignored setting is worse than an error."""
 
 from collections.abc import Iterator, Mapping
 
@@ -31,7 +31,7 @@ def has_effect(field: str, objective: Objective) -> bool:
 
 
 def _without_effect(config: RunConfig, objective: Objective, known: Mapping[str, Objective]) -> Iterator[str]:
-    """Wishes about data that this task would not hear; a value that is the default's may stand anywhere."""
+    """Settings of `data` that this task does not read; a value equal to the default is allowed anywhere."""
     for name in SHAPING:
         value = getattr(config.data, name)
         if value not in (None, DataConfig.model_fields[name].default) and not has_effect(name, objective):

@@ -15,18 +15,18 @@ LANGUAGE_GENERATION = Objective(
     collate="tasks.data.tokens.collate:CausalBatch",
     auto_model="AutoModelForCausalLM",
     peft_task_type="CAUSAL_LM",
-    judge="tasks.evaluation.predictors.tokens:NextTokenJudge",
-    score="tasks.evaluation.scorers.tokens:scorer",
+    predictor="tasks.evaluation.predictors.tokens:NextTokenPredictor",
+    scorer="tasks.evaluation.scorers.tokens:scorer",
     metric_names=("perplexity", "token_accuracy", "loss"),
     greater_is_better={"loss": False, "perplexity": False},
     pipeline_tag="text-generation",
     loss_ignores_num_items=False,
-    unseen="tasks.data.rows.inference_rows:written",
-    asked={
+    inference_rows="tasks.data.rows.inference_rows:written",
+    inference={
         "encode": "tasks.data.tokens.encode:encode_prompt",
         "view": "tasks.data.tokens.dataset:TokenRows",
         "collate": "tasks.data.tokens.collate:PromptBatch",
-        "judge": "tasks.evaluation.predictors.prompts:PromptJudge",
+        "predictor": "tasks.evaluation.predictors.prompts:PromptPredictor",
     },
     # axolotl's and LLaMA-Factory's continued pre-training; rows are all of one length, so none is grouped.
     defaults={

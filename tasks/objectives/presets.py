@@ -7,6 +7,7 @@ from tasks.config import Layer, RunConfig, fill
 from tasks.objectives import objective_of, objectives
 from tasks.objectives.contradictions import has_effect, refuse_contradictions
 from tasks.objectives.measured import refuse_unmeasured
+from tasks.objectives.methods import resolve_methods
 
 # txtai 9.14: transformers' defaults, random order, no checkpoints; LoRA r 16 with alpha 8.
 TXTAI: Mapping[str, Any] = {
@@ -36,20 +37,21 @@ def resolve(config: RunConfig, origin: Mapping[str, str]) -> tuple[RunConfig, di
     """Return `config` with every default filled in, and for each leaf where its value comes from.
 
     Raises:
-        ConfigError: no such task; wishes that contradict each other.
+        ConfigError: no such task; settings that contradict each other.
     """
     objective = objective_of(config.task)
     task = f"the default of {objective.name}"
     heard = {field: value for field, value in TXTAI.items() if has_effect(field, objective)}
     layers = [Layer("preset txtai", heard)] if config.preset == "txtai" else []
     if config.peft.method != "none":
-        if config.peft.r is not None and config.peft.lora_alpha is None and config.preset == "field":
+        if config.peft.r is not None and config.peft.lora_alpha is None and config.preset == "recommended":
             layers.append(Layer("twice peft.r", {"peft.lora_alpha": 2 * config.peft.r}))
         layers.append(Layer(f"{task} with LoRA", objective.lora_defaults))
     layers.append(Layer(task, objective.defaults))
     if config.eval.best and config.train.eval_strategy is None:
         layers.insert(0, Layer("needed by eval.best", {"train.eval_strategy": "epoch"}))
     filled, origins = fill(config, origin, layers)
+    filled = filled.model_copy(update={"methods": resolve_methods(filled.methods)})
     refuse_contradictions(filled, objective, objectives())
     refuse_unmeasured(filled, objective)
     return filled.model_copy(update={"task": objective.name}), origins

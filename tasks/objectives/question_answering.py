@@ -14,8 +14,8 @@ QUESTION_ANSWERING = Objective(
     collate="tasks.data.tokens.collate:PadBatch",
     auto_model="AutoModelForQuestionAnswering",
     peft_task_type="QUESTION_ANS",
-    judge="tasks.evaluation.predictors.spans:SpanJudge",
-    score="tasks.evaluation.scorers.answers:scorer",
+    predictor="tasks.evaluation.predictors.spans:SpanPredictor",
+    scorer="tasks.evaluation.scorers.answers:scorer",
     metric_names=(
         "f1", "exact_match", "loss", "has_answer_f1", "has_answer_exact_match", "no_answer_f1",
         "no_answer_exact_match",
@@ -23,8 +23,8 @@ QUESTION_ANSWERING = Objective(
     greater_is_better={"loss": False},
     pipeline_tag="question-answering",
     loss_ignores_num_items=True,
-    unseen="tasks.data.rows.inference_rows:asked",
-    needs=("fast", "cls_token"),
+    inference_rows="tasks.data.rows.inference_rows:asked",
+    needs=("fast",),
     # Hugging Face's run_qa: 3e-5, batch 12, two epochs, 384 tokens that overlap by 128.
     defaults={
         **COMMON,

@@ -14,8 +14,8 @@ SEQUENCE_SEQUENCE = Objective(
     collate="tasks.data.tokens.collate:PadTokenLabels",
     auto_model="AutoModelForSeq2SeqLM",
     peft_task_type="SEQ_2_SEQ_LM",
-    judge="tasks.evaluation.predictors.texts:TextJudge",
-    score="tasks.evaluation.scorers.texts:scorer",
+    predictor="tasks.evaluation.predictors.texts:TextPredictor",
+    scorer="tasks.evaluation.scorers.texts:scorer",
     metric_names=(
         "rougeL", "rouge1", "rouge2", "rougeLsum", "bleu", "chrf", "exact_match", "token_accuracy", "perplexity",
         "loss",
@@ -23,7 +23,7 @@ SEQUENCE_SEQUENCE = Objective(
     greater_is_better={"loss": False, "perplexity": False},
     pipeline_tag="text2text-generation",
     loss_ignores_num_items=True,
-    unseen="tasks.data.rows.inference_rows:rewritten",
+    inference_rows="tasks.data.rows.inference_rows:rewritten",
     # T5 learns next to nothing at 5e-5 (transformers PR 13240: 1e-4 to 3e-4; the original 1e-3).
     defaults={
         **COMMON,

@@ -17,8 +17,8 @@ TEXT_CLASSIFICATION = Objective(
     collate="tasks.data.tokens.collate:PadBatch",
     auto_model="AutoModelForSequenceClassification",
     peft_task_type="SEQ_CLS",
-    judge="tasks.evaluation.predictors.classes:ClassJudge",
-    score="tasks.evaluation.scorers.classes:scorer",
+    predictor="tasks.evaluation.predictors.classes:ClassPredictor",
+    scorer="tasks.evaluation.scorers.classes:scorer",
     metric_names=(
         "accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro", "matthews", "roc_auc", "loss",
         "f1_micro", "f1_samples", "precision_micro", "recall_micro", "pearson", "spearman", "mse", "rmse", "mae", "r2",
@@ -36,7 +36,7 @@ TEXT_CLASSIFICATION = Objective(
     greater_is_better={"loss": False, "mse": False, "rmse": False, "mae": False},
     pipeline_tag="text-classification",
     loss_ignores_num_items=True,
-    unseen="tasks.data.rows.inference_rows:classified",
+    inference_rows="tasks.data.rows.inference_rows:classified",
     defaults=COMMON,
     lora_defaults=LORA,
 )  # fmt: skip

@@ -14,13 +14,13 @@ TOKEN_CLASSIFICATION = Objective(
     collate="tasks.data.tokens.collate:PadTokenLabels",
     auto_model="AutoModelForTokenClassification",
     peft_task_type="TOKEN_CLS",
-    judge="tasks.evaluation.predictors.words:WordJudge",
-    score="tasks.evaluation.scorers.tags:scorer",
+    predictor="tasks.evaluation.predictors.words:WordPredictor",
+    scorer="tasks.evaluation.scorers.tags:scorer",
     metric_names=("f1", "precision", "recall", "accuracy", "loss"),
     greater_is_better={"loss": False},
     pipeline_tag="token-classification",
     loss_ignores_num_items=True,
-    unseen="tasks.data.rows.inference_rows:tagged",
+    inference_rows="tasks.data.rows.inference_rows:tagged",
     needs=("fast",),
     # Hugging Face's run_ner trains with 5e-5; a sentence that is cut loses its tags, a window loses none.
     defaults={

@@ -1,3 +1,3 @@
-"""What a person gets of a run: the finished model as a folder, its card and report, comparisons.
+"""What a run produces for its user: the model folder, its card and report, comparisons of runs.
 
 May import the runtime and what is below it."""

@@ -1,4 +1,4 @@
-"""A saved model artifact as a folder for people: `output_dir`, brought up to date on every run.
+"""Writes a saved model artifact to `output_dir`, and updates it on every run.
 
 What is new is first copied beside (a full disk, or a kill, leaves the old model as it is), then renamed into place
 while no other run writes there, `finetune.json` last. Removed is only what `finetune.json` lists and still has the
@@ -25,6 +25,7 @@ from tasks.artifacts.formats import json
 from tasks.artifacts.keys.digests import digest_of
 from tasks.config import ConfigError
 from tasks.models.bases.hub import commit_of
+from tasks.objectives.base import Objective
 from tasks.results.output_dir import DONE, REPORT, RESOLVED, Written, check_owner, only_writer, written
 from tasks.runtime.context import current
 from tasks.runtime.log import warn
@@ -35,13 +36,13 @@ _Metrics = TypeAdapter(dict[str, float | None])
 
 
 def export_folder(
-    saved: Artifact, task: str, output_dir: str | None, promote: str, resolved: str, base: Artifact, model_name: str,
-    plan: Artifact, evaluated: Artifact, **_: Any,
+    saved: Artifact, objective: Objective, output_dir: str | None, promote: str, resolved: str, base: Artifact,
+    model_name: str, plan: Artifact, evaluated: Artifact, **_: Any,
 ) -> str:  # fmt: skip
-    """Bring the folder to `output_dir`, or leave there what is better; say which.
+    """Write the model to `output_dir`, unless a better one is there; return what was done, in words.
 
     Raises:
-        ConfigError: somebody else put files there since the run began.
+        ConfigError: files were put there since the run began.
     """
     context = current()
     context.kept = None
@@ -52,7 +53,7 @@ def export_folder(
     with only_writer(folder):
         if promote == "if_better":
             best = plan.json("plan.json")["arguments"].get("metric_for_best_model")
-            if why := _better_there(folder, saved.ref.key, task, best, evaluated.json("metrics.json")):
+            if why := _better_there(folder, saved.ref.key, objective.name, best, evaluated.json("metrics.json")):
                 context.kept = f"kept the current model: {why}"
                 warn(f"{output_dir}: {context.kept}")
                 return context.kept
@@ -61,22 +62,23 @@ def export_folder(
         if "adapter_config.json" in contents:
             contents["adapter_config.json"] = _adapter_config(saved, base, model_name)
         before = written(folder) or Written(None, None, {})
-        _bring(folder, contents, saved, before, context.run)
-        _replace(folder / RESOLVED, resolved)
+        _bring(folder, contents, saved, before, context.run, resolved)
     was = f", in place of run {before.run}'s" if before.run and before.key not in (None, saved.ref.key) else ""
     return f"written to {output_dir}{was}"
 
 
 def beside_the_model(folder: Path, key: str, text: Callable[[], str]) -> None:
-    """Write the report of the run that brought the model `key`, unless it has one, or another model lies there now."""
+    """Write the report of the run that wrote the model `key`, unless there is one, or another model is there now."""
     with only_writer(folder):
         found = written(folder)
         if found is not None and found.key == key and not (folder / REPORT).exists():
             _replace(folder / REPORT, text())
 
 
-def _bring(folder: Path, contents: Mapping[str, Path | str], saved: Artifact, before: Written, run: str) -> None:
-    """Replace what a run brought before by `contents`; the caller is the folder's only writer."""
+def _bring(
+    folder: Path, contents: Mapping[str, Path | str], saved: Artifact, before: Written, run: str, resolved: str
+) -> None:
+    """Replace what a run wrote before by `contents`; the caller is the folder's only writer."""
     digests = {name: _digest(content, saved, name) for name, content in contents.items()}
     names = {*digests, *before.files}
     for name in names:
@@ -85,14 +87,15 @@ def _bring(folder: Path, contents: Mapping[str, Path | str], saved: Artifact, be
     there = {name: digest_of(saved.store, folder / name) for name in names if (folder / name).is_file()}
     changed = {name: content for name, content in contents.items() if there.get(name) != digests[name]}
     if not changed and names == digests.keys() and before.key == saved.ref.key:
+        _replace(folder / RESOLVED, resolved)
         return
     for left in folder.glob(f"{STAGING}*"):
-        shutil.rmtree(left, ignore_errors=True)  # of a run that was killed at it
+        shutil.rmtree(left, ignore_errors=True)  # of a run that was killed while writing
     staging = folder / f"{STAGING}{uuid4().hex}"
     try:
         for name, content in changed.items():
             _stage(content, staging / name, saved, name)
-        # Said first, so that a run killed in between is known to have left these.
+        # Written first, so that the files of a run killed in between are known.
         known = {name: sorted(digests) for name, digests in before.files.items()}
         _replace(folder / DONE, json.text({"key": None, "run": run, "files": digests, "before": known}))
         if before.key != saved.ref.key:
@@ -107,6 +110,7 @@ def _bring(folder: Path, contents: Mapping[str, Path | str], saved: Artifact, be
         fsync(folder)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+    _replace(folder / RESOLVED, resolved)  # before the last write, which marks the model complete
     _replace(folder / DONE, json.text({"key": saved.ref.key, "run": run, "files": digests}))
 
 
@@ -131,9 +135,9 @@ def _stage(content: Path | str, target: Path, saved: Artifact, name: str) -> Non
 
 
 def _remove(folder: Path, name: str, digest: str, before: Written) -> None:
-    """Remove what an earlier run brought and this one does not (an adapter left beside new weights would be loaded with
+    """Remove what an earlier run wrote and this one does not (an adapter left beside new weights would be loaded with
     them), if it still is what that run wrote."""
-    unsaid = before.run is None and name == "adapter_config.json"  # once, its digest was another file's
+    unsaid = before.run is None and name == "adapter_config.json"  # earlier versions listed another file's digest
     if digest not in before.files[name] and not unsaid:
         warn(f"output_dir: {folder / name} was changed since a run wrote it, and stays; it is no part of this model")
         return
@@ -146,7 +150,7 @@ def _remove(folder: Path, name: str, digest: str, before: Written) -> None:
 def _better_there(
     folder: Path, key: str, task: str, best: str | None, metrics: Mapping[str, float | None]
 ) -> str | None:
-    """Why the model that lies in `folder` stays; None: there is none, it is no better, or it cannot be compared."""
+    """Why the model in `folder` is kept; None: there is none, it is no better, or it cannot be compared."""
     found = written(folder)
     if found is None or found.key is None or found.key == key:
         return None

@@ -1,4 +1,4 @@
-"""A finished run, as Python callers hold it. Nothing is loaded before it is asked for."""
+"""The result of a run for Python callers. Everything is loaded lazily."""
 
 from collections.abc import Iterator
 from functools import cached_property
@@ -48,17 +48,22 @@ class FineTuned:
 
     @classmethod
     def of(cls, report: ArtifactRef) -> "FineTuned":
-        """What the current run comes to, given its last artifact (in a plan: nothing yet)."""
+        """The result of the current run, given its last artifact (of a plan, an empty one)."""
         return cls(current()) if report.members else cls.__new__(cls)
 
     @cached_property
     def model(self) -> Any:
         """The trained model (a `PeftModel` after LoRA), in eval mode."""
         from tasks.models.assemble import trained_model
+        from tasks.models.bases.files import GENERATION
+        from tasks.models.generation import generate_as
 
         model, base = self._open("s06_model"), self._open("s03_base")
         weights = self._open("s09_train").view()
-        return trained_model(weights, model.view(), base.externals(), model.json("load.json"))
+        live = trained_model(weights, model.view(), base.externals(), model.json("load.json"))
+        if GENERATION in (saved := self._open("s11_save")):
+            generate_as(live, saved.path(GENERATION))
+        return live
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -70,8 +75,8 @@ class FineTuned:
     @cached_property
     def collator(self) -> Any:
         """What made batches of token rows."""
-        padding = self._open("s03_base").json("padding.json")
-        return objective_of(self.arguments["task"]).part("collate")(padding)
+        padding = self._open("s03_base").json("processor.json")
+        return objective_of(self.arguments["task"]).component("collate")(padding)
 
     @cached_property
     def arguments(self) -> dict[str, Any]:

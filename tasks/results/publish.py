@@ -1,6 +1,6 @@
-"""What a run leaves for people to read: artifacts in Prefect's UI, `report.html` beside the model.
+"""Reports of a run: artifacts in Prefect's UI, `report.html` beside the model.
 
-Nothing here can end a run: what fails is a warning.
+A failure here never ends a run; it is a warning.
 """
 
 from collections.abc import Callable

@@ -1,5 +1,4 @@
-"""What there is to say of a run, gathered from its record and its artifacts: the same for the run that has just ended
-and for one of last month, whose artifacts may have been collected since."""
+"""Collects the facts of a run from its record and its artifacts, which may have been garbage collected since."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -79,7 +78,8 @@ class Report:
 
     @property
     def stages(self) -> Sequence[Mapping[str, Any]]:
-        return self.record.get("stages") or []
+        unknown = {"state": "?", "seconds": 0.0, "reason": ""}  # in records of earlier versions
+        return [{**unknown, **each} for each in self.record.get("stages") or []]
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -112,7 +112,8 @@ class Report:
         started, updated = self.record.get("started"), self.record.get("updated")
         if not started or not updated:
             return None
-        return (datetime.fromisoformat(updated) - datetime.fromisoformat(started)).total_seconds()
+        start, end = (datetime.fromisoformat(each).astimezone() for each in (started, updated))
+        return (end - start).total_seconds()
 
 
 def results(context: RunContext) -> dict[str, Any]:
@@ -148,7 +149,7 @@ def _results(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
         "slices": handed.get("slices", {}),
         "classes": handed.get("classes", {}),
         "data": {
-            name: value for name, value in {**data, "sources": sources}.items() if name != "looks" and value != {}
+            name: value for name, value in {**data, "sources": sources}.items() if name != "preview" and value != {}
         },
     }
 
@@ -166,7 +167,7 @@ def _artifacts(store: Store, record: Mapping[str, Any]) -> Iterator[tuple[str, A
 
 
 def _json(artifacts: Mapping[str, Artifact], stage: str, name: str) -> dict[str, Any]:
-    """A JSON member, or {} where the artifact is gone, or a caller's own stage wrote none."""
+    """A JSON member, or {} if the artifact has been removed, or a caller's own stage wrote none."""
     with suppress(KeyError, DamagedBlob, ValueError, OSError):
         return artifacts[stage].json(name)
     return {}
@@ -176,6 +177,6 @@ def _usage(report: Report) -> str | None:
     if report.folder is None:
         return None
     objective, base = objective_of(report.task), None
-    with suppress(FileNotFoundError, KeyError, ValueError):
+    with suppress(OSError, KeyError, TypeError, ValueError):
         base = json.read(Path(report.folder) / "adapter_config.json")["base_model_name_or_path"]
     return usage(report.folder, objective.auto_model, objective.pipeline_tag, base)

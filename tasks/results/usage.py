@@ -25,9 +25,13 @@ print(pipeline({tag!r}, {folder!r})({PIPELINES[tag]}))"""
 from transformers import AutoConfig, {auto_model}, AutoTokenizer"""
         # a base's own head may have other classes; the adapter brings the one it was trained with
         sizes = ", ignore_mismatched_sizes=True" if "Classification" in auto_model else ""
+        limits = ""
+        if tag == "text2text-generation":  # the base generates with limits of its own
+            imports = imports.replace("AutoTokenizer", "AutoTokenizer, GenerationConfig")
+            limits = f"base.generation_config = GenerationConfig.from_pretrained({folder!r})\n"
         loading = f"""config = AutoConfig.from_pretrained({folder!r})
 base = {auto_model}.from_pretrained({adapter_of!r}, config=config{sizes})
-model = PeftModel.from_pretrained(base, {folder!r})
+{limits}model = PeftModel.from_pretrained(base, {folder!r})
 tokenizer = AutoTokenizer.from_pretrained({folder!r})"""
     if tag in PIPELINES:
         imports = imports.replace("AutoTokenizer", "AutoTokenizer, pipeline")

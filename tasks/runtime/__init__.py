@@ -1,1 +1,6 @@
-"""The one room that knows Prefect's machinery: what a stage is, where a run stands, which server hears of it."""
+"""What a stage and a run are: inputs and keys, builds, run records, progress, logs, secrets.
+
+Of these modules, `stage`, `secrets`, `log` and `progress` call Prefect, as do `prefect_api/` and `parallel/`; outside
+this package, `tasks.results.publish`, `tasks.execution.execute` and the flows do. An import contract in pyproject.toml
+lists them.
+"""

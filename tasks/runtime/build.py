@@ -95,7 +95,7 @@ class Build:
             link.symlink_to(path.resolve())
         return folder
 
-    def keep(self, folder: Path) -> None:
+    def upload_checkpoint(self, folder: Path) -> None:
         """Make a finished folder of `work` (its manifest written last) outlive this machine."""
         if isinstance(self.store.backend, FsspecBackend):
             prefix = f"work/{self.stage}/{self.key}/{folder.name}"
@@ -103,7 +103,7 @@ class Build:
             for path in sorted(paths, key=lambda path: path.name == MANIFEST):
                 self.store.backend.copy(path, f"{prefix}/{path.relative_to(folder).as_posix()}")
 
-    def forget(self, name: str) -> None:
+    def remove_checkpoint(self, name: str) -> None:
         """Remove a kept folder, its manifest first: it is never half there."""
         if self.store.local is None:
             prefix = f"work/{self.stage}/{self.key}/{name}/"

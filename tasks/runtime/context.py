@@ -62,7 +62,7 @@ class RunContext:
     listener: Callable[[StageEntry], None] | None = None
     overlay: Store | None = None
     keeps: object = None  # what must live as long as the overlay
-    light: bool = True
+    run_in_plan: bool = True
     until: float | None = None
     signalled: int | None = None
     entries: list[StageEntry] = field(default_factory=list)
@@ -70,11 +70,11 @@ class RunContext:
     building: list[str] | None = None
     origin: Mapping[str, str] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
-    overwrite: bool = False  # whether what lies in `output_dir` may go, whosever it is
+    overwrite: bool = False  # whether anything in `output_dir` may be replaced
     kept: str | None = None  # why `output_dir` keeps the model it had, if it does
     overwrites: str | None = None  # what in `output_dir` the run's model takes the place of
     notes: list[str] = field(default_factory=list)  # warnings that no stage gave
-    started: str = field(default_factory=lambda: _now())
+    started: str = field(default_factory=lambda: now())
 
     @cached_property
     def before(self) -> dict[str, str] | None:
@@ -130,7 +130,7 @@ class RunContext:
     def record(self, state: str = "running") -> dict[str, Any]:
         """The run as JSON: its state, when it started (and was last heard of), its stages, what was asked of it."""
         return {
-            "run": self.run, "state": state, "started": self.started, "updated": _now(), "building": self.building,
+            "run": self.run, "state": state, "started": self.started, "updated": now(), "building": self.building,
             "stages": [asdict(entry) for entry in self.entries], "kept": self.kept, "warnings": self.notes,
             **self.summary,
         }  # fmt: skip
@@ -141,7 +141,8 @@ class RunContext:
         self.store.backend.write(f"runs/{self.run}.json", record.encode())
 
 
-def _now() -> str:
+def now() -> str:
+    """The time in UTC, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 

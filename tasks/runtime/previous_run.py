@@ -18,7 +18,7 @@ def keys_before(store: Store, summary: Mapping[str, Any], but: str) -> dict[str,
     """
     known = sorted(
         (each for each in records(store) if each["run"] != but),
-        key=lambda record: str(record.get("started", "")),
+        key=lambda record: record.get("started") or "",
         reverse=True,
     )
     for kind in KINDS:

@@ -1,4 +1,4 @@
-"""What a training goes on from: its own checkpoint, one it is told, or the end of the same but shorter training."""
+"""What a training resumes from: its own checkpoint, a given one, or the end of the same but shorter training."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.artifacts.artifact import Artifact
-from tasks.artifacts.formats.manifest import MANIFEST, commit
+from tasks.artifacts.formats.manifest import MANIFEST, commit, is_whole
 from tasks.artifacts.keys.key import key_of
 from tasks.artifacts.record import Record
 from tasks.artifacts.ref import ArtifactRef
@@ -16,7 +16,7 @@ from tasks.config import ConfigError
 from tasks.runtime.build import Build, piece_of
 from tasks.runtime.context import current
 from tasks.runtime.runs import find_run, is_called, runs
-from tasks.training.checkpoints import STATE, checkpoints, newest_whole
+from tasks.training.checkpoints import STATE, checkpoints, newest_whole, read_state
 from tasks.training.longer import goes_on, without_length
 
 TRAIN, PLAN = "s09_train", "s08_trainer"
@@ -32,13 +32,21 @@ def checkpoint_files(word: str | None, store: Store, ours: str = "") -> dict[str
         ours: a run that does not count.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it is damaged.
     """
     if word is None:
         return {}
     folder = Path(word).expanduser()
     found = _in_folder(folder) if folder.is_dir() else None
-    return _files(found) if found else _of_run(store, word, ours)
+    if found is None:
+        return _of_run(store, word, ours)
+    try:
+        read_state(found / STATE)
+    except ConfigError as error:
+        raise ConfigError(f"{FIELD}: {error}") from error
+    if (found / MANIFEST).is_file() and not is_whole(found):
+        raise ConfigError(f"{FIELD}: {found} is damaged: its files are not those that its {MANIFEST} names")
+    return _files(found)
 
 
 def _in_folder(folder: Path) -> Path | None:

@@ -1,21 +1,23 @@
-"""The runs a store knows: listed, found by the beginning of their name, compared. No Prefect server is asked."""
+"""The runs of a store: listed, and found by name or prefix. No Prefect server is needed."""
 
+import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 from tasks.artifacts.lease import is_held
 from tasks.artifacts.runs import read_run
-from tasks.artifacts.store import Store
+from tasks.artifacts.store import Miss, Store
 from tasks.config import ConfigError
 from tasks.config.reading.names import nearest
+from tasks.runtime.log import warn
 from tasks.runtime.main_metric import best_of, main_metric
 
 
 def runs(store: Store) -> list[dict[str, Any]]:
     """The records of all runs, newest first; of one that was killed the state is `killed`."""
     found = [_lively(store, record) for record in records(store)]
-    return sorted(found, key=lambda record: str(record.get("started", "")), reverse=True)
+    return sorted(found, key=lambda record: record.get("started") or "", reverse=True)
 
 
 def find_run(store: Store, word: str) -> dict[str, Any]:
@@ -25,7 +27,11 @@ def find_run(store: Store, word: str) -> dict[str, Any]:
     Raises:
         ConfigError: there is none (the nearest is named), or there are several.
     """
-    known = {record["run"]: record for record in runs(store)}
+    return pick(store, word, {record["run"]: record for record in runs(store)})
+
+
+def pick(store: Store, word: str, known: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The record that `word` means among `known`, newest first by what each is called; raises as `find_run` does."""
     if word in known:
         return known[word]
     for record in known.values():
@@ -47,7 +53,7 @@ def find_run(store: Store, word: str) -> dict[str, Any]:
 
 def is_called(record: Mapping[str, Any], word: str) -> bool:
     """Whether a run, its config or the folder its model is in bears that name."""
-    folder = str(Path(word).expanduser().absolute())
+    folder = os.path.abspath(os.path.expanduser(word))  # noqa: PTH100, PTH111 — a word may be no path at all
     return word in (record["run"], record.get("name")) or (folder == record.get("model_path") and _is_there(record))
 
 
@@ -83,14 +89,17 @@ def metrics_of(store: Store, record: Mapping[str, Any]) -> dict[str, float | Non
 
 
 def records(store: Store) -> Iterator[dict[str, Any]]:
-    """The records of all runs as they are written, in no order."""
+    """The records of all runs as they were written, in no order; of a damaged one there is a warning."""
     for name in list(store.backend.names("runs")):
-        if record := read_run(store, name):
+        record = read_run(store, name)
+        if not isinstance(record, Miss):
             yield {**record, "run": PurePosixPath(name).stem}
+        elif record.category == "DAMAGED":
+            warn(f"{name} in the store at {store.root} is damaged and left out ({record.detail}); delete or restore it")
 
 
 def _lively(store: Store, record: dict[str, Any]) -> dict[str, Any]:
-    """A local run holds a lock while it lives; elsewhere nobody can say."""
+    """A local run holds a lock while it lives; of a remote store it is not known."""
     if record.get("state") != "running" or store.local is None:
         return record
     held = is_held(store.local.path(f"locks/run-{record['run']}.lock"))

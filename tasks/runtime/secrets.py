@@ -1,4 +1,4 @@
-"""Secrets of a run: lent to its process for as long as it lasts, and kept out of everything it says."""
+"""Secrets of a run: environment variables of its process while it runs, hidden in all of its messages and logs."""
 
 import os
 import re
@@ -8,19 +8,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from tasks.config.errors import ConfigError, FinetuneError, MachineError
-from tasks.config.sections.secrets import without_credentials
+from tasks.config.sections.secrets import HIDDEN, SECRET_NAME, without_credentials
 from tasks.runtime.environment import environment
 
-# Environment variables whose value nobody should read in a log, whoever set them.
-TELLING = re.compile(r"SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_KEY|PRIVATE_KEY", re.IGNORECASE)
-SHORTEST = 8  # what is shorter stands in innocent texts too
-HIDDEN = "(a secret)"
+FOLDERS = ("PWD", "OLDPWD")  # of the shell, not passwords
+SHORTEST = 8  # characters; shorter values are found in ordinary text too
 _lent: set[str] = set()
 
 
 @contextmanager
 def lending(secrets: Mapping[str, str]) -> Iterator[None]:
-    """Set each environment variable to the value of its Prefect Secret block; afterwards all is as it was.
+    """Set each environment variable to the value of its Prefect Secret block; afterwards they are restored.
 
     Raises:
         ConfigError: there is no such block. MachineError: the API does not answer.
@@ -40,15 +38,15 @@ def lending(secrets: Mapping[str, str]) -> Iterator[None]:
 
 def hidden(text: str) -> str:
     """`text` without the secrets this process knows, and without passwords and tokens in URLs."""
-    known = {value for name, value in os.environ.items() if TELLING.search(name)} | _lent
+    known = {value for name, value in os.environ.items() if _is_secret(name)} | _lent
     for value in sorted((value for value in known if len(value) >= SHORTEST), key=len, reverse=True):
         text = text.replace(value, HIDDEN)
-    return without_credentials(text, HIDDEN)
+    return without_credentials(text)
 
 
 @contextmanager
 def discreet() -> Iterator[None]:
-    """An error that tells a secret, in its text or in that of an error behind it, is raised without it."""
+    """Reraise an error whose text or cause contains a secret without the secret and the cause."""
     try:
         yield
     except Exception as error:
@@ -58,6 +56,11 @@ def discreet() -> Iterator[None]:
         kind = type(error) if isinstance(error, FinetuneError) else MachineError
         said = str(error) if kind is type(error) else f"{type(error).__name__}: {error}"
         raise kind(hidden(said)) from None
+
+
+def _is_secret(variable: str) -> bool:
+    """Whether the value of an environment variable is hidden in logs, by its name, whoever set it."""
+    return variable not in FOLDERS and re.fullmatch(SECRET_NAME, variable) is not None
 
 
 def _read(variable: str, block: str) -> str:
@@ -81,7 +84,7 @@ def _read(variable: str, block: str) -> str:
 
 
 def _forget_filesystems() -> None:
-    """fsspec keeps a filesystem, with the credentials it was opened with, for whoever asks for its like."""
+    """fsspec caches filesystem instances together with the credentials they were opened with."""
     if "fsspec" in sys.modules:
         import fsspec
 

@@ -9,12 +9,9 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel
 
 from tasks.artifacts.keys.code import code_version, function_version
 from tasks.artifacts.keys.digests import digest_of
@@ -23,36 +20,15 @@ from tasks.artifacts.keys.key import key_of
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store
 from tasks.config.errors import MACHINE_ERRORS, Interrupted, MachineError, Signalled
-from tasks.objectives import objective_of, part_modules
 from tasks.runtime.build import Build
 from tasks.runtime.context import Paused, RunContext, StageEntry, current
+from tasks.runtime.inputs import Pending, artifacts_in, described, modules_of, opened, values_in
 from tasks.runtime.log import say, warn
 from tasks.runtime.prefect_api.stopping import answering_for_prefect, cancelled, interrupted
 from tasks.runtime.secrets import discreet
 
 Body = Callable[..., Mapping[str, Any]]
 WARNINGS = "warnings"  # among an artifact's facts
-
-
-class Unkeyed(BaseModel):
-    """Wraps an argument that changes how a stage is watched or placed, not what it makes: it is not in the key."""
-
-    value: Any
-
-
-class Pending(ArtifactRef):
-    """In a plan: an artifact that is not there yet, so that all that needs it waits too. Its bytes are not known;
-    what it would be made of stands in for them, so that equal questions are seen to be equal."""
-
-    @cached_property
-    def digest(self) -> str:
-        return f"of {self.key}"
-
-    def select(self, *patterns: str) -> "Pending":
-        return self
-
-    def without(self, *names: str) -> "Pending":
-        return self
 
 
 @dataclass(frozen=True)
@@ -63,18 +39,18 @@ class Stage:
     body: Body
     format: int
     libraries: tuple[str, ...]
-    parts: tuple[str, ...]
+    components: tuple[str, ...]
     files: Callable[..., Mapping[str, Path]] | None
     environment: Callable[..., Mapping[str, str]] | None
     after: Callable[..., str] | None
     resuming: Callable[..., str] | None
-    light: bool
+    run_in_plan: bool | Callable[..., bool]
 
     def __call__(self, **inputs: Any) -> ArtifactRef:
         """Return the artifact that answers `inputs`: found, or built now.
 
         Raises:
-            FinetuneError: what the user can mend.
+            FinetuneError: an error the user can fix.
         """
         context = current()
         if context.overlay is not None:
@@ -93,7 +69,7 @@ class Stage:
         resolved: list[ArtifactRef] = []
         ended: list[Interrupted | Paused] = []  # Prefect raises neither
 
-        def run(**artifacts: ArtifactRef) -> Any:
+        def run(**artifacts: Any) -> Any:
             try:
                 with answering_for_prefect():
                     ref, entry = self._resolve(context, inputs)
@@ -103,7 +79,7 @@ class Stage:
             except Interrupted as stop:
                 ended.append(stop)
                 return cancelled(stop)
-            except Paused as pause:  # not a failure: it goes on when its turn comes
+            except Paused as pause:  # not a failure: the sweep may resume it
                 ended.append(pause)
                 return Completed(name="Paused", message=str(pause), data=None)
             resolved.append(ref)
@@ -112,7 +88,7 @@ class Stage:
             )
 
         # The artifacts are passed as parameters only so that Prefect draws the edges of its run graph.
-        artifacts = {name: value for name, value in inputs.items() if isinstance(value, ArtifactRef)}
+        artifacts = {name.partition(".")[0]: inputs[name.partition(".")[0]] for name in artifacts_in(inputs)}
         task(run, name=self.name, cache_policy=NO_CACHE, persist_result=False)(  # type: ignore[call-overload]
             **artifacts
         )
@@ -135,7 +111,7 @@ class Stage:
 
         def done(ref: ArtifactRef, state: Any, reason: str) -> tuple[ArtifactRef, StageEntry]:
             ref = ref.model_copy(update={"external": external})
-            if self.after and (done_too := self.after(_open(context, ref), **_opened(context, inputs))):
+            if self.after and (done_too := self.after(context.open(ref), **opened(context, inputs))):
                 reason = f"{reason}; {done_too}"
             told = tuple(ref.facts.get(WARNINGS, ()))
             if state == "cached":
@@ -171,7 +147,7 @@ class Stage:
         with store.building(self.name, key) as out:
             build = Build(store, self.name, key, out, files, document=document, run=context.run, until=context.until)
             body = context.replaced.get(self.name, self.body)
-            facts = body(build, **_opened(context, inputs))
+            facts = body(build, **opened(context, inputs))
             if build.told:
                 facts = {**facts, WARNINGS: build.told}
             with store.guard():
@@ -186,7 +162,7 @@ class Stage:
         """Say what `_resolve` would find. Light stages build into the overlay, so that the plan reaches past them."""
         assert context.overlay is not None
         started = time.perf_counter()
-        waits = [name for name, value in inputs.items() if isinstance(value, Pending)]
+        waits = [name for name, ref in artifacts_in(inputs).items() if isinstance(ref, Pending)]
         if waits:
             pending = Pending(stage=self.name, key=key_of(self._question(context, inputs)[0]), members={})
             context.add(StageEntry(self.name, "miss", 0.0, "", f"DATA: {', '.join(waits)} will be new"), pending)
@@ -199,9 +175,14 @@ class Stage:
         else:
             causes = explain(context.store, self.name, document, found, context.before)
             state, reason = "miss", self._resuming(context.store, document, inputs) or in_words(causes)
-            rehearsed = context.overlay.lookup(self.name, key)  # by a plan of another cell
-            ref = rehearsed if isinstance(rehearsed, ArtifactRef) else Pending(stage=self.name, key=key, members={})
-            if self.light and context.light and isinstance(ref, Pending):
+            planned_before = context.overlay.lookup(self.name, key)  # by a plan of another cell
+            ref = (
+                planned_before
+                if isinstance(planned_before, ArtifactRef)
+                else Pending(stage=self.name, key=key, members={})
+            )
+            run_in_plan = self.run_in_plan(**inputs) if callable(self.run_in_plan) else self.run_in_plan
+            if run_in_plan and context.run_in_plan and isinstance(ref, Pending):
                 ref = self._build(context, inputs, document, key, files)
         ref = ref.model_copy(update={"external": {name: str(path) for name, path in files.items()}})
         context.add(StageEntry(self.name, state, round(time.perf_counter() - started, 3), key, reason), ref)
@@ -214,23 +195,16 @@ class Stage:
     def _question(self, context: RunContext, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Path]]:
         """The document whose sha256 is the key, and the external files it speaks of."""
         files = self.files(**inputs) if self.files else {}
-        objective = objective_of(inputs["task"]) if self.parts else None
-        modules = [self.body.__module__, *(part_modules(objective, self.parts) if objective else ())]
-        replaced = context.replaced.get(self.name)
-        config = {
-            name: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-            for name, value in inputs.items()
-            if not isinstance(value, ArtifactRef | Unkeyed)
-        }
-        if objective:
-            config["objective"] = objective.describe(self.parts)
+        artifacts, replaced = artifacts_in(inputs), context.replaced.get(self.name)
+        values = values_in(inputs)
+        modules = [self.body.__module__, *modules_of(values, self.components)]
         environment = {library: version(library) for library in self.libraries}
         return {
             "stage": self.name,
             "format": self.format,
             "code": function_version(replaced) if replaced else code_version(modules),
-            "config": config,
-            "inputs": {name: value.digest for name, value in inputs.items() if isinstance(value, ArtifactRef)},
+            "config": described(values, self.components),
+            "inputs": {name: ref.digest for name, ref in artifacts.items()},
             "files": {name: digest_of(context.store, path) for name, path in files.items()},
             "environment": environment | dict(self.environment(**inputs) if self.environment else {}),
         }, files
@@ -240,45 +214,36 @@ def stage(
     *,
     format: int = 1,
     libraries: tuple[str, ...] = (),
-    parts: tuple[str, ...] = (),
+    components: tuple[str, ...] = (),
     files: Callable[..., Mapping[str, Path]] | None = None,
     environment: Callable[..., Mapping[str, str]] | None = None,
     after: Callable[..., str] | None = None,
     resuming: Callable[..., str] | None = None,
-    light: bool = False,
+    run_in_plan: bool | Callable[..., bool] = False,
 ) -> Callable[[Body], Stage]:
     """Make a stage of a function `body(build, *, …) -> facts`.
 
-    Its keyword arguments are config values (they stand in the key), artifacts (their digests do) or `Unkeyed`.
+    Its keyword arguments are config values (they stand in the key), artifacts (their digests do), `Component`s (what
+    they describe and its code do), mappings of names to artifacts or components, or `Unkeyed`.
 
     Args:
         format: version of what the body writes; raise it when the same code would write it otherwise.
         libraries: distributions whose versions shape the result.
-        parts: the parts of the task's objective it uses; their code stands in the key.
+        components: what it uses of each `Component` it is given; the code of these stands in the key.
         files: external files it reads, by name; their digests stand in the key.
         environment: facts of this machine that shape the result.
         after: done with the artifact on every run, found or built (it must be idempotent); returns what to add to the
             reason.
         resuming: says, of the store, the key's document and the inputs, what a build would go on from, if anything.
-        light: cheap enough for a plan to run it for real.
+        light: whether it is cheap enough for a plan to run it for real; said of the inputs where it hangs on them.
     """
 
     def make(body: Body) -> Stage:
         assert next(iter(inspect.signature(body).parameters)) == "build"
         name = body.__module__.rsplit(".", 1)[-1]
-        return Stage(name, body, format, libraries, parts, files, environment, after, resuming, light)
+        return Stage(name, body, format, libraries, components, files, environment, after, resuming, run_in_plan)
 
     return make
-
-
-def _opened(context: RunContext, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _open(context, value) for name, value in inputs.items()}
-
-
-def _open(context: RunContext, value: Any) -> Any:
-    if isinstance(value, Unkeyed):
-        return _open(context, value.value)
-    return context.open(value) if isinstance(value, ArtifactRef) else value
 
 
 def _machine_error(error: OSError, stage: str, store: Store) -> OSError | MachineError:
@@ -286,6 +251,6 @@ def _machine_error(error: OSError, stage: str, store: Store) -> OSError | Machin
         return error
     where = f" ({error.filename})" if error.filename else ""
     return MachineError(
-        f"{stage}: {error.strerror}{where}. Nothing half-written is left; mend it and run the same command again "
+        f"{stage}: {error.strerror}{where}. Nothing half-written is left; fix it and run the same command again "
         f"(store.root is {store.root})"
     )

@@ -1,1 +1,1 @@
-"""Sweeps as plain functions: which cells there are, which go on, which is best, and how that looks."""
+"""Sweeps as plain functions: cells, halving, search, leaderboard, plots."""

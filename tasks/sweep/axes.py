@@ -1,4 +1,4 @@
-"""A sweep's axes to the settings of its cells: products, pairs, draws, and what is computed from them."""
+"""From a sweep's axes to the settings of its cells: products, pairs, random draws, and derived fields."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Settings = dict[str, Any]
 
 
 def settings_of(sweep: SweepConfig) -> list[Settings]:
-    """The settings of every cell but its seed: `{dotted field: value}`, in a fixed order. A draw that comes twice is
-    one cell."""
+    """The settings of every cell but its seed: `{dotted field: value}`, in a fixed order. A repeated
+    draw is one cell."""
     products = [dict(zip(sweep.grid, values, strict=True)) for values in product(*sweep.grid.values())]
     pairs = [dict(zip(sweep.paired, values, strict=True)) for values in zip(*sweep.paired.values(), strict=True)]
     draws = list(draw(sweep)) if sweep.random else [{}]
@@ -28,7 +28,7 @@ def settings_of(sweep: SweepConfig) -> list[Settings]:
 
 
 def corners(sweep: SweepConfig) -> list[Settings] | None:
-    """Of a search the ends of its axes, each with the others' first: if those can be, what is drawn from them can."""
+    """For a search: both ends of each axis, the others at their first value; if these are valid, so are all draws."""
     if sweep.sampler != "tpe":
         return None
     ends = {name: axis if isinstance(axis, list) else [_end(axis, axis.low), _end(axis, axis.high)]
@@ -61,7 +61,7 @@ def _value(random: np.random.Generator, axis: Range | list[Any]) -> Any:
 
 
 def rounded(value: float, axis: Range) -> float:
-    """To four digits, within the range: as good to search with, and readable in a table."""
+    """Rounded to four significant digits and clipped to the range, to be readable in a table."""
     return min(max(float(f"{value:.4g}"), axis.low), axis.high)
 
 
@@ -69,7 +69,7 @@ def derived(formulas: Mapping[str, str], known: Callable[[str], Any]) -> Setting
     """Compute fields from others, computed ones too; `known` gives a field's value by its dotted name.
 
     Raises:
-        ConfigError: a formula that is none, of itself, or of fields that are no numbers.
+        ConfigError: an invalid formula, one that depends on itself, or on fields that are not numbers.
     """
     found: Settings = {}
     begun: list[str] = []

@@ -1,4 +1,4 @@
-"""The leaderboard: outcomes of cells to ranked rows, seeds as mean and spread."""
+"""The leaderboard: outcomes of cells as ranked rows, with mean and standard deviation over seeds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.sweep.cells import Cell
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a cell.
+    """The outcome of a cell.
 
     Attributes:
         state: `completed`, `paused` (stopped early by halving), `failed`, `killed` or `interrupted`.
@@ -38,7 +38,7 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        """Whether it is neither finished nor stopped on purpose."""
+        """Whether it is neither completed nor stopped early by halving."""
         return self.state not in ("completed", "paused")
 
 
@@ -86,7 +86,7 @@ def leaderboard(
 
 
 def by_group(cells: Iterable[Cell]) -> dict[int, list[Cell]]:
-    """Cells that differ in the seed only, together."""
+    """Cells grouped by settings: those of a group differ in the seed only."""
     groups: dict[int, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.group, []).append(cell)
@@ -114,7 +114,7 @@ def _row(group: Sequence[Cell], outcomes: Mapping[int, Outcome], metric: str) ->
     state = min((each.state for each in done), key=WORST.index)
     good = [each for each in done if not each.failed]
     values = [value for each in good if (value := each.metrics.get(metric)) is not None]
-    if len(values) < len(good):  # a mean over fewer seeds than others have would win by chance
+    if len(values) < len(good):  # means over different numbers of seeds are not comparable
         values = []
     names = dict.fromkeys(name for each in done for name in each.metrics)
     means = {name: statistics.fmean(found) for name in names if (found := _all(done, name))}
@@ -152,7 +152,7 @@ def as_table(rows: Sequence[Row]) -> pa.Table:
 
 
 def _alike(values: list[Any]) -> list[Any]:
-    """Values of one type, as a column must be: numbers stay numbers, a mixture becomes text."""
+    """Values of one type, as a column needs: numbers stay numbers, a mixture becomes text."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float}:
         return [value if value is None or kinds == {int} else float(value) for value in values]

@@ -1,4 +1,4 @@
-"""The cells of a sweep: run configs that differ from one base in what the axes say."""
+"""The cells of a sweep: run configs that differ from one base in the values of the axes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def cells_of(sweep: LoadedSweep, settings: Sequence[Settings] | None = None, fir
         first: how many groups there were before.
 
     Raises:
-        ConfigError: settings that cannot be; the first few are named.
+        ConfigError: invalid settings; the first few are named.
     """
     cells: list[Cell] = []
     wrong: list[str] = []
@@ -72,7 +72,7 @@ def cells_of(sweep: LoadedSweep, settings: Sequence[Settings] | None = None, fir
     return cells
 
 
-# Test rows are judged once, by the winner; only its model is saved.
+# Only the best cell is scored on the test rows and saved.
 ALONE: Mapping[str, Any] = {"eval.splits": ["validation"], "output_dir": None}
 
 

@@ -1,4 +1,4 @@
-"""What a sweep's cells are ranked by."""
+"""The metric that ranks a sweep's cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tasks.objectives import objective_of
 
 @dataclass(frozen=True)
 class Goal:
-    """The metric of the validation rows that decides, as it is called in results (`eval_…`), and which way is up."""
+    """The metric of the validation rows that ranks, as named in results (`eval_…`), and its direction."""
 
     metric: str
     greater_is_better: bool

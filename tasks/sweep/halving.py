@@ -1,7 +1,7 @@
-"""Successive halving: when cells are compared, who goes on, and what comparing early costs.
+"""Successive halving: when cells are compared, which continue, and how well early ranking predicts.
 
-Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization". Every cell keeps
-the schedule of a full training at every rung, so a survivor is what it would have been unpruned.
+Jamieson & Talwalkar 2016, "Non-stochastic Best Arm Identification and Hyperparameter Optimization". Every cell
+keeps the learning-rate schedule of the full training, so a survivor equals the same run without halving.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from tasks.config.sections.sweep import Halving
 
 MOST_RUNGS = 3
+LEAST_RANKED = 3  # groups: two can only agree or disagree
 
 
 def shares(groups: int, halving: Halving) -> list[float]:
@@ -47,7 +48,7 @@ def survivors(
     greater_is_better: bool,
     losses: Mapping[int, float | None] | None = None,
 ) -> list[int]:
-    """The groups that go on: the best 1/factor of all, rounded up, one at least; those without a score never.
+    """The groups that continue: the best 1/factor of all, rounded up, at least one; none without a score.
 
     Args:
         scores: the metric of each group at this rung; None where it failed.
@@ -63,10 +64,15 @@ def survivors(
     return sorted(alive[: _kept(len(scores), factor)])
 
 
+def scored_at_both(early: Mapping[int, float | None], late: Mapping[int, float | None]) -> list[int]:
+    """The groups that have a score at both of two rungs."""
+    return [g for g in late if late[g] is not None and early.get(g) is not None]
+
+
 def agreement(early: Mapping[int, float | None], late: Mapping[int, float | None]) -> float | None:
     """Spearman's rank correlation of two rungs over the groups judged at both; None below three, or without spread."""
-    both = [g for g in late if late[g] is not None and early.get(g) is not None]
-    if len(both) < 3:
+    both = scored_at_both(early, late)
+    if len(both) < LEAST_RANKED:
         return None
     found = _correlation(_ranks([early[g] for g in both]), _ranks([late[g] for g in both]))  # type: ignore[misc]
     return round(found, 4) if found is not None else None

@@ -1,4 +1,4 @@
-"""A sweep as a page: one HTML file with its pictures inside, which shows anywhere and needs no network."""
+"""A sweep as one self-contained HTML file with embedded plots."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def markdown_table(table: pa.Table) -> str:
 
 
 def _told(table: pa.Table) -> list[str]:
-    """Columns that say anything."""
+    """Columns with any information."""
     one = {"seeds": 1, "share_trained": 1.0}
     return [
         name

@@ -1,5 +1,7 @@
-"""Adaptive search: Optuna's TPE proposes cells, told of the results before. A study is made anew each time from the
-sweep's seed and told the same results in the same order, so a rerun proposes what it proposed."""
+"""Adaptive search: Optuna's TPE proposes cells from the results so far.
+
+Each study starts from the sweep's seed and gets the same results in the same order, so a rerun proposes the same cells.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +33,13 @@ class Search:
         self.asked: list[Any] = []
 
     def ask(self) -> list[Settings]:
-        """The next batch of settings; empty once there were `n_trials`."""
+        """The next batch of settings; empty after `n_trials`."""
         many = min(self.sweep.batch, (self.sweep.n_trials or 0) - len(self.study.trials))
         self.asked = [self.study.ask() for _ in range(many)]
         return [{name: _suggest(trial, name, axis) for name, axis in self.sweep.random.items()} for trial in self.asked]
 
     def tell(self, scores: Sequence[float | None]) -> None:
-        """What came of the batch, in its order; None for a cell that failed."""
+        """Report the scores of the batch, in its order; None for a cell that failed."""
         for trial, score in zip(self.asked, scores, strict=True):
             if score is None:
                 self.study.tell(trial, state=self.failed)

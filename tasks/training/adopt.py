@@ -9,17 +9,19 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+from transformers import TrainerState
 
 from tasks.artifacts.formats.manifest import MANIFEST, commit
 from tasks.config.errors import ConfigError
 from tasks.training import state
-from tasks.training.checkpoints import STATE
+from tasks.training.checkpoints import STATE, read_state
 
 FIELD = "train.resume_from_checkpoint"
 PICKLED = (".pt", ".pth", ".bin", ".pkl")
@@ -34,10 +36,10 @@ def take_over(files: Mapping[str, Path], folder: Path, plan: Mapping[str, Any], 
     adopted = adopt(files, folder)
     try:
         check_weights(model, adopted)
+        return differences(adopted, plan)
     except ConfigError:
         shutil.rmtree(adopted)
         raise
-    return differences(adopted, plan)
 
 
 def adopt(files: Mapping[str, Path], folder: Path) -> Path:
@@ -46,18 +48,25 @@ def adopt(files: Mapping[str, Path], folder: Path) -> Path:
     Raises:
         ConfigError: it lacks what a training goes on from, or cannot be read without running code.
     """
-    told = json.loads(files[STATE].read_text())
+    told = read_state(files[STATE])
     target = folder / f"checkpoint-{told['global_step']}"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name, path in files.items():
         if path.suffix not in PICKLED and name != MANIFEST:
             shutil.copyfile(path, target / name)
-    _write_states(files, target)
-    # The best so far is not brought along, and callbacks begin anew; the library must find an entry for each of them.
+    try:
+        _write_states(files, target)
+        _check_states(target)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, SafetensorError) as error:
+        raise ConfigError(f"{FIELD}: the checkpoint's states of optimizer, scheduler and random generators are not "
+                          f"those that a Trainer writes ({type(error).__name__}: {error})") from error  # fmt: skip
+    # The best checkpoint is not taken over and callbacks start fresh; the library needs an entry for each of them.
     anew = {"best_metric": None, "best_model_checkpoint": None, "best_global_step": None,
             "stateful_callbacks": {"TrainerControl": {}, "EarlyStoppingCallback": {}}}  # fmt: skip
-    (target / STATE).write_text(json.dumps({**told, **anew}, indent=2))
+    known = {each.name for each in fields(TrainerState)}  # another version of the library may have written others
+    kept = {name: value for name, value in told.items() if name in known}
+    (target / STATE).write_text(json.dumps({**kept, **anew}, indent=2))
     (target / state.ADOPTED).write_text("{}")
     commit(target)
     return target
@@ -81,6 +90,26 @@ def _write_states(files: Mapping[str, Path], target: Path) -> None:
         if not (target / needed).exists():
             raise ConfigError(f"{FIELD}: the checkpoint has no {needed.removesuffix('.json')} state; to start from its "
                               "weights alone, write its folder as model")  # fmt: skip
+
+
+def _check_states(target: Path) -> None:
+    """Raise KeyError, TypeError, ValueError or SafetensorError for states that a training could not go on from."""
+    optimizer, scheduler = (state.read_json(target / f"{name}.json") for name in ("optimizer", "scheduler"))
+    if not all(isinstance(group, dict) for group in [optimizer["state"], *optimizer["param_groups"]]):
+        raise TypeError("the optimizer's state and groups are no objects")
+    if not all(type(scheduler[name]) is int for name in ("last_epoch", "_step_count")):
+        raise TypeError("the scheduler's steps are no whole numbers")
+    before = state.capture_rng()
+    try:
+        for name in ("rng", "epoch_rng"):
+            state.apply_rng(state.load_rng(target, name))
+    except RuntimeError as error:  # torch's
+        raise ValueError(str(error)) from error
+    finally:
+        state.apply_rng(before)
+    for path in target.glob("*.safetensors"):
+        with safe_open(path, framework="pt"):
+            pass
 
 
 def _tensors(path: Path) -> Any:

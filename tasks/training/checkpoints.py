@@ -1,12 +1,19 @@
-"""The checkpoints of one training: committed whole, found by validity, removed only after a better one is there."""
+"""The checkpoints of one training: committed whole, found by validity, removed only once a newer one is committed."""
 
 import json
+import math
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from tasks.artifacts.formats.manifest import MANIFEST, commit, is_whole
+from tasks.config.errors import ConfigError
 
 STATE = "trainer_state.json"
+NAME = re.compile(r"checkpoint-[0-9]+")
+NUMBERS = ("epoch", "max_steps", "num_train_epochs", "train_batch_size", "logging_steps", "eval_steps", "save_steps",
+           "total_flos", "num_input_tokens_seen")  # fmt: skip
 
 
 def step_of(checkpoint: Path) -> int:
@@ -16,32 +23,68 @@ def step_of(checkpoint: Path) -> int:
 
 def checkpoints(folder: Path) -> list[Path]:
     """All checkpoint folders, whole or not, oldest first."""
-    found = [path for path in folder.glob("checkpoint-*/") if path.name.rsplit("-", 1)[1].isdigit()]
-    return sorted(found, key=step_of)
+    return sorted((path for path in folder.glob("checkpoint-*/") if NAME.fullmatch(path.name)), key=step_of)
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Return the Trainer's state in a file.
+
+    Raises:
+        ConfigError: it is not one that transformers' Trainer writes.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not the state of a Trainer: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} is not the state of a Trainer: it holds {found!r:.40}, not an object")
+    step = found.get("global_step")
+    if type(step) is not int or step < 1:
+        raise ConfigError(
+            f"{path} is not the state of a Trainer: global_step is {step!r:.40}, not a whole number from 1"
+        )
+    wrong = [name for name in NUMBERS if not _is_number(found.get(name))]
+    wrong += ["log_history"] if not isinstance(found.get("log_history", []), list) else []
+    wrong += ["best_model_checkpoint"] if not isinstance(found.get("best_model_checkpoint"), str | None) else []
+    if wrong:
+        raise ConfigError(f"{path} is not the state of a Trainer: {wrong[0]} is {found[wrong[0]]!r:.40}")
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or (type(value) in (int, float) and math.isfinite(value))
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """The newest checkpoint that can be trusted; torn ones are removed on the way, and those that name another as the
-    best so far which is not whole: the last weights must not be taken for the best."""
+    """The newest complete checkpoint. Incomplete ones are removed, and so are those whose best checkpoint is missing or
+    incomplete: the last weights must not be taken for the best."""
     for checkpoint in reversed(checkpoints(folder)):
         if is_whole(checkpoint) and _has_its_best(checkpoint):
             return checkpoint
-        shutil.rmtree(checkpoint)
+        remove(checkpoint)
     return None
 
 
+def remove(checkpoint: Path) -> None:
+    """Remove a checkpoint; of a link to one the link."""
+    if checkpoint.is_symlink():
+        checkpoint.unlink()
+    else:
+        shutil.rmtree(checkpoint)
+
+
 def _has_its_best(checkpoint: Path) -> bool:
-    if not (checkpoint / STATE).is_file():
+    try:
+        best = read_state(checkpoint / STATE).get("best_model_checkpoint")
+    except ConfigError:
         return False
-    best = json.loads((checkpoint / STATE).read_text()).get("best_model_checkpoint")
     return not best or Path(best).name == checkpoint.name or is_whole(checkpoint.parent / Path(best).name)
 
 
-def localise(checkpoint: Path) -> None:
-    """Let the trainer's state speak of this folder: its best checkpoint is noted by absolute path, and the store may
-    have moved since."""
+def relocate(checkpoint: Path) -> None:
+    """Correct the path of the best checkpoint in the trainer's state: it is absolute, and the store may have moved."""
     path = checkpoint / STATE
-    state = json.loads(path.read_text())
+    state = read_state(path)
     best = state.get("best_model_checkpoint")
     here = str(checkpoint.parent / Path(best).name) if best else None
     if best and best != here:

@@ -2,7 +2,7 @@
 
 
 class NotFinite(Exception):
-    """A batch whose loss is no number."""
+    """The loss of a batch is not finite."""
 
     def __init__(self, step: int, loss: float, rows: list[str]) -> None:
         super().__init__(step, loss, rows)
@@ -10,4 +10,4 @@ class NotFinite(Exception):
 
 
 class EnoughEvaluated(Exception):
-    """An evaluation that was made up for says that the training has ended: there was none better for a while."""
+    """An evaluation that was made after a resume triggers early stopping."""

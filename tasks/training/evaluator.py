@@ -1,4 +1,4 @@
-"""How evaluation rows are judged while training, and in what order."""
+"""How evaluation rows are scored while training, and in what order."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,26 +8,26 @@ import numpy as np
 from torch.utils.data import Sampler
 from transformers import EvalPrediction
 
-from tasks.evaluation.predictor import Judge
+from tasks.evaluation.predictor import Predictor
 
 
 @dataclass(frozen=True)
-class Examination:
-    """How evaluation rows are judged while training.
+class Evaluator:
+    """How evaluation rows are scored while training.
 
     Attributes:
-        judge: the task's judge.
+        judge: the task's predictor.
         score: from the predictions table to `{metric: value}`.
         whole: the same from transformers' `EvalPrediction`, for a function that wants all logits at once.
     """
 
-    judge: Judge
+    predictor: Predictor
     score: Callable[[Any], Mapping[str, float]]
     whole: Callable[[EvalPrediction], Mapping[str, float]] | None = None
 
 
 class LongestFirst(Sampler[int]):
-    """Rows in the order of falling length: the least padding, and what does not fit in memory shows at once."""
+    """Rows in descending order of length: least padding, and a batch that does not fit in memory fails first."""
 
     def __init__(self, lengths: Sequence[int]) -> None:
         self.order = np.argsort(-np.asarray(lengths), kind="stable")

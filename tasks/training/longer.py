@@ -1,4 +1,4 @@
-"""Which trainings differ in their length only, so that the longer one goes on where the shorter one ended."""
+"""Which trainings differ only in their length, so that the longer one can resume where the shorter one ended."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,9 +21,10 @@ def without_length(plan: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def goes_on(plan: Mapping[str, Any], end: int) -> bool:
-    """Whether a training that ended after step `end` did until there what this one does.
+    """Whether a training that ended after step `end` is a prefix of this one.
 
-    Both evaluate where they end. Within an epoch only the shorter one does, which would matter to the best checkpoint.
+    Where `end` is within an epoch, the shorter training has an evaluation there that the longer one lacks, which
+    matters where the best checkpoint is kept.
     """
     steps = plan["steps"]
     best = plan["arguments"].get("load_best_model_at_end")

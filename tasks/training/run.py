@@ -1,15 +1,12 @@
 """One training, from a plan and files to final weights. It knows neither store nor Prefect: it runs in a notebook."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import PeftModel
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
@@ -19,18 +16,16 @@ from transformers import (
 )
 from transformers.utils import logging as library_logging
 
-from tasks.config.errors import ConfigError, Interrupted, MachineError, Signalled, TrainingError
-from tasks.data.tokens.dataset import TokenRows
-from tasks.models.bases.live import save_module
-from tasks.models.torch_settings import deterministic, torch_configured
+from tasks.config.errors import ConfigError, Interrupted, Signalled, TrainingError
 from tasks.training.callbacks.control import Cadence, PauseAt, StopOnSignal, Watch
-from tasks.training.callbacks.diagnostics import WarnOfSigns
+from tasks.training.callbacks.diagnostics import WarnOfDiagnostics
+from tasks.training.callbacks.enter_step import EnterStep
 from tasks.training.callbacks.keep_last import KeepLast
 from tasks.training.callbacks.own_steps import OwnSteps
 from tasks.training.callbacks.watch_evaluation import WatchEvaluation
-from tasks.training.checkpoints import STATE, localise, newest_whole, step_of
+from tasks.training.checkpoints import STATE, newest_whole, relocate, step_of
 from tasks.training.endings import EnoughEvaluated, NotFinite
-from tasks.training.evaluator import Examination
+from tasks.training.given import Given
 from tasks.training.trainer import FinetuneTrainer
 
 NOT_FINITE = "not_finite.json"
@@ -56,13 +51,13 @@ class Watching:
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a training.
+    """The outcome of a training.
 
     Attributes:
         history: one entry for each log and evaluation.
-        state: the Trainer's state (`TrainerState`'s fields), without places on this machine.
+        state: the Trainer's state (`TrainerState`'s fields), without paths of this machine.
         paused: the step it was paused after, if `Watching.until` asked for it. metrics: of the evaluation rows there.
-        signalled: the signal that came when all was done.
+        signalled: the signal that came after the last step.
     """
 
     history: list[dict[str, Any]]
@@ -72,44 +67,7 @@ class Trained:
     signalled: int | None = None
 
 
-@contextmanager
-def settled(plan: Mapping[str, Any]) -> Iterator[None]:
-    """Within, torch computes as the plan says: threads, the precision of float32 products, and on a GPU only kernels
-    that add in the same order every time.
-
-    Raises:
-        MachineError: the plan was made for a GPU that torch cannot use, or torch can use one that the plan knows
-            nothing of. TrainingError: no memory, or no such kernel.
-    """
-    if plan["device"] != "cpu" and not torch.cuda.is_available():
-        raise MachineError(f"the plan is for {plan['device']}, but torch cannot use it; set CUDA_VISIBLE_DEVICES='' to "
-                           "train on the CPU")  # fmt: skip
-    if plan["device"] == "cpu" and not plan["arguments"].get("use_cpu") and torch.cuda.is_available():
-        raise MachineError(f"torch can use {torch.cuda.get_device_name()}, but the driver's library (NVML) lists no "
-                           "GPU, so the plan is for the CPU; repair the driver, or set train.use_cpu: true to train on "
-                           "the CPU all the same")  # fmt: skip
-    with (
-        torch_configured(plan["threads"], plan["float32_matmul_precision"]),
-        deterministic(plan["deterministic"]) if plan["device"] != "cpu" else nullcontext(),
-    ):
-        try:
-            yield
-        except RuntimeError as error:
-            if named := _named(error):
-                raise named from error
-            raise
-
-
-def train(
-    model: PreTrainedModel,
-    plan: Mapping[str, Any],
-    rows: TokenRows,
-    evaluation: TokenRows | None,
-    collate: Callable[..., Any],
-    examination: Examination,
-    folder: Path,
-    watching: Watching,
-) -> Trained:
+def train(model: PreTrainedModel, plan: Mapping[str, Any], given: Given, folder: Path, watching: Watching) -> Trained:
     """Train `model` in place, going on from the newest whole checkpoint in `folder`.
 
     Raises:
@@ -120,18 +78,20 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     resumed = newest_whole(folder)
     if resumed is not None:
-        localise(resumed)
+        relocate(resumed)
         watching.say(f"going on from {resumed.name} of {plan['steps']['total']} steps")
     cadence = Cadence(watching.every_minutes, *_cadence(plan, watching.arguments), resumed)
     stop, pause = StopOnSignal(), PauseAt(watching.until)
     last = [KeepLast()] if watching.keep_last else []
-    callbacks: list[TrainerCallback] = [stop, pause, *last, cadence, OwnSteps(),
+    callbacks: list[TrainerCallback] = [stop, pause, *last, cadence, OwnSteps(), EnterStep(given.hooks),
                                         Watch(watching.on_step, watching.on_log), WatchEvaluation(watching.on_rows),
-                                        WarnOfSigns(watching.warn, watching.falling)]  # fmt: skip
+                                        WarnOfDiagnostics(watching.warn, watching.falling)]  # fmt: skip
     if plan["patience"]:
         callbacks.append(_patience(plan["patience"], resumed))
-    learning = {"train_dataset": rows, "eval_dataset": evaluation, "data_collator": collate}
-    trainer = _trainer(model, plan, folder, watching, callbacks, examination=examination, stop=stop, **learning)
+    callbacks += [callback for hook in given.hooks for callback in hook.callbacks()]
+    for hook in given.hooks:
+        hook.prepare()
+    trainer = _trainer(model, plan, given, folder, watching, callbacks, stop)
     cadence.trainer = trainer
     if resumed is not None and watching.until is not None and step_of(resumed) >= watching.until:
         trainer.take_up(resumed)
@@ -178,25 +138,8 @@ def _learn(trainer: FinetuneTrainer, resumed: Path | None, steps: int) -> None:
         trainer.take_best()
 
 
-def _named(error: RuntimeError) -> TrainingError | None:
-    """What torch could not do, with what to do about it; None for an error of another kind."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return TrainingError(
-            "the device ran out of memory; halve train.per_device_train_batch_size and double "
-            "train.gradient_accumulation_steps, which trains the same"
-        )
-    if "use_deterministic_algorithms" in str(error):
-        late = "CuBLAS" in str(error)  # the GPU was in use before we could say how
-        return TrainingError(
-            f"only kernels that give the same bits every time are to be used ({str(error).splitlines()[0]}); set "
-            f"{'CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts, or ' if late else ''}train.full_determinism: "
-            "false: the run then resumes as ever, but not bit for bit"
-        )
-    return None
-
-
 def _paused(trainer: FinetuneTrainer) -> Trained:
-    """Judge the weights of a paused training, which its own history is not told of: the checkpoint is as ever."""
+    """Evaluate the weights of a paused training. Its history is not changed, so that the checkpoint stays the same."""
     history, step = list(trainer.state.log_history), trainer.state.global_step
     found = trainer.evaluate() if trainer.eval_dataset is not None else {}
     timing = ("_runtime", "_per_second")
@@ -209,22 +152,6 @@ def _state(trainer: FinetuneTrainer) -> dict[str, Any]:
     return {name: value for name, value in asdict(trainer.state).items() if name not in local}
 
 
-def save_weights(model: PreTrainedModel | PeftModel, out: Path) -> None:
-    """Write the trained parameters: `model*.safetensors`, or an adapter's, with their config."""
-    if isinstance(model, PreTrainedModel | PeftModel):
-        model.save_pretrained(str(out))
-    else:  # a live module of the caller's
-        save_module(model, out)
-        model.config.save_pretrained(out)
-    for extra in ("README.md", "training_args.bin"):
-        (out / extra).unlink(missing_ok=True)
-    shutil.rmtree(out / "__pycache__", ignore_errors=True)
-    adapter = out / "adapter_config.json"
-    if adapter.exists():  # it would name a scratch folder
-        config = json.loads(adapter.read_text()) | {"base_model_name_or_path": None}
-        adapter.write_text(json.dumps(config, indent=2, sort_keys=True))
-
-
 def _cadence(plan: Mapping[str, Any], watched: Mapping[str, Any]) -> tuple[str, int]:
     every = watched.get("save_steps") or 500
     if 0 < every < 1:
@@ -235,7 +162,7 @@ def _cadence(plan: Mapping[str, Any], watched: Mapping[str, Any]) -> tuple[str, 
 def _arguments(plan: Mapping[str, Any], watching: Watching, folder: Path) -> Seq2SeqTrainingArguments:
     watched = {name: value for name, value in watching.arguments.items() if not name.startswith("save_")}
     best = plan["arguments"].get("load_best_model_at_end", False)
-    ours = {"report_to": "none", "disable_tqdm": True, "log_level": "error"}  # unless the user says otherwise
+    ours = {"report_to": "none", "disable_tqdm": True, "log_level": "error"}  # defaults that the user may change
     arguments = Seq2SeqTrainingArguments(
         **{
             **ours,
@@ -249,37 +176,47 @@ def _arguments(plan: Mapping[str, Any], watching: Watching, folder: Path) -> Seq
         }
     )
     if arguments.n_gpu > 1:
-        arguments._n_gpu = 1  # DataParallel would multiply the batch behind the plan's back
+        arguments._n_gpu = 1  # DataParallel would multiply the planned batch size
     return arguments
 
 
 def _trainer(
     model: PreTrainedModel,
     plan: Mapping[str, Any],
+    given: Given,
     folder: Path,
     watching: Watching,
     callbacks: list[TrainerCallback],
-    **learning: Any,
+    stop: StopOnSignal,
 ) -> FinetuneTrainer:
     try:
-        trainer = FinetuneTrainer(
+        arguments = _arguments(plan, watching, folder)
+        if given.loss is not None:
+            arguments.remove_unused_columns = False  # those that the model's `forward` does not take
+        trainer = given.trainer(
             loss_ignores_num_items=plan["loss_ignores_num_items"],
+            evaluator=given.evaluator,
+            loss=given.loss,
+            hooks=given.hooks,
+            stop=stop,
+            train_dataset=given.rows,
+            eval_dataset=given.evaluation,
+            data_collator=given.collate,
             keep=watching.arguments.get("save_total_limit") or 1,
             on_commit=watching.on_commit,
             on_remove=watching.on_remove,
             model=model,
-            args=_arguments(plan, watching, folder),
+            args=arguments,
             callbacks=callbacks,
-            **learning,
         )
     except (ValueError, ImportError) as error:
         raise ConfigError(f"train: the Trainer refuses these arguments: {error}") from error
-    trainer.remove_callback(PrinterCallback)  # what is logged is ours to show
+    trainer.remove_callback(PrinterCallback)  # logs are shown by `Watch`
     return trainer
 
 
 def _patience(evaluations: int, resumed: Path | None) -> EarlyStoppingCallback:
-    """Early stopping that goes on counting where the checkpoint left off, which the library's own does not."""
+    """Early stopping that keeps its count across a resume, unlike the library's own."""
     stopper = EarlyStoppingCallback(evaluations)
     if resumed is not None:
         saved = json.loads((resumed / STATE).read_text())["stateful_callbacks"].get("EarlyStoppingCallback")

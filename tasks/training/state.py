@@ -32,10 +32,7 @@ def save_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
 
 def write_optimizer(states: dict[str, Any], folder: Path) -> None:
     """Write an optimizer's `state_dict`."""
-    tensors: dict[str, torch.Tensor] = {}
-    rest = _take_tensors(states, tensors)
-    save_file(tensors, folder / "optimizer.safetensors")
-    write_json(rest, folder / "optimizer.json")
+    write_tree(states, folder, "optimizer")
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
@@ -44,7 +41,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
     Raises:
         ConfigError: it is of an optimizer of another kind, or of other parameters.
     """
-    rest = _put_tensors(read_json(folder / "optimizer.json"), load_file(folder / "optimizer.safetensors"))
+    rest = read_tree(folder, "optimizer")
     state = {int(index): entries for index, entries in rest["state"].items()}
     groups = rest["param_groups"]
     if (folder / ADOPTED).exists():
@@ -87,6 +84,22 @@ def _put_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
             return tensors[value[TENSOR]]
         return {name: _put_tensors(leaf, tensors) for name, leaf in value.items()}
     return [_put_tensors(leaf, tensors) for leaf in value] if isinstance(value, list) else value
+
+
+def write_tree(value: Any, folder: Path, name: str) -> None:
+    """Write `<name>.safetensors` and `<name>.json`: a tree of dicts and lists of tensors, numbers and texts.
+
+    Raises:
+        TypeError: it holds something else.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    write_json(_take_tensors(value, tensors), folder / f"{name}.json")
+    save_file(tensors, folder / f"{name}.safetensors")
+
+
+def read_tree(folder: Path, name: str) -> Any:
+    """Return what `write_tree` wrote; the keys of dicts are texts then."""
+    return _put_tensors(read_json(folder / f"{name}.json"), load_file(folder / f"{name}.safetensors"))
 
 
 def save_scheduler(scheduler: Any, folder: Path) -> None:

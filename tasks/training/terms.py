@@ -1,4 +1,4 @@
-"""Over how many terms a batch's loss is a mean: what micro-batches of one step weigh by."""
+"""Weights of the micro-batches of one step: the number of terms that each loss is a mean over."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

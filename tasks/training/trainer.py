@@ -1,62 +1,53 @@
-"""transformers' Trainer, with the three things it lacks: states without pickle, checkpoints that are complete or
-absent, and a resume that is exact from anywhere.
+"""The trainer of the tasks here: transformers' Trainer with checkpoints that can be trusted, an evaluation whose memory
+does not grow with the rows, and the hooks of the training methods.
 
-The numbers are the library's own: with the same arguments a plain Trainer ends in the same bits.
+The numbers are the library's own: with the same arguments and no hooks a plain Trainer ends in the same bits.
 """
 
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from peft import PeftModel
 from torch.utils.data import Sampler
-from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerState
+from transformers import EvalPrediction
+from transformers.trainer_optimizer import is_optimizer_factory
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
-from tasks.artifacts.formats.manifest import commit, is_whole
-from tasks.config.errors import Signalled, TrainingError
+from tasks.config.errors import ConfigError
 from tasks.data.tables.arrow_file import open_table
 from tasks.data.tokens.dataset import TokenRows
-from tasks.evaluation.predictor import examine
-from tasks.models.bases.live import save_module
-from tasks.training import state
-from tasks.training.callbacks.control import StopOnSignal
-from tasks.training.checkpoints import STATE, outdated
-from tasks.training.endings import EnoughEvaluated, NotFinite
-from tasks.training.evaluator import Examination, LongestFirst, ordered
+from tasks.evaluation.predictor import predict_batches
+from tasks.training.endings import NotFinite
+from tasks.training.evaluator import Evaluator, LongestFirst, ordered
+from tasks.training.groups import for_torch, plain_groups
+from tasks.training.hooks import overrides
+from tasks.training.resumable import ResumableTrainer
 from tasks.training.terms import scored, weigh
 
-RNG, EPOCH_RNG = "rng", "epoch_rng"
-OWES_EVALUATION = "owes_evaluation"  # a file in a checkpoint that was taken in place of the evaluation due there
+Loss = Callable[[Any, Any], tuple[torch.Tensor, Any]]
 SHIFT = "prepare_decoder_input_ids_from_labels"
 
 
-class FinetuneTrainer(Trainer):
-    """A Trainer whose checkpoints can be trusted.
+class FinetuneTrainer(ResumableTrainer):
+    """Trains any task.
 
     Args:
         loss_ignores_num_items: see `Objective`.
-        examination: how rows are judged. Nothing but verdicts is kept, so memory does not grow with the rows.
-        keep: checkpoints to keep besides the best.
-        on_commit: told of each committed checkpoint. on_remove: asked to remove an outdated one.
-        stop: what a signal stops the training through.
+        examination: how evaluation rows are scored.
+        loss: the objective's own loss, in place of the model's.
+        arguments: those of `ResumableTrainer`, and of transformers' `Trainer`.
     """
 
     def __init__(
         self,
         *,
         loss_ignores_num_items: bool,
-        examination: Examination,
-        keep: int,
-        on_commit: Callable[[Path], None],
-        on_remove: Callable[[str], None],
-        stop: StopOnSignal,
+        evaluator: Evaluator,
+        loss: Loss | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(**arguments)
@@ -66,23 +57,20 @@ class FinetuneTrainer(Trainer):
             self.model_accepts_loss_kwargs = False
         self.loss_ignores_num_items = loss_ignores_num_items or not self.model_accepts_loss_kwargs
         self._share: float | None = None
-        self.examination = examination
-        self.keep, self.on_commit, self.on_remove, self.stop = keep, on_commit, on_remove, stop
-        self._owes_evaluation = False
-        self.epoch_rng = state.capture_rng()
-        self.seconds_saving = 0.0
-        self._saved_at = -1
+        self.evaluator, self.own_loss = evaluator, loss
+        self._changing = [hook for hook in self.hooks if overrides(hook, "loss")]
+        self._micro_batches = 1
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
         rows = train_dataset if train_dataset is not None else self.train_dataset
         if self.args.train_sampling_strategy == "group_by_length" and isinstance(rows, TokenRows):
-            # The library would read every row to learn its length; the file knows.
+            # The library would read every row for its length; the Arrow file has the lengths.
             window = self.args.train_batch_size * self.args.gradient_accumulation_steps
             return LengthGroupedSampler(window, dataset=rows, lengths=rows.lengths())  # type: ignore[return-value]
         return super()._get_train_sampler(train_dataset)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """Of all rows: `dataloader_drop_last` is about training, the library applies it here too."""
+        """A loader of all rows: `dataloader_drop_last` is meant for training, but the library applies it here too."""
         drop, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
         try:
             return super().get_eval_dataloader(eval_dataset)
@@ -93,13 +81,9 @@ class FinetuneTrainer(Trainer):
         return LongestFirst(eval_dataset.lengths())
 
     def evaluation_loop(self, dataloader: Any, description: str, *_: Any, **named: Any) -> EvalLoopOutput:
-        """In place of the library's, which keeps all logits of all rows."""
-        try:
-            with self.stop.evaluating():
-                return self._evaluation(dataloader, **named)
-        except Signalled:
-            self._owes_evaluation = True
-            raise
+        """Replaces the library's loop, which keeps all logits of all rows in memory."""
+        with self.interruptible_evaluation():
+            return self._evaluation(dataloader, **named)
 
     def _evaluation(self, dataloader: Any, **named: Any) -> EvalLoopOutput:
         assert self.model is not None and self.args.output_dir is not None
@@ -109,20 +93,18 @@ class FinetuneTrainer(Trainer):
         self.callback_handler.eval_dataloader = dataloader
 
         def batches() -> Iterator[tuple[np.ndarray, Any]]:
-            done = 0
-            for batch in dataloader:
-                size = len(batch["input_ids"])
+            size = self.args.eval_batch_size
+            for done, batch in zip(range(0, len(order), size), dataloader, strict=True):
                 yield order[done : done + size], self._prepare_inputs(batch)
-                done += size
                 self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
 
         with tempfile.TemporaryDirectory(dir=self.args.output_dir) as folder:
             out = Path(folder) / "predictions.arrow"
             with torch.no_grad(), self.compute_loss_context_manager():
-                loss = examine(self.model, batches(), self.examination.judge, rows.table, out)
-            found = {"loss": loss, **self.examination.score(open_table(out))}
-        if self.examination.whole is not None:
-            found |= self.examination.whole(self._predictions(dataloader, np.argsort(order)))
+                loss = predict_batches(self.model, batches(), self.evaluator.predictor, rows.table, out)
+            found = {"loss": loss, **self.evaluator.score(open_table(out))}
+        if self.evaluator.whole is not None:
+            found |= self.evaluator.whole(self._predictions(dataloader, np.argsort(order)))
         metrics = {f"{prefix}_{name}": value for name, value in found.items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(rows))  # type: ignore[arg-type]
 
@@ -135,6 +117,7 @@ class FinetuneTrainer(Trainer):
     def get_batch_samples(self, *arguments: Any, **named: Any) -> Any:
         found = super().get_batch_samples(*arguments, **named)
         self._share, batches = None, found[0]
+        self._micro_batches = len(batches)
         if not self.loss_ignores_num_items or len(batches) < 2:
             return found
         if terms := getattr(self.model, "terms", None):
@@ -143,19 +126,56 @@ class FinetuneTrainer(Trainer):
             self._share = len(counts) / max(sum(counts), 1)  # type: ignore[arg-type]
         return found
 
-    def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> Any:
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, *rest: Any, **named: Any) -> Any:
+        """The loss of a micro-batch, as the model, the objective and the hooks have it."""
         count = scored(inputs) if self._share is not None and torch.is_grad_enabled() else None
-        found = self._loss(model, inputs, *arguments, **named)
+        if return_outputs or not self._changing or not torch.is_grad_enabled():
+            found = self._loss(model, inputs, return_outputs, *rest, **named)
+        else:
+            found, outputs = self._loss(model, inputs, True, *rest, **named)
+            for hook in self._changing:
+                found = hook.loss(found, inputs, outputs)
         # A mean over a micro-batch's tokens weighs by them in the mean over the window's: 4 x 4 is then 1 x 16.
-        return (
-            found if count is None or self._share is None or isinstance(found, tuple) else found * (count * self._share)
-        )
+        if count is not None and self._share is not None and not return_outputs:
+            found = found * (count * self._share)
+        return found if return_outputs or not torch.is_grad_enabled() else self._with_penalties(found)
 
-    def _loss(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> Any:
+    def _loss(self, model: Any, inputs: Any, return_outputs: bool, *rest: Any, **named: Any) -> Any:
+        if self.own_loss is not None:
+            loss, outputs = self.own_loss(model, inputs)
+            return (loss, outputs) if return_outputs else loss
         if self.label_smoother is not None and "labels" in inputs and hasattr(model, SHIFT):
             # the label smoother takes the labels away, from which the model would make the decoder's input itself
             inputs = {**inputs, "decoder_input_ids": getattr(model, SHIFT)(labels=inputs["labels"])}
-        return super().compute_loss(model, inputs, *arguments, **named)
+        return super().compute_loss(model, inputs, return_outputs, *rest, **named)
+
+    def _with_penalties(self, loss: torch.Tensor) -> torch.Tensor:
+        """The loss plus this micro-batch's share of the hooks' penalties."""
+        penalties = [found for hook in self.hooks if (found := hook.penalty()) is not None]
+        # A loss per token over all items is added up over micro-batches, any other is averaged over them.
+        share = 1 if self.loss_ignores_num_items else 1 / self._micro_batches
+        return loss + share * sum(penalties) if penalties else loss
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """The library's, with the hooks' parameter groups if any makes some."""
+        if self.optimizer is None and any(overrides(hook, "parameter_groups") for hook in self.hooks):
+            trained: Any = self.model if model is None else model
+            kind, options = self.get_optimizer_cls_and_kwargs(self.args, trained)
+            if is_optimizer_factory(kind) or options.keys() & {"params", "model", "optimizer_dict"}:
+                raise ConfigError(
+                    f"train.optim: {self.args.optim} makes parameter groups of its own, and so does a method under "
+                    "`methods`; choose another optimizer, or leave that method out"
+                )
+            groups = plain_groups(trained, self.get_decay_parameter_names(trained), self.args.weight_decay)
+            for hook in self.hooks:
+                groups = hook.parameter_groups(groups)
+            self.optimizer_cls_and_kwargs = (kind, {**options, "params": for_torch(groups, trained)})
+        return super().create_optimizer(model)
+
+    def _get_learning_rate(self) -> float:
+        """The highest rate of all groups; the library reports the first group's."""
+        optimizer: Any = self.optimizer
+        return max(float(group["lr"]) for group in optimizer.param_groups)
 
     def training_step(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> torch.Tensor:
         loss = super().training_step(model, inputs, *arguments, **named)
@@ -177,117 +197,3 @@ class FinetuneTrainer(Trainer):
             if at is not None:
                 found.append(f"{rows.table['__file'][at].as_py()}:{rows.table['__row'][at].as_py()}")
         return found
-
-    def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, model: Any, trial: Any, *rest: Any, **named: Any):
-        if self.control.should_evaluate and self.stop.stopped is not None:
-            self.control.should_evaluate, self.control.should_save, self._owes_evaluation = False, True, True
-        wanted, generators = self.control.should_save, state.capture_rng()
-        try:
-            super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, trial, *rest, **named)
-        except Signalled:
-            if self._owes_evaluation:
-                state.apply_rng(generators)  # who goes on from here evaluates as if nothing had been
-                self._save_checkpoint(model, trial)
-            raise
-        if wanted and self._saved_at != self.state.global_step:  # `best` forgets a save that was asked for besides
-            self._save_checkpoint(model, trial)
-            self.control = self.callback_handler.on_save(self.args, self.state, self.control)
-
-    def _evaluate_owed(self, checkpoint: Path, schedule: bool = True) -> None:
-        """Make the evaluation that was due where the checkpoint was taken, if a signal kept it from being made. The
-        checkpoint stays as it is: whoever goes on from it again makes it again."""
-        if (checkpoint / OWES_EVALUATION).exists():
-            metrics = self._evaluate(None, None, skip_scheduler=not schedule)
-            if self._determine_best_metric(metrics=metrics, trial=None):
-                self.state.best_model_checkpoint = str(checkpoint)
-            if self.control.should_training_stop:
-                raise EnoughEvaluated
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        started = time.monotonic()
-        assert self.args.output_dir is not None
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        super()._save_checkpoint(model, trial)
-        if self._owes_evaluation:
-            (folder / OWES_EVALUATION).touch()
-        commit(folder)
-        self.on_commit(folder)
-        for old in outdated(folder.parent, self.keep, self.state.best_model_checkpoint):
-            self.on_remove(old.name)
-        self._saved_at = self.state.global_step
-        self.seconds_saving = time.monotonic() - started
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        folder = Path(output_dir or self.args.output_dir or ".")
-        if isinstance(self.model, PreTrainedModel | PeftModel):
-            super()._save(output_dir, state_dict)
-            (folder / "training_args.bin").unlink()  # a pickle nobody needs
-        else:
-            assert self.model is not None
-            save_module(self.model, folder)
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        assert self.optimizer is not None
-        state.save_optimizer(self.optimizer, Path(output_dir))  # type: ignore[arg-type] — accelerate's wrapper
-        state.save_scheduler(self.lr_scheduler, Path(output_dir))
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            state.load_optimizer(self.optimizer, Path(checkpoint))  # type: ignore[arg-type]
-            state.load_scheduler(self.lr_scheduler, Path(checkpoint))
-
-    def _save_rng_state(self, output_dir: str) -> None:
-        state.save_rng(state.capture_rng(), Path(output_dir), RNG)
-        state.save_rng(self.epoch_rng, Path(output_dir), EPOCH_RNG)
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        """The library's last act before a resumed training is where the checkpoint was taken."""
-        if checkpoint is not None:
-            state.apply_rng(state.load_rng(Path(checkpoint), RNG))
-            self._evaluate_owed(Path(checkpoint))
-            if float(self.state.epoch or 0).is_integer():
-                self.epoch_rng = state.capture_rng()
-
-    def enter_epoch(self, checkpoint: Path | None) -> None:
-        """Called as an epoch begins: note the generators' state, from which the epoch's order of rows is drawn.
-
-        A resumed epoch must draw the order it had: it starts from the state noted then, or, if the checkpoint closed
-        its epoch, from the state the checkpoint was taken in.
-        """
-        if checkpoint is not None:
-            at_boundary = float(self.state.epoch or 0).is_integer()
-            state.apply_rng(state.load_rng(checkpoint, RNG if at_boundary else EPOCH_RNG))
-        self.epoch_rng = state.capture_rng()
-        if isinstance(self.train_dataset, TokenRows):
-            self.train_dataset.enter_epoch(int(self.state.epoch or 0))
-
-    def take_up(self, checkpoint: Path) -> None:
-        """Have the weights a training that ends, or is paused, at `checkpoint` ends with."""
-        self._load_from_checkpoint(str(checkpoint))
-        self.state = TrainerState.load_from_json(str(checkpoint / STATE))
-        with suppress(EnoughEvaluated):
-            self._evaluate_owed(checkpoint, schedule=False)
-        self.take_best()
-
-    def take_best(self) -> None:
-        """Have the weights of the best checkpoint so far, if the best is to be kept."""
-        if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
-            self._load_best_model()
-
-    def _load_best_model(self) -> None:
-        """The library would go on with the last weights where the best are gone, and log it."""
-        if not is_whole(Path(self.state.best_model_checkpoint or "")):
-            raise TrainingError(
-                f"the best checkpoint, {self.state.best_model_checkpoint}, is gone or damaged; the same command trains "
-                "again from the newest that is whole"
-            )
-        super()._load_best_model()
-
-    def _save_scaler(self, output_dir: str) -> None:
-        if (scaler := getattr(self.accelerator, "scaler", None)) is not None:
-            state.write_json(scaler.state_dict(), Path(output_dir) / "scaler.json")
-
-    def _load_scaler(self, checkpoint: str | None) -> None:
-        path = Path(checkpoint or "") / "scaler.json"
-        if checkpoint is not None and path.exists() and self.accelerator.scaler is not None:
-            self.accelerator.scaler.load_state_dict(state.read_json(path))

@@ -247,7 +247,7 @@ def test_any_run_record_can_be_listed(tmp_path_factory: pytest.TempPathFactory, 
     store = note(tmp_path_factory.getbasetemp() / "noted", json.dumps(found).encode())
     collect(store)
     assert all(line_of(store, each) for each in runs(store))
-    assert read_run(store, "runs/none.json") is None
+    assert read_run(store, "runs/none.json") == Miss("MISSING", "it is gone")
 
 
 # -- manifests ------------------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def checkpoint(folder: Path, step: int) -> Path:
     made = folder / f"checkpoint-{step}"
     made.mkdir(parents=True)
     (made / "model.safetensors").write_bytes(b"weights")
-    (made / "trainer_state.json").write_text("{}")
+    (made / "trainer_state.json").write_text(json.dumps({"global_step": step}))
     commit(made)
     return made
 
@@ -367,7 +367,7 @@ def test_a_kept_folder_never_lies_in_memory_as_a_whole(tmp_path: Path, monkeypat
     refused: list[str] = []
     for name in ("read", "write"):
         monkeypatch.setattr(f"tasks.artifacts.backend.FsspecBackend.{name}", lambda *_, name=name: refused.append(name))
-    build.keep(made)
+    build.upload_checkpoint(made)
     again = Build(copy, STAGE, KEY, tmp_path, {})
     again.restore()
     assert not refused

@@ -93,7 +93,9 @@ DEFECTS = (
         data={"columns": {"text": "txet"}},
     ),
     Defect(
-        "two-text-columns", rows({"text": "x", "content": "y", "label": "a"}), ("data.columns.text", "could all be")
+        "two-text-columns",
+        rows({"text": "x", "content": "y", "label": "a"}),
+        ("data.columns.text", "several columns match"),
     ),
     Defect("text-null", rows(*among(GOOD, {"text": None, "label": "a"})), ("rows.jsonl:7", "no value")),
     Defect("text-empty", rows(*among(GOOD, {"text": " ", "label": "a"})), ("rows.jsonl:7", "empty text")),
@@ -129,7 +131,7 @@ DEFECTS = (
     Defect(
         "score-is-constant",
         {"rows.csv": "text,score\na b,1.5\nc d,1.5\ne f,1.5\n"},
-        ("1.5", "nothing to learn"),
+        ("1.5", "at least two different values"),
         task="regression",
     ),
     Defect(
@@ -147,7 +149,7 @@ DEFECTS = (
     Defect(
         "tags-null-word",
         rows(*among(numbered(NER, "tokens"), {"tokens": ["a", None], "ner_tags": ["O", "O"]})),
-        ("rows.jsonl:7", "null among its words"),
+        ("rows.jsonl:7", "null among the words"),
         task="token-classification",
     ),
     Defect(
@@ -205,13 +207,13 @@ DEFECTS = (
     Defect(
         "answer-not-in-context",
         rows(*among(numbered(QA | {"answers": "fox"}, "question"), QA | {"answers": "dog"})),
-        ("rows.jsonl:7", "does not stand in its context"),
+        ("rows.jsonl:7", "is not in its context"),
         task="question-answering",
     ),
     Defect(
         "answer-start-missing",
         rows(*among(numbered(QA, "question"), QA | {"answers": {"text": ["fox"], "answer_start": []}})),
-        ("rows.jsonl:7", "not as many starts"),
+        ("rows.jsonl:7", "different number of answer_start"),
         task="question-answering",
     ),
     Defect(
@@ -293,7 +295,7 @@ DEFECTS = (
     Defect(
         "uneven-classes",
         rows(*({"text": f"plenty {at} of these", "label": "a"} for at in range(300)), *GOOD[1::2]),
-        ("uneven", "'a'"),
+        ("imbalanced", "'a'"),
         code=0,
     ),
     Defect(
@@ -404,10 +406,12 @@ def test_what_is_printed_of_good_data(tmp_path: Path, capsys: pytest.CaptureFixt
         path.write_text(lines(given))
         objective = objective_of(task)
         data = DataConfig.model_validate({"train": str(path), "split": {"validation": 0.0}})
-        found = objective.part("prepare")({"train": read(locate(str(path), "data.train")).table}, data, objective.roles)
-        assert found.looks["words"].keys() == {"median", "p95", "max"}
+        found = objective.component("prepare")(
+            {"train": read(locate(str(path), "data.train")).table}, data, objective.roles
+        )
+        assert found.preview["words"].keys() == {"median", "p95", "max"}
         rows = {split: table.num_rows for split, table in found.splits.items()}
-        show_lint({"rows": rows, "columns": found.columns, "looks": found.looks, "warnings": []})
+        show_lint({"rows": rows, "columns": found.columns, "preview": found.preview, "warnings": []})
         return " ".join(capsys.readouterr().out.split())
 
     said = shown("text-classification", [{"review": row["text"], "label": row["label"]} for row in GOOD[:19]])

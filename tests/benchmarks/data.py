@@ -44,7 +44,9 @@ def check(path: Path) -> None:
 
     data = RunConfig.model_validate({"model": "none", "data": {"train": str(path)}}).data
     objective = objective_of("text-classification")
-    found = objective.part("prepare")({"train": read(locate(str(path), "data.train")).table}, data, objective.roles)
+    found = objective.component("prepare")(
+        {"train": read(locate(str(path), "data.train")).table}, data, objective.roles
+    )
     assert sum(table.num_rows for table in found.splits.values()) == ROWS
 
 

@@ -13,14 +13,25 @@ from hypothesis import strategies as some
 from tasks.config import RunConfig, load, to_yaml
 from tasks.config.leaves import leaves
 from tasks.config.reading.yaml_file import parse_document
+from tasks.config.sections.section import check_path
 
 TEXT = some.text(some.characters(exclude_categories=["Cs"]), min_size=1, max_size=12) | some.sampled_from(
     ["no", "1e-4", "null", "12:30", "2024-01-01", "~", "a: b", "# x", "- x", "s3://b/k", "0x1f", ".inf", "é", "=", "<<"]
 )
 NUMBER = some.floats(min_value=1e-12, max_value=1e12, allow_nan=False)
+
+
+def possible(name: str) -> bool:
+    """Whether a text can be the name of a model."""
+    try:
+        return not name.startswith("package:") and bool(check_path(name))
+    except ValueError:
+        return False
+
+
 RUNS = some.fixed_dictionaries(
     {
-        "model": some.fixed_dictionaries({"name": TEXT.filter(lambda name: not name.startswith("package:"))}),
+        "model": some.fixed_dictionaries({"name": TEXT.filter(possible)}),
         "data": some.fixed_dictionaries(
             {"train": TEXT | some.lists(TEXT, min_size=1, max_size=3)},
             optional={

@@ -7,9 +7,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from tasks.config import RunConfig, TrainConfig, json_schema
+from tasks.config import RunConfig, TrainConfig
 from tasks.config.reading.names import PEERS, hint, nearest
 from tasks.config.reading.problems import known_names
+from tasks.objectives.schema import json_schema
 
 MINIMAL: dict[str, Any] = {"model": {"name": "m"}, "data": {"train": "d"}}
 

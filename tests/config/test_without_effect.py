@@ -39,7 +39,7 @@ def test_a_wish_with_effect_is_not() -> None:
     assert resolved("clm", {"packing": True, "merge": "pack"}).data.packing
 
 
-@pytest.mark.parametrize("preset", ["field", "txtai"])
+@pytest.mark.parametrize("preset", ["recommended", "field", "txtai"])
 @pytest.mark.parametrize("task", OBJECTIVES)
 @pytest.mark.parametrize("overlong", ["truncate", None])
 def test_a_resolved_config_can_be_run_again(task: str, preset: str, overlong: str | None) -> None:

@@ -11,7 +11,7 @@ import torch
 from flows.api import plan as door_plan
 from flows.pipeline import pipeline
 from tasks.config import load
-from tasks.execution.execute import Doorstep, carry_out, entering
+from tasks.execution.execute import CallerOptions, entering, execute
 from tests.kill.scenes import DEATHS, told
 
 
@@ -40,8 +40,8 @@ def replaced(config: Mapping[str, Any], module: str, folder: str) -> dict[str, A
 
     sys.path.insert(0, folder)
     loaded = load(config)
-    with entering(Doorstep(replaced={"s05_tokenize": import_module(module).mine})):
-        return told(carry_out(loaded.config, pipeline))
+    with entering(CallerOptions(replaced={"s05_tokenize": import_module(module).mine})):
+        return told(execute(loaded.config, pipeline))
 
 
 def without_pickle(config: Mapping[str, Any], death: tuple[str, Any] | None = None) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def without_pickle(config: Mapping[str, Any], death: tuple[str, Any] | None = No
     for owner, name in ((pickle, "load"), (pickle, "loads"), (torch, "load")):
         setattr(owner, name, _refuse)
     pickle.Unpickler = pickle._Unpickler = _Refused  # type: ignore[misc,attr-defined,assignment]
-    done = carry_out(load(config).config, pipeline)
+    done = execute(load(config).config, pipeline)
     model, tokenizer = done
     inputs = tokenizer("balen fruit", return_tensors="pt")
     with torch.no_grad():
@@ -94,7 +94,7 @@ def modules_of_stages() -> dict[str, list[str]]:
     from importlib import import_module
 
     from tasks import STAGES
-    from tasks.objectives import OBJECTIVES, part_modules
+    from tasks.objectives import OBJECTIVES
     from tasks.runtime.stage import Stage
 
     found = {}
@@ -102,7 +102,7 @@ def modules_of_stages() -> dict[str, list[str]]:
         module = import_module(f"tasks.{name}")
         (stage,) = [value for value in vars(module).values() if isinstance(value, Stage)]
         for objective in OBJECTIVES.values():
-            modules = [module.__name__, *part_modules(objective, stage.parts)]
+            modules = [module.__name__, *objective.modules(stage.components)]
             if modules not in found.values():
                 found[f"{name} of {objective.name}"] = modules
     return found

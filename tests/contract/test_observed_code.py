@@ -12,7 +12,7 @@ import pytest
 from flows.pipeline import pipeline
 from tasks.artifacts.keys.code import INSIDE
 from tasks.config import load
-from tasks.execution.execute import carry_out
+from tasks.execution.execute import execute
 from tasks.runtime.stage import Stage
 from tests.kill.warm import ROOT
 from tests.tiny import TASKS, make_task
@@ -25,6 +25,7 @@ EXCLUDED = {
     "tasks.runtime.build": "where a body reads and writes",
     "tasks.runtime.context": "the run a body is part of",
     "tasks.runtime.stage": "decides whether a body runs",
+    "tasks.runtime.inputs": "what a body is given, whose digests and values are in its key",
     "tasks.runtime.log": "what a person reads",
     "tasks.runtime.progress": "what a person reads",
     "tasks.runtime.pace": "what a person reads",
@@ -84,6 +85,6 @@ def test_what_builds_is_in_the_key(name: str, method: str, tmp_path: Path, monke
     config["train"] |= {"max_steps": 2, "eval_strategy": "steps", "eval_steps": 1}
     config["peft"] = {"method": method}
     config["store"] = {"root": str(tmp_path / "store")}
-    carry_out(load(config).config, pipeline)
+    execute(load(config).config, pipeline)
     assert len(unkeyed) == 12
     assert {stage: modules for stage, modules in unkeyed.items() if modules} == {}

@@ -60,7 +60,7 @@ def prepared_or_error(task: str, table: Any) -> None:
     objective = objective_of(task)
     data = DataConfig.model_validate({"train": "rows", "split": {"validation": 0.0}, "leakage": "off"})
     try:
-        objective.part("prepare")({"train": table}, data, objective.roles)
+        objective.component("prepare")({"train": table}, data, objective.roles)
     except DataError as error:
         assert "data." in str(error)
 

@@ -54,12 +54,12 @@ def test_a_column_said_for_one_role_is_not_guessed_for_another() -> None:
         (
             ["body", "label", "__row"],
             {"text": "bdy"},
-            "data.columns.text: no column 'bdy'; there are 'body', 'label'; did you mean 'body'?",
+            "data.columns.text: no column 'bdy'; the columns are 'body', 'label'; did you mean 'body'?",
         ),
-        (["text", "review", "label"], {}, "data.columns.text: 'text', 'review' could all be it; say which one"),
-        (["text", "stars", "label"], {}, "data.columns.label: 'stars', 'label' could all be it"),
-        (["title", "label"], {}, "data.columns.text: is not set, and none of the columns 'title', 'label' has a name"),
-        (["a", "b"], {"text": "a", "label": "a"}, "data.columns.text: 'a' is already data.columns.label"),
+        (["text", "review", "label"], {}, "data.columns.text: several columns match: 'text', 'review'; set it"),
+        (["text", "stars", "label"], {}, "data.columns.label: several columns match: 'stars', 'label'"),
+        (["title", "label"], {}, "data.columns.text: not set, and none of the columns 'title', 'label' has"),
+        (["a", "b"], {"text": "a", "label": "a"}, "data.columns.text: column 'a' is already used as data"),
     ],
 )
 def test_doubt_is_an_error(columns: list[str], wanted: dict[str, str | None], said: str) -> None:

@@ -31,12 +31,12 @@ def tokens_of(name: str, folder: Path) -> dict[str, Any]:
     run, _ = resolve(RunConfig.model_validate(config), {})
     objective = objective_of(run.task)
     rows = read(locate(run.data.train, "data.train")).table
-    prepared = objective.part("prepare")({"train": rows}, run.data, objective.roles)
+    prepared = objective.component("prepare")({"train": rows}, run.data, objective.roles)
     tokenizer = AutoTokenizer.from_pretrained(config["model"]["name"])
     shaped = {field: getattr(run.data, field) for field in ("max_length", "overlong", *objective.shape)}
-    encoded: Encoded = objective.part("encode")(prepared.splits["train"], tokenizer, shaped, "data.train", False)
+    encoded: Encoded = objective.component("encode")(prepared.splits["train"], tokenizer, shaped, "data.train", False)
     if objective.gather:
-        encoded = objective.part("gather")([encoded.table], shaped, "data.train")
+        encoded = objective.component("gather")([encoded.table], shaped, "data.train")
     table: pa.Table = encoded.table.slice(0, 5)
     kept = [column for column in table.column_names if column not in ("__file",)]
     return {"cut": encoded.cut, "lost": encoded.lost, "rows": table.select(kept).to_pylist()}

@@ -25,7 +25,7 @@ def table(labels: Sequence[Any]) -> pa.Table:
 def prepared(given: Sequence[Any], validation: Sequence[Any] | None = None, **data: Any) -> Prepared:
     tables = {"train": table(given)} | ({"validation": table(validation)} if validation else {})
     config = DataConfig.model_validate({"train": "a.csv", "split": {"validation": 0.0}, "leakage": "off", **data})
-    return TASK.part("prepare")(tables, config, TASK.roles)
+    return TASK.component("prepare")(tables, config, TASK.roles)
 
 
 def said(found: Prepared, split: str = "train") -> list[Any]:
@@ -53,6 +53,8 @@ def test_joined_names_are_split_whatever_their_order(separator: str) -> None:
         ["['red' 'green']", "['blue']", "[]"],
         ["[red, green]", "[blue]", "[]"],
         ["('red', 'green')", "('blue',)", "()"],
+        ["array(['red', 'green'], dtype=object)", "array(['blue'])", "array([])"],
+        ["[np.str_('red'), np.str_('green')]", "[np.str_('blue')]", "[]"],
     ],
 )
 def test_lists_as_text_are_lists(written: list[str]) -> None:
@@ -96,8 +98,108 @@ def test_listed_classes_settle_what_a_text_is() -> None:
     assert said(prepared(["a,b", "c"], labels=["a", "b", "c"])) == [{"a", "b"}, {"c"}]
 
 
+@pytest.mark.parametrize("separator", ["/", "+", "&", "\t", "\n", ":", " / ", "#", "\\", "、"])
+def test_names_joined_at_other_punctuation_are_refused_where_their_parts_are_classes(separator: str) -> None:
+    labels = [f"red{separator}green", "red", "green", "blue"]
+    with pytest.raises(DataError, match=r"may be several names joined by .* or one name each; set data"):
+        prepared(labels)
+    assert said(prepared(labels, label_separator="none")) == labels
+    assert said(prepared(labels, label_separator=separator.strip(" ")))[:2] == [{"red", "green"}, {"red"}]
+
+
+@pytest.mark.parametrize("separator", [" ", "-", "_", "."])
+def test_names_joined_by_what_names_hold_too_are_warned_of_and_refused_if_all_are(separator: str) -> None:
+    labels = ["red", "wine", f"red{separator}wine", f"white{separator}wine"]
+    found = prepared(labels)
+    assert said(found) == labels
+    assert any(f"data.label_separator: '{separator}' splits them" in line for line in found.warnings)
+    with pytest.raises(DataError, match="may be several names joined by"):
+        prepared([*labels, "white"])
+
+
+def test_names_joined_in_any_order_are_warned_of() -> None:
+    found = prepared(["red/green", "green/blue", "blue"])
+    assert any("'green/blue': labels with '/' in them are taken as one name" in line for line in found.warnings)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["comp.sys.ibm", "comp.sys.mac", "sci.med"],
+        ["New York", "New Jersey", "Boston"],
+        ["R&B", "Rock & Roll", "Jazz"],
+        ["C++", "C", "C#"],
+        ["neg/neu", "pos"],
+        ["play music", "play movie", "stop music", "stop movie"],
+        ["music/play", "music/stop", "alarm/play", "alarm/stop", "music"],
+        ["1.5", "1", "5", "x"],
+        ["-1", "1", "0"],
+        ["18-25", "25-35", "35-50"],
+        ["can't", "cannot"],
+    ],
+)
+def test_names_of_one_class_are_left_alone(labels: list[str]) -> None:
+    found = prepared(labels)
+    assert said(found) == labels
+    assert not any("label_separator" in line for line in found.warnings)
+
+
+@pytest.mark.parametrize("labels", [["a,b", "c;a", "b", "c"], ["a,b;c", "a", "b", "c"], ["a|b", "b;a", "a"]])
+def test_mixed_separators_are_refused(labels: list[str]) -> None:
+    with pytest.raises(DataError, match=r"are joined by '.' and '.'; write them with one separator"):
+        prepared(labels)
+    with pytest.raises(DataError, match=r"are joined by '.' and '.'; write them with one separator"):
+        prepared(labels, labels=["a", "b", "c"])
+
+
+def test_a_separator_that_is_set_leaves_a_warning_about_another() -> None:
+    found = prepared(["a,b", "c/a", "b", "c", "a"], label_separator=",")
+    assert any("'c/a': labels with '/' in them" in line for line in found.warnings)
+    with pytest.raises(DataError, match="joined by '/'"):
+        prepared(["a,b", "c/a", "b", "c", "a"])
+
+
+def test_joined_names_within_lists_are_warned_of() -> None:
+    found = prepared([["a,b"], ["a", "b"]])
+    assert any("'a,b': labels with ',' in them" in line for line in found.warnings)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "/", "+", ":", "\t", "_"])
+def test_a_misspelt_part_of_joined_labels_is_named_with_the_nearest_class(separator: str) -> None:
+    labels = [separator.join(pair) for pair in (("red", "grene"), ("red", "blue"))] + ["blue", "green"]
+    with pytest.raises(DataError, match=r"does not list: 'grene' \(1 row; did you mean 'green'\?\); at a.csv:2$"):
+        prepared(labels, labels=["red", "green", "blue"])
+
+
+@pytest.mark.parametrize("separator", ["/", " ", "+", "-"])
+def test_listed_classes_are_found_between_any_separators(separator: str) -> None:
+    labels = [f"red{separator}green", "blue", "+1"]
+    assert said(prepared(labels, labels=["red", "green", "blue", "1"])) == [{"red", "green"}, {"blue"}, {"1"}]
+
+
+@pytest.mark.parametrize("labels", [["101", "010", "110"], ["01", "10"]])
+def test_flags_without_separators_are_refused(labels: list[str]) -> None:
+    with pytest.raises(DataError, match=r"may be a 0 or 1 for each class.*data.label_separator: none"):
+        prepared(labels)
+    assert sorted(prepared(labels, label_separator="none").head["labels"]) == sorted(labels)
+    with pytest.raises(DataError, match="may be a 0 or 1 for each class"):
+        prepared(labels, labels=["a", "b", "c"][: len(labels[0])])
+
+
+@pytest.mark.parametrize("labels", [["101", "10", "1"], [101, 10, 1]])
+def test_flags_that_lost_their_zeros_are_warned_of(labels: list[Any]) -> None:
+    assert any("labels of the digits 0 and 1 are taken as one name" in line for line in prepared(labels).warnings)
+
+
+@pytest.mark.parametrize(("separator", "zero", "one"), [("\t", "0", "1"), ("/", "0", "1"), (" ", "0.0", "1.0"),
+                                                         (",", "False", "True"), ("-", "0.", "1.")])  # fmt: skip
+def test_flags_are_read_however_they_are_written(separator: str, zero: str, one: str) -> None:
+    labels = [separator.join([one, zero, zero]), separator.join([zero, one, one])]
+    assert said(prepared(labels, labels=["a", "b", "c"])) == [{"a"}, {"b", "c"}]
+
+
 def test_lists_beside_other_texts_are_refused_with_their_rows() -> None:
-    with pytest.raises(DataError, match=r"1 row whose 'label' is not a flat list.*: a.csv:2"):
+    with pytest.raises(DataError, match=r"1 row whose 'label' is no flat list.*: a.csv:2"):
         prepared(["red", "[1, 0]", "[0, 1]"])
 
 
@@ -110,10 +212,10 @@ def test_every_split_is_split_alike_and_so_are_rows_a_finished_model_is_asked_ab
     assert said(found, "validation") == [{"red", "green"}, {"red"}, {"green"}]
     head = json.loads(json.dumps(found.head))
     data = DataConfig(train="b.csv")
-    rows, _ = TASK.part("unseen")(table(["green, red", "red"]), data, TASK.roles, head, "INPUT", True)
+    rows, _ = TASK.component("inference_rows")(table(["green, red", "red"]), data, TASK.roles, head, "INPUT", True)
     assert rows["label"].to_pylist() == [[1.0, 1.0], [0.0, 1.0]]
     flags = prepared([[1, 0], [0, 1]], labels=["red", "green"]).head
-    rows, _ = TASK.part("unseen")(table(["[1, 1]", "[0, 1]"]), data, TASK.roles, flags, "INPUT", True)
+    rows, _ = TASK.component("inference_rows")(table(["[1, 1]", "[0, 1]"]), data, TASK.roles, flags, "INPUT", True)
     assert rows["label"].to_pylist() == [[1.0, 1.0], [0.0, 1.0]]
 
 
@@ -125,3 +227,41 @@ def test_every_split_is_split_alike_and_so_are_rows_a_finished_model_is_asked_ab
 def test_what_a_text_in_brackets_stands_for(text: str, value: Any) -> None:
     found = value_of(text)
     assert found == value if value is not None or not text else isinstance(found, str | list)
+
+
+@pytest.mark.parametrize("written", ["[1, 0, nan]", "[1, 0, NaN]", "[1, None, 0]", "[1, null, 0]", "[1. 0. nan]"])
+def test_a_missing_value_in_a_list_as_text_is_refused_with_its_row(written: str) -> None:
+    with pytest.raises(DataError, match=r"1 row with a null among their labels: a.csv:3"):
+        prepared(["[1, 0, 1]", written])
+
+
+@pytest.mark.parametrize("written", ["[0 0 0 ... 0 0 1]", "[0, 0, ..., 1]", "tensor([0, 0,  ..., 1])", "['a' ... 'b']"])
+@pytest.mark.parametrize("others", [["[0 0 1]"], []])
+def test_an_array_printed_without_all_of_its_values_is_refused(written: str, others: list[str]) -> None:
+    with pytest.raises(DataError, match=r"1 row whose 'label' is an array printed with '...'.*tolist.*: a.csv:2"):
+        prepared([written, *others])
+
+
+def test_dots_in_a_quoted_name_are_no_left_out_values() -> None:
+    assert said(prepared(['["so ... what", "b"]', '["b"]'])) == [{"so ... what", "b"}, {"b"}]
+
+
+def test_numbers_that_cannot_be_read_are_refused_with_their_row() -> None:
+    with pytest.raises(DataError, match=r"1 row whose 'label' is no flat list.*: a.csv:3"):
+        prepared(["[1 2]", "[1.2.3 4]"])
+
+
+@pytest.mark.parametrize(
+    "labels", [["yes", "no", "nan"], [["yes", "no"], ["nan"]], ["yes,no", "no,None", "yes", "None"]]
+)
+def test_a_class_name_that_looks_like_a_missing_value_is_warned_of(labels: list[Any]) -> None:
+    assert any(
+        "is read as a class name; if it stands for a missing label" in line for line in prepared(labels).warnings
+    )
+
+
+@pytest.mark.parametrize(("given", "ids"), [([1, 1], [1, 1]), ([1, -1], [1, 0]), (["1.0", "-1"], [1, 0])])
+def test_numbers_match_signed_names_before_they_are_taken_for_ids(given: list[Any], ids: list[int]) -> None:
+    head = prepared(["+1", "-1"]).head
+    rows, _ = TASK.component("inference_rows")(table(given), DataConfig(train="b.csv"), TASK.roles, head, "INPUT", True)
+    assert rows["label"].to_pylist() == ids

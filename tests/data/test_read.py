@@ -79,13 +79,13 @@ def test_csv_with_an_open_quote_names_where_it_opens(put) -> None:
     ("text", "separator"),
     [
         ("text;label;score\na, b;x;2,5\nc;y;1,5\n", ";"), ('"text";"label"\n"a;b";"x"\n"c, d";"y"\n', ";"),
-        ("text\tlabel\na, b\tx\nc;d\ty\n", "\t"), ("sep=;\ntext;label\na, b;x\nc;y\n", ";"),
+        ("text\tlabel\na, b\tx\nc;d\ty\n", "\t"), ("text|label\na, b|x\nc;d|y\n", "|"),
+        ("sep=|\ntext|label\na, b|x\nc|y\n", "|"), ("sep=;\ntext;label\na, b;x\nc;y\n", ";"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
 def test_csv_as_excel_writes_it(put, text: str, separator: str, encoding: str) -> None:
-    mark = b"\xff\xfe" if encoding == "utf-16-le" else b""
-    got = read([put("a.csv", mark + text.replace("\n", "\r\n").encode(encoding))])
+    got = read([put("a.csv", text.replace("\n", "\r\n").encode(encoding))])
     assert got.table.column_names[:2] == ["text", "label"] and got.table["label"].to_pylist() == ["x", "y"]
     assert got.table["__row"].to_pylist() == ([3, 4] if text.startswith("sep=") else [2, 3])
     assert f"data.train: 1 file read as separated by {separator!r}, not by ',': a.csv" in got.notices
@@ -98,12 +98,28 @@ def test_commas_stay_the_separator_where_nothing_else_divides_all_records(put, t
     assert got.table.column_names[0] == "text" and got.notices == ()
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_header_is_never_one_column_that_names_two(put, separator: str) -> None:
+    text = f'text{separator}label\na{separator}x\n"{"b" * 200_000}"{separator}y{separator}z\nc\n'
+    with pytest.raises(DataError) as caught:
+        read([put("a.csv", text)])
+    assert "a.csv:3: 3 fields, the header has 2" in str(caught.value) and "a.csv:4: 1 fields" in str(caught.value)
+    if separator != "\t":
+        with pytest.raises(DataError, match=r"a.tsv:1: its header has no tab, but '.'; set data.format to csv"):
+            read([put("a.tsv", text)])
+
+
 def test_what_is_too_large_for_rows_is_named_by_row_and_column(put, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("tasks.data.sources.read.FIELD", 1000)
     long = "x" * 1001
     pq.write_table(pa.table({"text": ["a", long]}), tmp_path / "a.parquet")
+    maps = pa.array([[("k", "v")], [("k", long)]], pa.map_(pa.string(), pa.string()))
+    pq.write_table(pa.table({"text": maps}), tmp_path / "b.parquet")
     put("a.csv", f"text,label\na,b\n{long},b\n"), put("a.jsonl", f'{{"text":"a"}}\n\n{{"text":"{long}"}}\n')
-    for name, row in {"a.csv": 3, "a.jsonl": 3, "a.parquet": 2}.items():
+    put("b.jsonl", f'{{"text":["a"]}}\n{{"text":null}}\n{{"text":["b", null, "{long}"]}}\n')
+    put("c.jsonl", f'{{"text":{{"a":[["x"]]}}}}\n{{"text":{{"a":[[], ["{long[:600]}", "{long[:600]}"]]}}}}\n')
+    places = {"a.csv": 3, "a.jsonl": 3, "a.parquet": 2, "b.parquet": 2, "b.jsonl": 3, "c.jsonl": 2}
+    for name, row in places.items():
         with pytest.raises(DataError, match=rf"{name}:{row}: 'text' holds 0.0 MiB of text, and at most"):
             read([Source(tmp_path / name, name)])
 
@@ -134,9 +150,30 @@ def test_csv_with_very_long_fields_leaves_the_csv_module_as_it_was(put) -> None:
         ("a.csv", "text,__row\na,b\n", "a.csv: the column name '__row' is kept for lineage"),
         ("a.jsonl", "", "a.jsonl is empty"),
         ("a.json", "[]", "a.json holds no rows"),
-        ("a.json", '[{"a":1}', "a.json:1: broken JSON: Expecting value at column 9"),
+        ("a.json", '[{"a":1}', "a.json:1: broken JSON: Expecting ',' or ']' at column 9"),
         ("a.json", '[{"a":1},\n{"a" 2}]', "a.json:2: broken JSON: Expecting ':' delimiter at column 6"),
         ("a.json", '[{"a":1}] x', "a.json:1: broken JSON: text after the end of the array"),
+        ("a.json", '[,,{"a":1}]', "a.json:1: broken JSON: Expecting value at column 2"),
+        ("a.json", '[{"a":1},,{"a":2}]', "a.json:1: broken JSON: Expecting value at column 10"),
+        ("a.json", '[{"a":1},]', "a.json:1: broken JSON: Expecting value at column 10"),
+        ("a.json", '[{"a":1} {"a":2}]', "a.json:1: broken JSON: Expecting ',' or ']' at column 10"),
+        (
+            "a.json",
+            '[{"a":1},\n{"b":{"c":1,"c":2}}]',
+            "a.json:2: JSON that cannot be read: an object has the key 'c' tw",
+        ),
+        ("a.json", '{"a":[1],"a":[2]}', "a.json: JSON that cannot be read: an object has the key 'a' twice"),
+        ("a.json", '{"data":[\n{"a":1},\n{"a" 2}]}', "1 problem in the files:\n  a.json:3: broken JSON: Expecting ':'"),
+        ("a.json", '{"data":[{"a":1},{"a":"x"}]}', "a.json:2: 'a' is a string, but a number at a.json:1"),
+        ("a.json", '{"data":[{"a":1},3]}', "a.json:2: is a number, not an object"),
+        ("a.json", '{"a":["x",1],"b":[1,2]}', "a.json:2: 'a' is a number, but a string at a.json:1"),
+        ("a.jsonl", '{"a":1}\n{"a":1,"a":2}', "a.jsonl:2: JSON that cannot be read: an object has the key 'a' twice"),
+        (
+            "a.csv",
+            b"a\0",
+            "a.csv holds zero bytes: it is UTF-16 or UTF-32 without a mark, or no text; set data.encoding",
+        ),
+        ("a.csv", b"caf\xe9,x\nb\0, c\n", "a.csv holds zero bytes"),
         ("a.json", '[{"a":1}, 3, {}]', "a.json:2: is a number, not an object"),
         ("a.jsonl", '{"a":1}\n\n{"a":\n["x"]\n', "a.jsonl:3: broken JSON: Expecting value at column 6\n  a.jsonl:4"),
         ("a.jsonl", '{"a":1}\n{}\n', "a.jsonl:2: is an empty object"),
@@ -251,11 +288,37 @@ def test_encodings_are_said_aloud(put) -> None:
     assert given.notices == ()
 
 
+ALPHABETS = ["text,label\na,b\n", "text,étiquette\né,ü\n", "текст,метка\nщщщ,ы\n", "文本,标签\n一一一,一\n二三,四😀\n"]
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+@pytest.mark.parametrize("text", ALPHABETS)
+def test_wide_encodings_are_told_with_a_mark_and_without(
+    put, text: str, encoding: str, large: bool, monkeypatch
+) -> None:
+    if large:
+        monkeypatch.setattr("tasks.data.sources.text_file.LARGE", 1)
+    got = read([put("a.csv", text.encode(encoding))])
+    assert [list(row) for row in zip(*plain(got.table).values(), strict=True)] == list(
+        csv.reader(text.splitlines()[1:])
+    )
+    assert got.table.column_names[:2] == text.splitlines()[0].split(",")
+    assert f"1 file read as {encoding}, not UTF-8" in got.notices[0]
+
+
+def test_a_large_file_that_ends_within_a_character_is_refused(put, monkeypatch) -> None:
+    monkeypatch.setattr("tasks.data.sources.text_file.LARGE", 1)
+    with pytest.raises(DataError, match=r"a.csv:\d: is not utf-16; set data.encoding"):
+        read([put("a.csv", "text\na\n".encode("utf-16") + b"b")])
+
+
 def test_a_given_encoding_is_not_second_guessed(put) -> None:
     with pytest.raises(DataError, match=r"a.csv:3: byte 0xe9 is not utf-8; set data.encoding"):
         read([put("a.csv", b"text\na\n\xe9\n")], encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"data.encoding: 'utf-99' is no encoding"):
-        read([put("a.csv", "text\na\n")], encoding="utf-99")
+    for unknown in ("utf-99", "undefined", "\0"):
+        with pytest.raises(ConfigError, match=r"data.encoding: .* is no encoding"):
+            read([put("a.csv", "text\na\n")], encoding=unknown)
 
 
 def test_files_share_their_columns_in_any_order(put) -> None:

@@ -23,7 +23,7 @@ def prepared(tmp_path: Path, task: str, files: dict[str, str], **data: Any) -> A
         tables[path.stem] = read([Source(path, name)], field=f"data.{path.stem}").table
     objective = objective_of(task)
     config = DataConfig.model_validate({"train": "train", "split": {"validation": 0.0}, "leakage": "off", **data})
-    return objective.part("prepare")(tables, config, objective.roles)
+    return objective.component("prepare")(tables, config, objective.roles)
 
 
 def csv(*labels: str) -> str:
@@ -71,7 +71,7 @@ def test_numbers_with_a_fraction_are_scores_unless_they_are_listed_as_classes(tm
     assert prepared(tmp_path, "text-classification", files).head["problem_type"] == "regression"
     found = prepared(tmp_path, "text-classification", files, labels=["1.5", 2, "2.5"])
     assert found.splits["train"]["label"].to_pylist() == [0, 1, 2]
-    with pytest.raises(DataError, match=r"label is no number \(such as '2,5'\): train.csv:3"):
+    with pytest.raises(DataError, match=r"label is not a number \(such as '2,5'\): train.csv:3"):
         prepared(tmp_path, "regression", {"train.csv": csv("1.5", '"2,5"')})
 
 

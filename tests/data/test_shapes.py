@@ -22,7 +22,9 @@ def prepared(task: str, rows: list[dict[str, Any]], tmp_path: Path, **data: Any)
     path.write_text("\n".join(json.dumps(row) for row in rows))
     objective = objective_of(task)
     config = DataConfig.model_validate({"train": str(path), "split": {"validation": 0.0}, **data})
-    return objective.part("prepare")({"train": read(locate(str(path), "data.train")).table}, config, objective.roles)
+    return objective.component("prepare")(
+        {"train": read(locate(str(path), "data.train")).table}, config, objective.roles
+    )
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -36,9 +38,32 @@ def test_spans_as_lists(held: bool, tmp_path: Path) -> None:
         assert table["tokens"].to_pylist()[0] == ["EU", "rejects", "it"]
 
 
+@pytest.mark.parametrize(
+    ("span", "says"),
+    [
+        ([2, 3, "ORG"], "covers only whitespace"), ([10, 12, "ORG"], "covers only whitespace"),
+        ([0, 2, " "], "has no label"), ([0, 99, "ORG"], "is outside its text"),
+        ({"start": 2, "end": 3, "label": "ORG"}, "covers only whitespace"),
+        ({"start": 0, "end": 2, "label": None}, "has no label"),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_spans_that_would_be_lost_are_refused_with_their_rows(span: Any, says: str, tmp_path: Path) -> None:
+    good = [0, 2, "ORG"] if isinstance(span, list) else {"start": 0, "end": 2, "label": "ORG"}
+    rows = [{"text": "EU rejects \t it", "entities": [each]} for each in (good, span, span)]
+    with pytest.raises(DataError, match=rf"2 rows with a span that {says}: rows.jsonl:2, rows.jsonl:3"):
+        prepared("ner", rows, tmp_path)
+
+
+@pytest.mark.parametrize("start", [0, 0.0, "0"])
+def test_spans_begin_where_they_are_written(start: Any, tmp_path: Path) -> None:
+    rows = [{"text": "EU rejects", "entities": [{"start": start, "end": 2, "label": 0}]}] * 2
+    assert prepared("ner", rows, tmp_path).head["labels"] == ["B-0", "I-0", "O"]
+
+
 def test_alpacas_shape_is_named(tmp_path: Path) -> None:
     rows = [{"instruction": f"say {at}", "input": "", "output": f"so {at}"} for at in range(4)]
-    with pytest.raises(DataError, match="these rows are Alpaca's"):
+    with pytest.raises(DataError, match="rows in the Alpaca format"):
         prepared("seq2seq", rows, tmp_path)
     columns = {"source": "instruction"}
     assert prepared("seq2seq", rows, tmp_path, columns=columns).splits["train"]["target"].to_pylist()[0] == "so 0"
@@ -100,12 +125,15 @@ def test_answers_as_people_write_them(answer: dict[str, Any], start: int | None,
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        ({"answers": ["cat"]}, "does not stand in its context"), ({"answers": 5}, "is no text"),
-        ({"answers": [5]}, "is no text"), ({"answers": [{"span": "fox"}]}, "is no text"),
-        ({"answers": {"span": "fox"}}, "names no text, but 'span'"),
-        ({"answer": "fox", "answer_start": 5}, "does not stand at its answer_start"),
-        ({"answer": "fox", "answer_start": 4.5}, r"has the answer_start 4\.5, which is no position"),
-        ({"answers": {"text": ["fox", "saw"], "answer_start": 4}}, "not as many starts as texts"),
+        ({"answers": ["cat"]}, "is not in its context"), ({"answers": 5}, "is not text"),
+        ({"answers": [5]}, "is not text"), ({"answers": [{"span": "fox"}]}, "is not text"),
+        ({"answers": {"span": "fox"}}, "has no key 'text', but 'span'"),
+        ({"answer": "fox", "answer_start": 5}, "is not at its answer_start"),
+        ({"answer": "fox", "answer_start": 4.5}, r"has the answer_start 4\.5, which is not a position"),
+        ({"answers": {"text": ["fox", "saw"], "answer_start": 4}}, "a different number of answer_start values"),
+        ({"answers": "  "}, "is only whitespace"), ({"answers": [" "]}, "is only whitespace"),
+        ({"answers": {"text": "\n", "answer_start": 3}}, "is only whitespace"),
+        ({"answers": {"text": ["fox", " "], "answer_start": [4, 3]}}, "is only whitespace"),
     ],
     ids=repr,
 )  # fmt: skip
@@ -143,7 +171,7 @@ def test_rows_of_one_word_each_are_put_together_to_sentences(names: tuple[str, s
     assert table["__row"].to_pylist() == [1, 2, 5] and found.head["labels"] == ["B-PER", "I-PER", "O"]
     assert found.warnings[0] == (
         f"data.train: 5 rows of one word each are read as 3 sentences, by column {names[0]!r}, 2 sentences of which "
-        "not in one piece"
+        "not in consecutive rows"
     )
 
 
@@ -154,13 +182,15 @@ def test_an_empty_sentence_is_that_of_the_word_above(tmp_path: Path) -> None:
     assert found.splits["train"]["tokens"].to_pylist() == [["ann", "bob"], ["went", "left", "so"]]
     with pytest.raises(DataError, match=r"1 word without a sentence in column 'Sentence #' .*: rows.jsonl:1"):
         prepared("ner", [rows[1], *rows], tmp_path)
-    with pytest.raises(DataError, match=r"data\.columns\.sentence names the column.*: rows.jsonl:1"):
+    with pytest.raises(DataError, match=r"set data\.columns\.sentence to the column.*: rows.jsonl:1"):
         prepared("ner", [{"words": "ann", "tags": "O"}] * 2, tmp_path)
 
 
 def test_a_finished_model_is_asked_about_rows_of_one_word_each_as_sentences(tmp_path: Path) -> None:
     task = objective_of("ner")
     table = pa.table({"sentence_id": ["0", "1", "0"], "word": ["a", "b", "c"], "__file": ["f"] * 3, "__row": [1, 2, 3]})
-    rows, notices = task.part("unseen")(table, DataConfig(train="f"), task.roles, {"labels": ["O"]}, "INPUT", False)
+    rows, notices = task.component("inference_rows")(
+        table, DataConfig(train="f"), task.roles, {"labels": ["O"]}, "INPUT", False
+    )
     assert rows["tokens"].to_pylist() == [["a", "c"], ["b"]]
     assert "3 rows of one word each are read as 2 sentences, by column 'sentence_id', 1 sentence of" in notices[0]

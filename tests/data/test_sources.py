@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from tasks.config.errors import ConfigError, DataError
+from tasks.data.rows.questions import _normal
 from tasks.data.sources.locate import locate
 from tasks.data.sources.objects import hold, is_rows, rows_to_file
 from tasks.data.sources.read import read
+from tasks.data.tables.class_names import with_class_names
 
 ROWS = [{"text": f"text {at}", "label": "ab"[at % 2]} for at in range(12)]
 SQUAD = {"version": "v2.0", "data": [{"title": "T", "paragraphs": [{"context": "The fox ran.", "qas": [
@@ -74,6 +77,103 @@ def test_a_word_without_a_tag_is_named(tmp_path: Path) -> None:
         rows_of(str(path))
 
 
+HASHES = {
+    "# NN B-X\nfoo VB O\n": (["#", "foo"], ["B-X", "O"]),
+    "foo VB O\n# NN B-X\n": (["foo", "#"], ["O", "B-X"]),
+    "foo NN\n# VB\nbar VB\n": (["foo", "#", "bar"], ["NN", "VB", "VB"]),
+    "#\tO\nfoo\tO\n": (["#", "foo"], ["O", "O"]),
+    "# a comment\n#\n# sent 3\nfoo VB O\n": (["foo"], ["O"]),
+    "# sent_id O\nfoo\tO\n\n# the end\n": (["foo"], ["O"]),
+}
+
+
+@pytest.mark.parametrize("text", HASHES)
+def test_a_word_may_be_a_hash(text: str, tmp_path: Path) -> None:
+    (tmp_path / "words.conll").write_text(text)
+    assert [(row["tokens"], row["ner_tags"]) for row in rows_of(str(tmp_path / "words.conll"))] == [HASHES[text]]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("The\t\n", "1: the word 'The' has an empty tag"),
+        ("a\tO\nThe\tDT\t \n", "2: 3 columns, the first word of its sentence has 2"),
+        ("a\tb\tO\nThe\tDT\t \n", "2: the word 'The' has an empty tag"),
+        ("a\tO\n\n\tB-X\n", "3: the tag 'B-X' has no word"),
+        ("a b O\nc O\n", "2: 2 columns, the first word of its sentence has 3"),
+        ("a b O\n# a comment\nc d O\n", "2: neither a word with a tag nor a comment, which stands before a sentence"),
+        ("a\tO\n# c O\nb\tO\n", "2: neither a word with a tag nor a comment"),
+    ],
+)
+def test_lines_that_are_neither_words_nor_comments_are_named(text: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "words.conll").write_text(text)
+    with pytest.raises(DataError, match=rf"words\.conll:{says}"):
+        rows_of(str(tmp_path / "words.conll"))
+
+
+def squad(**asked: Any) -> str:
+    return json.dumps({"data": [{"paragraphs": [{"context": "The fox ran.", "qas": [{"question": "Who?", **asked}]}]}]})
+
+
+@pytest.mark.parametrize(
+    ("asked", "answers"),
+    [
+        ({"answers": [{"text": "fox", "answer_start": 4.0}]}, (["fox"], [4])),
+        ({"answers": [{"text": "fox"}]}, (["fox"], [None])),
+        ({"answers": ["The fox", "fox"]}, (["The fox", "fox"], [None, None])),
+        ({"answers": ["fox"], "answer_start": [4]}, (["fox"], [4])),
+        ({"answers": "fox", "answer_start": "4"}, (["fox"], [4])),
+        ({"answers": {"text": ["fox"], "answer_start": [4]}}, (["fox"], [4])),
+        ({"answers": {"text": "fox", "answer_start": 4}}, (["fox"], [4])),
+        ({"answers": {"text": "fox"}, "answer_start": 4}, (["fox"], [4])),
+        ({"answer": "fox"}, (["fox"], [None])),
+        ({"answer_text": "fox", "answer_start": 4}, (["fox"], [4])),
+        *(({"answers": none}, ([], [])) for none in (None, [], {}, "", [""])),
+        ({"is_impossible": True}, ([], [])),
+    ],
+)
+def test_answers_of_nested_squad_are_written_as_those_of_rows_are(
+    asked: dict[str, Any], answers: tuple[list[str], list[int]], tmp_path: Path
+) -> None:
+    (tmp_path / "dev.json").write_text(squad(**asked))
+    (row,) = rows_of(str(tmp_path / "dev.json"))
+    assert (row["answers"]["text"], row["answers"]["answer_start"]) == answers
+    flat, wrong = _normal(asked.get("answers"), asked.get("answer_start"), "The fox ran.")
+    assert wrong == "" and ("answers" not in asked or flat["text"] == answers[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (squad(answers=3), "dev.json:1: 'answers' of the question 'Who\\?' is a number, not a text"),
+        (squad(answers=["fox", None]), "is null, not a text"),
+        (squad(answers=["fox", {"text": "fox"}]), "is an object, not a text"),
+        (squad(answers=[["fox"]]), "is a list, not a text"),
+        (squad(answers=[{"answer": "fox"}]), "names no text, but 'answer'"),
+        (squad(answers={"start": 4}), "names no text, but 'start'"),
+        (squad(answers=["fox"], answer_start=[4, 5]), "has 1 texts, but 2 starts"),
+        (squad(answers=[{"text": "fox", "answer_start": 4.5}]), "has the answer_start 4.5, which is no position"),
+        (squad(answers=[{"text": "fox", "answer_start": True}]), "has the answer_start True, which is no position"),
+        ('{"data": [{"paragraphs": 3}]}', "data\\[0\\].paragraphs is a number, not a list of objects"),
+        ('{"data": [{"paragraphs": []}, {"x": 1}]}', "data\\[1\\].paragraphs is null"),
+        ('{"data": [{"paragraphs": [{"qas": {}}, 5]}]}', "paragraphs\\[0\\].qas is an empty object, not a list"),
+        ('{"data": [{"paragraphs": [{"qas": [5]}]}]}', "paragraphs\\[0\\].qas\\[0\\] is a number, not an object"),
+        (json.dumps({"data": [*json.loads(squad(answers="fox"))["data"], *json.loads(squad())["data"]]}),
+         "dev.json:2: a question without its 'answers'; where there is none, write"),
+    ],
+)  # fmt: skip
+def test_what_is_no_answer_of_nested_squad_is_named(content: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "dev.json").write_text(content)
+    with pytest.raises(DataError, match=says):
+        rows_of(str(tmp_path / "dev.json"))
+
+
+def test_nested_squad_may_have_questions_alone(tmp_path: Path) -> None:
+    (tmp_path / "dev.json").write_text(squad())
+    (row,) = rows_of(str(tmp_path / "dev.json"))
+    assert row["question"] == "Who?" and "answers" not in row
+
+
 def test_nested_squad_is_a_row_a_question(tmp_path: Path) -> None:
     path = tmp_path / "dev.json"
     path.write_text(json.dumps(SQUAD, indent=1))
@@ -93,6 +193,29 @@ def test_a_json_object_may_hold_columns_or_rows(tmp_path: Path) -> None:
         rows_of(str(columns))
 
 
+def test_rows_of_a_json_object_may_lack_keys(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps({"data": [{"text": "x"}, {"text": "y", "label": 1}], "version": 1}))
+    assert [(row["text"], row["label"]) for row in rows_of(str(path))] == [("x", None), ("y", 1)]
+
+
+def test_columns_of_a_json_object_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "one.json"
+    path.write_text('{"tokens": ["a", "b"], "tags": ["O", "O"]}')
+    found = read(locate(str(path), "data.train"))
+    assert found.table["tokens"].to_pylist() == ["a", "b"]
+    assert found.notices == (
+        "data.train: read as columns, each a list with one value a row: one.json "
+        "(data.format: jsonl reads such an object as one row)",
+    )
+    row = read(locate(str(path), "data.train"), format="jsonl")
+    assert row.table["tokens"].to_pylist() == [["a", "b"]] and row.notices == ()
+    path.write_text('{"tokens": ["a", "b"], "data": [{"x": 1}, {"x": 2}]}')
+    assert [(row["tokens"], row["data"]) for row in rows_of(str(path))] == [("a", {"x": 1}), ("b", {"x": 2})]
+    path.write_text('{\n "tokens": ["a", "b"],\n "id": 7\n}')
+    assert [(row["tokens"], row["id"]) for row in rows_of(str(path))] == [(["a", "b"], 7)]
+
+
 def test_one_object_a_line_is_still_that(tmp_path: Path) -> None:
     path = tmp_path / "one.json"
     path.write_text('{"text": "x", "label": 0}\n')
@@ -109,6 +232,43 @@ def test_saved_datasets(tmp_path: Path) -> None:
     assert len(rows_of(str(tmp_path / "both"), "data.test")) == 4
     with pytest.raises(DataError, match="has the splits train, test"):
         rows_of(str(tmp_path / "both"), "data.validation")
+
+
+FOREIGN = ["", "text", "null", "3", '"x"', "[]", "[" * 20_000]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        *((name, content, f"{name}' is no(t an object| readable JSON)")
+          for name in ("one/state.json", "one/dataset_info.json", "both/dataset_dict.json") for content in FOREIGN),
+        *(("one/state.json", content, "state.json' is not an object with '_data_files', a list of objects")
+          for content in ("{}", '{"_data_files": null}', '{"_data_files": []}', '{"_data_files": [3]}')),
+        *(("one/state.json", json.dumps({"_data_files": [{"filename": odd}]}), "which is not in its folder")
+          for odd in (None, 3, "../../../etc/passwd", "/etc/passwd", "gone.arrow", "..", "a\0")),
+        ("one/dataset_info.json", '{"features": 3}', "dataset_info.json' is not an object with 'features'"),
+        *(("both/dataset_dict.json", json.dumps(odd), "is not an object with 'splits', a list of names")
+          for odd in ({}, *({"splits": splits} for splits in (3, [], [3], "train", {"train": 1})))),
+        ("both/dataset_dict.json", '{"splits": ["train", "../one"]}', "the split '../one', which is no folder's name"),
+        ("both/dataset_dict.json", '{"splits": ["gone"]}', "lacks state.json and .* of its split 'gone'"),
+    ],
+    ids=lambda value: repr(value)[:24],
+)  # fmt: skip
+def test_a_saved_dataset_that_is_none_is_said(name: str, content: str, says: str, tmp_path: Path) -> None:
+    whole = datasets.Dataset.from_list(ROWS)
+    whole.save_to_disk(str(tmp_path / "one"))
+    datasets.DatasetDict({"train": whole}).save_to_disk(str(tmp_path / "both"))
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=rf"data\.train: .*{says}"):
+        rows_of(str(tmp_path / name.partition("/")[0]))
+
+
+@pytest.mark.parametrize("features", ["[]", "3", '{"label": {"_type": "ClassLabel", "names": 5}}', '{"label": 3}',
+                                      '{"label": {"_type": "Sequence"}}'])  # fmt: skip
+def test_odd_features_in_metadata_give_no_names(features: str) -> None:
+    table = pa.table({"label": [0, 1]})
+    said = {b"huggingface": f'{{"info": {{"features": {features}}}}}'.encode()}
+    assert with_class_names(table, said) == table
 
 
 def test_a_repository_by_name_and_split(tmp_path: Path) -> None:
@@ -264,12 +424,12 @@ def test_class_labels_keep_their_ids(how: str, tmp_path: Path) -> None:
 
     def prepared(task: str, **data: Any) -> Any:
         objective, section = objective_of(task), DataConfig(train=spec, split={"validation": 0, "test": 0}, **data)
-        return objective.part("prepare")({"train": table}, section, objective.roles)
+        return objective.component("prepare")({"train": table}, section, objective.roles)
 
     one = prepared("text-classification")
     assert one.head["labels"] == names
     assert one.splits["train"]["label"].to_pylist() == [row["label"] for row in rows]
-    assert any("1 class of the data set no row has: unused" in line for line in one.warnings)
+    assert any("no row has these classes of the data set: unused" in line for line in one.warnings)
     several = prepared("text-classification", columns={"label": "several"})
     assert several.head["labels"] == names and several.splits["train"]["label"][1].as_py() == [0, 1, 1, 0]
     tagged = prepared("token-classification")
@@ -348,7 +508,14 @@ def test_a_missing_value_in_pandas_is_no_text(tmp_path: Path) -> None:
         ([("a", "b"), ("c",)], "row 2 has 1 values, row 1 has 2"),
         ([(1, 2, 3, 4)], "row 1 has 4 values; give rows as dicts"),
         ([{"text": "x"}, {"text": ["y"]}], "row 2 is list, row 1 str"),
-        ({"text": ["x", "y"], "label": [1]}, "not of one length: 'text' 2, 'label' 1"),
+        ({"text": ["x", "y"], "label": [1]}, "not of one length: 'text' 2, 'label' 1; row 2 has no 'label'"),
+        ([None, {"text": "x"}], "row 1 is a NoneType"),
+        ({1: ["x"], "1": ["y"]}, "two of its columns have the name '1'"),
+        ([{1: "x", "1": "y"}], "two of its columns have the name '1'"),
+        ({"text": {"x", "y"}}, "column 'text' is set, not a list of values"),
+        ({"text": np.array("x")}, "column 'text' is ndarray, not a list of values"),
+        ({"n": [1, 2**80]}, "column 'n' cannot be kept: row 2"),
+        (pd.DataFrame({"n": [1, 2**80]}), "column 'n' cannot be kept: row 2"),
         ([1, 2], "row 1 is a int; rows are dicts, tuples or strings"),
     ],
 )
@@ -356,6 +523,11 @@ def test_rows_that_are_none(value: Any, says: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=f"data.train: .*{says}"):
         rows_to_file(value, "data.train", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_columns_of_tuples_have_names_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"data.train: two of the columns named have one name: text, text"):
+        rows_to_file([("a", "b")], "data.train", tmp_path, ("text", "text"))
 
 
 def test_a_section_keeps_what_is_no_rows(tmp_path: Path) -> None:

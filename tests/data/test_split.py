@@ -102,7 +102,7 @@ def test_a_class_with_too_few_rows_is_named(rows) -> None:
         split(table, table["label"].combine_chunks(), 0.1, 0.2, True, 0)
     assert str(caught.value) == (
         "data.split: the class 'rare' has 2 rows for 3 splits: a.csv:22, a.csv:23; "
-        "add rows, drop it, or set data.split.stratify: false"
+        "add rows, remove the class, or set data.split.stratify: false"
     )
 
 

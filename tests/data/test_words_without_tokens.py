@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from tasks.data.rows.readable import readable
 from tasks.data.tokens.encode import Encoded
 from tasks.data.tokens.encode_words import encode_words
-from tasks.evaluation.predictors.words import WordJudge
+from tasks.evaluation.predictors.words import WordPredictor
 from tasks.evaluation.score import point
 from tasks.evaluation.scorers.tags import scorer
 from tests.tiny import WORDS
@@ -26,11 +26,11 @@ def encoded(bert: Path, words: list[list[str]], tags: list[list[int]] | None, **
     return encode_words(pa.table(columns | places), AutoTokenizer.from_pretrained(bert), shape, "data.test", True)
 
 
-def judged(found: Encoded, labels: list[str], says: int) -> pa.Table:
+def labelled(found: Encoded, labels: list[str], says: int) -> pa.Table:
     """Predictions of a model that says the tag `says` of every token."""
     ids = found.table["input_ids"].to_pylist()
     verdicts = pa.table({"tags": pa.array([[says] * len(row) for row in ids], pa.list_(pa.int32()))})
-    return WordJudge({"labels": labels}).rows(verdicts, found.table)
+    return WordPredictor({"labels": labels}).rows(verdicts, found.table)
 
 
 @pytest.mark.parametrize("where", [[0], [3], [9], [0, 1, 4, 5, 9], list(range(10))])
@@ -39,7 +39,7 @@ def test_every_word_has_a_tag_in_its_place(where: list[int], bert: Path) -> None
     plain = WORDS[:3]
     tags = [at % 3 for at in range(10)]
     found = encoded(bert, [plain, words, plain], [[0, 1, 2], tags, [2, 1, 0]])
-    table = judged(found, LABELS, 1)
+    table = labelled(found, LABELS, 1)
     assert table["__places"].to_pylist() == [[0, 1, 2], list(range(10)), [0, 1, 2]]
     assert table["label"].to_pylist()[1] == [LABELS[tag] for tag in tags]
     assert table["prediction"].to_pylist()[1] == ["O" if at in where else "B-X" for at in range(10)]
@@ -50,22 +50,22 @@ def test_every_word_has_a_tag_in_its_place(where: list[int], bert: Path) -> None
 
 def test_rows_nobody_knows_the_tags_of(bert: Path) -> None:
     found = encoded(bert, [["balen", NOTHING, "koral"], [NOTHING]], None)
-    assert judged(found, LABELS, 2)["prediction"].to_pylist() == [["I-X", "O", "I-X"], ["O"]]
-    assert judged(found, ["NOUN", "VERB"], 1)["prediction"].to_pylist() == [["VERB", None, "VERB"], [None]]
+    assert labelled(found, LABELS, 2)["prediction"].to_pylist() == [["I-X", "O", "I-X"], ["O"]]
+    assert labelled(found, ["NOUN", "VERB"], 1)["prediction"].to_pylist() == [["VERB", None, "VERB"], [None]]
 
 
 def test_of_a_row_that_is_cut_the_words_that_were_read_count(bert: Path) -> None:
     words = [*WORDS[:2], NOTHING, *WORDS[2:6], NOTHING]
     found = encoded(bert, [words], [[0] * 8], overlong="truncate")
-    assert judged(found, LABELS, 0)["__places"].to_pylist() == [[0, 1, 2, 3, 4]]
+    assert labelled(found, LABELS, 0)["__places"].to_pylist() == [[0, 1, 2, 3, 4]]
 
 
 def test_entities_and_words_without_tokens_count(bert: Path) -> None:
     found = encoded(bert, [["balen", NOTHING, "koral"]], [[1, 1, 0]])
-    table = judged(found, LABELS, 1)
+    table = labelled(found, LABELS, 1)
     entities = point(scorer({"labels": LABELS}), table)
     assert entities["recall"] == pytest.approx(0.5) and entities["accuracy"] == pytest.approx(1 / 3)
-    words = point(scorer({"labels": ["NOUN", "VERB", "X"]}), judged(found, ["NOUN", "VERB", "X"], 1))
+    words = point(scorer({"labels": ["NOUN", "VERB", "X"]}), labelled(found, ["NOUN", "VERB", "X"], 1))
     assert words["accuracy"] == pytest.approx(1 / 3)
 
 

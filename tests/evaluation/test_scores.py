@@ -279,7 +279,7 @@ def test_a_task_names_the_metrics_it_gives(name: str) -> None:
     objective = objective_of(name)
     given = {"loss"}
     for head, table in zip(*made(name), strict=True):
-        given |= set(point(objective.part("score")(head), table))
+        given |= set(point(objective.component("scorer")(head), table))
     assert given == set(objective.metric_names)
 
 

@@ -17,7 +17,7 @@ from tasks.data.tables.arrow_file import open_table
 from tasks.evaluation.score import point
 from tasks.evaluation.scorers.classes import scorer
 from tasks.evaluation.threshold import chosen, decided, tune
-from tasks.execution.execute import carry_out
+from tasks.execution.execute import execute
 from tests.tiny import make_config, make_task
 
 LABELS = ["amber", "beech", "cedar"]
@@ -65,7 +65,7 @@ def test_kept_with_the_model(tmp_path: Path) -> None:
     config = make_task("multi-label", tmp_path) | {"output_dir": str(tmp_path / "model")}
     rows = config["data"]["train"]
     run = RunConfig.model_validate({**config, "eval": {"threshold": "tuned"}})
-    metrics = carry_out(run, pipeline).metrics
+    metrics = execute(run, pipeline).metrics
     threshold = json.read(tmp_path / "model" / "inference.json")["head"]["threshold"]
     assert metrics["eval_f1_micro"] > 0 and threshold != 0.5
     said = tmp_path / "said.parquet"

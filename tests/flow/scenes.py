@@ -7,20 +7,20 @@ from typing import Any
 from flows.pipeline import pipeline
 from tasks.artifacts.formats import json
 from tasks.config import load
-from tasks.execution.execute import Doorstep, carry_out, entering
+from tasks.execution.execute import CallerOptions, entering, execute
 from tasks.results.finetuned import FineTuned
 
 Stages = Mapping[str, Callable[..., Mapping[str, Any]]]
 
 
-def carried(config: Mapping[str, Any], *overrides: str, stages: Stages | None = None) -> FineTuned:
+def executed(config: Mapping[str, Any], *overrides: str, stages: Stages | None = None) -> FineTuned:
     """Carry out `config` in this process, outside any flow."""
     loaded = load(config, overrides)
-    with entering(Doorstep(loaded.origin, stages or {})):
-        return carry_out(loaded.config, pipeline)
+    with entering(CallerOptions(loaded.origin, stages or {})):
+        return execute(loaded.config, pipeline)
 
 
-def judged(build: Any, metrics: Mapping[str, float | None], head: Any) -> Mapping[str, Any]:
+def labelled(build: Any, metrics: Mapping[str, float | None], head: Any) -> Mapping[str, Any]:
     """What stage 10 writes, with these metrics."""
     json.write(head.json("head.json"), build.out / "head.json")
     for name, value in (("metrics", metrics), ("intervals", {}), ("slices", {})):
@@ -32,23 +32,23 @@ def judged(build: Any, metrics: Mapping[str, float | None], head: Any) -> Mappin
 
 
 def good(build: Any, *, head: Any, **_: Any) -> Mapping[str, Any]:
-    return judged(build, {"test_accuracy": 0.91, "eval_accuracy": 0.5, "eval_loss": 0.4}, head)
+    return labelled(build, {"test_accuracy": 0.91, "eval_accuracy": 0.5, "eval_loss": 0.4}, head)
 
 
 def just_as_good(build: Any, *, head: Any, **_: Any) -> Mapping[str, Any]:
-    return judged(build, {"test_accuracy": 0.91, "eval_accuracy": 0.4, "eval_loss": 0.5}, head)
+    return labelled(build, {"test_accuracy": 0.91, "eval_accuracy": 0.4, "eval_loss": 0.5}, head)
 
 
 def worse(build: Any, *, head: Any, **_: Any) -> Mapping[str, Any]:
-    return judged(build, {"test_accuracy": 0.88, "eval_accuracy": 0.9, "eval_loss": 0.3}, head)
+    return labelled(build, {"test_accuracy": 0.88, "eval_accuracy": 0.9, "eval_loss": 0.3}, head)
 
 
 def untested(build: Any, *, head: Any, **_: Any) -> Mapping[str, Any]:
-    return judged(build, {"eval_accuracy": 0.45, "eval_loss": 0.3}, head)
+    return labelled(build, {"eval_accuracy": 0.45, "eval_loss": 0.3}, head)
 
 
 def unmeasured(build: Any, *, head: Any, **_: Any) -> Mapping[str, Any]:
-    return judged(build, {"test_accuracy": None, "eval_accuracy": None, "eval_loss": 0.1}, head)
+    return labelled(build, {"test_accuracy": None, "eval_accuracy": None, "eval_loss": 0.1}, head)
 
 
 def files(folder: Path) -> dict[str, bytes]:

@@ -8,13 +8,18 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from flows.cli import main
 from tasks.artifacts.formats import json as json_file
-from tasks.config import ConfigError
+from tasks.config import ConfigError, ModelConfig
+from tasks.inference.load_saved import load_saved
+from tasks.inference.predict import config_for
+from tasks.inference.saved_model import open_saved
 from tasks.models.assemble import starting_model
-from tests.flow.scenes import carried
+from tasks.models.bases.base import base_files, link
+from tasks.models.folding import fold
+from tests.flow.scenes import executed
 from tests.tiny import TOPICS, make_config
 
 QUICK = {"train__max_steps": 2}
@@ -50,7 +55,13 @@ def start(done: Any) -> dict[str, torch.Tensor]:
 
 def test_it_starts_where_peft_merges_to(bert: Path, rows: Path, tmp_path: Path) -> None:
     folder = adapter(tmp_path / "adapter", classifier(bert), task_type="SEQ_CLS")
-    done = carried(make_config(folder, rows, tmp_path / "store", **QUICK))
+    named = {
+        "num_labels": 3,
+        "id2label": dict(enumerate(TOPICS)),
+        "label2id": {name: i for i, name in enumerate(TOPICS)},
+    }
+    AutoConfig.from_pretrained(bert, **named).save_pretrained(folder)
+    done = executed(make_config(folder, rows, tmp_path / "store", **QUICK))
     wanted = PeftModel.from_pretrained(classifier(bert), str(folder)).merge_and_unload().state_dict()
     found = start(done)
     assert found.keys() == wanted.keys() and all(found[name].equal(wanted[name]) for name in wanted)
@@ -67,12 +78,12 @@ def test_an_adapter_of_another_task_and_of_a_body_alone(
 ) -> None:
     masked = adapter(tmp_path / "masked", AutoModelForMaskedLM.from_pretrained(bert), modules_to_save=["cls"])
     config = make_config(masked, rows, tmp_path / "store", **QUICK)
-    found = start(carried(config))
+    found = start(executed(config))
     wanted = PeftModel.from_pretrained(AutoModelForMaskedLM.from_pretrained(bert), str(masked)).merge_and_unload()
     assert all(found[name].equal(tensor) for name, tensor in wanted.state_dict().items() if name.startswith("bert."))
     assert "the head of its adapter is of another task, or of other labels, and stays out: cls." in caplog.text
     body = adapter(tmp_path / "body", AutoModel.from_pretrained(bert), modules_to_save=None)
-    found = start(carried({**config, "model": str(body)}))
+    found = start(executed({**config, "model": str(body)}))
     wanted = PeftModel.from_pretrained(AutoModel.from_pretrained(bert), str(body)).merge_and_unload()
     assert all(found[f"bert.{name}"].equal(tensor) for name, tensor in wanted.state_dict().items())
 
@@ -82,10 +93,10 @@ def test_a_saved_lora_model_goes_on_and_is_saved_whole(
 ) -> None:
     lora = {**QUICK, "peft": {"method": "lora", "r": 4}}
     config = make_config(bert, rows, tmp_path / "store", output_dir=str(tmp_path / "one"), **lora)
-    first = carried(config)
+    first = executed(config)
     assert (tmp_path / "one" / "adapter_model.safetensors").exists()
     more = {**config, "model": str(tmp_path / "one"), "output_dir": str(tmp_path / "two")}
-    second = carried(more)
+    second = executed(more)
     wanted = first.model.merge_and_unload().state_dict()
     found = start(second)
     assert all(found[name].equal(wanted[name]) for name in wanted)
@@ -112,10 +123,10 @@ def test_an_adapter_from_elsewhere_is_asked(
 
 def test_replaced_tokens_and_labels_of_another_number(bert: Path, rows: Path, tmp_path: Path) -> None:
     folder = adapter(tmp_path / "adapter", AutoModelForSequenceClassification.from_pretrained(bert, num_labels=7))
-    found = start(carried(make_config(folder, rows, tmp_path / "store", **QUICK)))
+    found = start(executed(make_config(folder, rows, tmp_path / "store", **QUICK)))
     assert found["classifier.weight"].shape == (3, 32)
     config = make_config(folder, rows, tmp_path / "store", **QUICK, task="token-detection")
-    found = start(carried(config))
+    found = start(executed(config))
     merged = PeftModel.from_pretrained(
         AutoModelForSequenceClassification.from_pretrained(bert, num_labels=7), str(folder)
     ).merge_and_unload().state_dict()  # fmt: skip
@@ -149,4 +160,60 @@ def test_what_cannot_be(change: dict[str, Any], says: str, bert: Path, rows: Pat
     config = json.loads((folder / "adapter_config.json").read_text()) | change
     (folder / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(ConfigError, match=says):
-        carried(make_config(folder, rows, tmp_path / "store", **QUICK))
+        executed(make_config(folder, rows, tmp_path / "store", **QUICK))
+
+
+GOOD = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["query", "dense"], "task_type": "SEQ_CLS",
+        "modules_to_save": ["classifier"]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "says"),
+    [
+        ("[]", r"adapter_config.json holds \[\], not the object that peft writes"),
+        ("null", "adapter_config.json holds None, not the object"),
+        ("some text", "adapter_config.json cannot be read: "),
+        ("[" * 5000, "adapter_config.json cannot be read: "),
+        ({"base_model_name_or_path": None}, "is an adapter whose adapter_config.json names no base"),
+        ({"base_model_name_or_path": 7}, "adapter_config.json says base_model_name_or_path: 7, not a text"),
+        ({"base_model_name_or_path": "{folder}"}, "is an adapter to an adapter"),
+        ({"peft_type": 7}, "adapter_config.json says peft_type: 7, not a text"),
+        ({"peft_type": None}, "adapter_config.json says peft_type: None, not a text"),
+        ({"revision": 7}, "adapter_config.json says revision: 7, not a text"),
+        ({"peft_type": "XYZ"}, "adapter_config.json"),
+        ({"r": "eight"}, "adapter"),
+        ({"lora_alpha": "x"}, "adapter"),
+        ({"target_modules": 7}, "adapter"),
+        ({"modules_to_save": 7}, "adapter"),
+        ({"task_type": "NOPE"}, "adapter"),
+    ],
+)
+def test_an_odd_adapter_config_is_refused_by_name(told: Any, says: str, bert: Path, tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "adapter", classifier(bert), task_type="SEQ_CLS")
+    if isinstance(told, dict):
+        told = {"base_model_name_or_path": str(bert), **GOOD, **told}
+        told = json.dumps(told).replace("{folder}", str(folder))
+    (folder / "adapter_config.json").write_text(told)
+    with pytest.raises(ConfigError, match=says):  # as a base
+        files = base_files(ModelConfig(name=str(folder)))
+        link(files, tmp_path / "linked")
+        fold(classifier(bert), tmp_path / "linked" / "adapter")
+    with pytest.raises(ConfigError, match=says):  # as a finished model
+        saved = open_saved(str(folder), config_for("rows.csv", "text-classification", []))
+        load_saved(saved.folder, saved.loading, True)
+
+
+def test_an_adapter_without_whole_weights_is_refused_by_name(bert: Path, tmp_path: Path) -> None:
+    folder = adapter(tmp_path / "adapter", classifier(bert), task_type="SEQ_CLS")
+    (folder / "adapter_model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(ConfigError, match=r"adapter_model.safetensors is not a whole safetensors file"):
+        open_saved(str(folder), config_for("rows.csv", "text-classification", []))
+
+
+@pytest.mark.parametrize("body", [False, True])
+def test_an_adapter_that_brings_no_head_predicts_nothing(body: bool, bert: Path, tmp_path: Path) -> None:
+    model = AutoModel.from_pretrained(bert) if body else classifier(bert)
+    folder = adapter(tmp_path / "adapter", model, modules_to_save=None)
+    saved = open_saved(str(folder), config_for("rows.csv", "text-classification", []))
+    with pytest.raises(ConfigError, match=r"neither .* nor its base has classifier.bias, classifier.weight, which"):
+        load_saved(saved.folder, saved.loading, True)

@@ -14,7 +14,7 @@ from flows.cli import main
 from tasks.config import RunConfig
 from tasks.data.rows.readable import STARTS, readable
 from tasks.data.tables.arrow_file import open_table
-from tasks.execution.execute import carry_out
+from tasks.execution.execute import execute
 from tests.tiny import make_config, make_task
 
 
@@ -24,7 +24,7 @@ def model(bert: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
     folder = tmp_path_factory.mktemp("asked")
     config = make_config(bert, rows, folder / "store", output_dir=str(folder / "model"), train__max_steps=8)
-    carry_out(RunConfig.model_validate(config), pipeline)
+    execute(RunConfig.model_validate(config), pipeline)
     return folder / "model"
 
 
@@ -131,7 +131,7 @@ def test_questions_without_an_answer(tmp_path: Path) -> None:
     for row in rows[::3]:
         row["answers"] = {"text": [], "answer_start": []}
     path.write_text("\n".join(map(json.dumps, rows)))
-    done = carry_out(RunConfig.model_validate(config), pipeline)
+    done = execute(RunConfig.model_validate(config), pipeline)
     assert done._open("s04_prepare").json("head.json")["no_answer"] is True
     assert {"test_has_answer_f1", "test_no_answer_exact_match"} <= set(done.metrics)
     out = tmp_path / "said.jsonl"
@@ -144,7 +144,7 @@ def test_masks_are_filled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     from flows.pipeline import pipeline
 
     config = make_task("language-modeling", tmp_path) | {"output_dir": str(tmp_path / "model")}
-    carry_out(RunConfig.model_validate(config), pipeline)
+    execute(RunConfig.model_validate(config), pipeline)
     path = tmp_path / "asked.jsonl"
     path.write_text('{"text": "balen [MASK] koral [MASK]"}\n{"text": "balen"}\n')
     assert main(["predict", str(tmp_path / "model"), str(path)]) == 0
@@ -157,7 +157,7 @@ def test_tags_of_plain_text_come_with_words_and_entities(tmp_path: Path, capsys:
     from flows.pipeline import pipeline
 
     config = make_task("token-classification", tmp_path) | {"output_dir": str(tmp_path / "model")}
-    carry_out(RunConfig.model_validate(config), pipeline)
+    execute(RunConfig.model_validate(config), pipeline)
     path = tmp_path / "asked.jsonl"
     text = "balen  fruit, koral"
     path.write_text(json.dumps({"text": text}) + "\n" + json.dumps({"text": "metal"}))

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.config import RunConfig
 from tasks.config.errors import ConfigError, DataError
-from tasks.execution.execute import carry_out
+from tasks.execution.execute import execute
 from tasks.results.finetuned import FineTuned
 from tests.tiny import make_config
 
@@ -41,7 +41,7 @@ def run(bert: Path, rows: Path, store: Path, **more: Any) -> FineTuned:
     from flows.pipeline import pipeline
 
     config = make_config(bert, rows, store, train__max_steps=4, **more)
-    return carry_out(RunConfig.model_validate(config), pipeline)
+    return execute(RunConfig.model_validate(config), pipeline)
 
 
 def test_own_metrics_stand_beside_the_tasks(mine: str, bert: Path, rows: Path, tmp_path: Path) -> None:

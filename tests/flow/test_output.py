@@ -16,12 +16,13 @@ from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.backend import sha256_file
 from tasks.artifacts.store import DamagedBlob, Store
 from tasks.config import ConfigError, load, to_yaml
-from tasks.execution.preflight import check_places
+from tasks.execution.preflight import check_paths
+from tasks.objectives.text_classification import TEXT_CLASSIFICATION
 from tasks.results import export
 from tasks.results.export import beside_the_model, export_folder
 from tasks.results.output_dir import DONE, REPORT, RESOLVED, only_writer, written
 from tasks.runtime.context import RunContext, open_run
-from tests.flow.scenes import carried, files
+from tests.flow.scenes import executed, files
 from tests.tiny import make_config
 
 PERSON = {"README.md": "# My project", "config.json": "{}", "model.safetensors": "mine", "notes/todo.txt": "much"}
@@ -55,7 +56,7 @@ def saved(tmp_path: Path, contents: Mapping[str, str], verify: Any = "full") -> 
 def bring(model: Artifact, out: Path, run: str = "run-1", resolved: str = "", overwrite: bool = False) -> str:
     context = RunContext(model.store, run, overwrite=overwrite)
     with open_run(context):
-        return export_folder(model, "text-classification", str(out), "always", resolved, model, "m", model, model)
+        return export_folder(model, TEXT_CLASSIFICATION, str(out), "always", resolved, model, "m", model, model)
 
 
 # -- whose folder it is ---------------------------------------------------------------------------------------------
@@ -66,20 +67,20 @@ def test_a_person_s_folder_is_refused_and_stays(tmp_path: Path) -> None:
     put(out, PERSON)
     config = config_of(tmp_path, out)
     for probe in (True, False):
-        with pytest.raises(ConfigError, match=r"no run brought there \(README.md, config.json, .*--overwrite"):
-            check_places(config, Store("memory"), probe)
-    with pytest.raises(ConfigError, match="no run brought there"):
+        with pytest.raises(ConfigError, match=r"no run wrote \(README.md, config.json, .*--overwrite"):
+            check_paths(config, Store("memory"), probe)
+    with pytest.raises(ConfigError, match="no run wrote"):
         bring(saved(tmp_path, ONE), out)  # put there while the run was training
     assert texts(out) == PERSON
-    assert "README.md" in str(check_places(config, Store("memory"), True, overwrite=True))
+    assert "README.md" in str(check_paths(config, Store("memory"), True, overwrite=True))
     bring(saved(tmp_path, ONE), out, overwrite=True)
     assert texts(out).items() >= {**PERSON, **ONE}.items()
 
 
 def test_a_run_refuses_it_before_anything_is_built(tmp_path: Path) -> None:
     put(tmp_path / "out", PERSON)
-    with pytest.raises(ConfigError, match="no run brought there"):
-        carried(make_config(Path("m"), Path("d.csv"), tmp_path / "store", output_dir=str(tmp_path / "out")))
+    with pytest.raises(ConfigError, match="no run wrote"):
+        executed(make_config(Path("m"), Path("d.csv"), tmp_path / "store", output_dir=str(tmp_path / "out")))
     assert texts(tmp_path / "out") == PERSON and not (tmp_path / "store" / "records").exists()
 
 
@@ -97,7 +98,7 @@ def test_places_that_are_never_an_output_folder(
     for place in places:
         config = config_of(tmp_path, place, data__train=[str(tmp_path / "data")], export__overwrite=overwrite)
         with pytest.raises(ConfigError, match=r"output_dir: .*name a"):
-            check_places(config, store, True)
+            check_paths(config, store, True)
 
 
 @pytest.mark.parametrize(
@@ -120,25 +121,25 @@ def test_another_config_s_model_is_refused(
     bring(saved(tmp_path, ONE), out, resolved=to_yaml(config_of(tmp_path, out, **first), {}))
     before, now = texts(out), config_of(tmp_path, out, **second)
     if refused is None:
-        check_places(now, Store("memory"), True)
+        check_paths(now, Store("memory"), True)
         assert bring(saved(tmp_path, TWO), out, resolved=to_yaml(now, {}))
         return
     with pytest.raises(ConfigError, match=f"another config .{refused}"):
-        check_places(now, Store("memory"), True)
+        check_paths(now, Store("memory"), True)
     with pytest.raises(ConfigError, match=refused):
         bring(saved(tmp_path, TWO), out, resolved=to_yaml(now, {}))
     assert texts(out) == before
-    check_places(now, Store("memory"), True, overwrite=True)
+    check_paths(now, Store("memory"), True, overwrite=True)
     if "name" not in second:  # a sweep's best cell may differ from the one before
-        check_places(now, Store("memory"), True, varied={"task", "model.name", "data.train"})
+        check_paths(now, Store("memory"), True, varied={"task", "model.name", "data.train"})
 
 
 def test_what_is_overwritten_is_said(tmp_path: Path) -> None:
     out = tmp_path / "out"
     one, two = (config_of(tmp_path, out, name="a", train__learning_rate=rate) for rate in (2e-4, 1e-4))
     bring(saved(tmp_path, ONE), out, "taupe-mussel", to_yaml(one, {}))
-    assert check_places(one, Store("memory"), True) is None
-    said = check_places(two, Store("memory"), True)
+    assert check_paths(one, Store("memory"), True) is None
+    said = check_paths(two, Store("memory"), True)
     assert said == f"{out} holds the model of run taupe-mussel (train.learning_rate 0.0002 → 0.0001)"
     assert bring(saved(tmp_path, TWO), out, "other") == f"written to {out}, in place of run taupe-mussel's"
 
@@ -146,7 +147,7 @@ def test_what_is_overwritten_is_said(tmp_path: Path) -> None:
 def test_what_a_killed_run_left_is_ours(tmp_path: Path) -> None:
     out = tmp_path / "out"
     put(out, {".finetune-0.tmp": "", ".finetune-staging-1/model.safetensors": "half", "grid/grid.json": "{}"})
-    check_places(config_of(tmp_path, out), Store("memory"), True)
+    check_paths(config_of(tmp_path, out), Store("memory"), True)
     bring(saved(tmp_path, ONE), out)
     assert ".finetune-staging-1/model.safetensors" not in files(out)
 

@@ -1,6 +1,5 @@
 """What a training and an evaluation say of themselves while they run."""
 
-import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,11 +11,10 @@ from tasks.artifacts.store import Store
 from tasks.config import ConfigError, load
 from tasks.data.tables.arrow_file import open_table
 from tasks.data.tokens.token_rows import scored_rows
-from tasks.models.generation import write_as_scored
 from tasks.runtime.pace import Pace
 from tasks.runtime.progress import Progress, RowProgress
 from tasks.training.callbacks.watch_evaluation import WatchEvaluation
-from tests.flow.scenes import carried
+from tests.flow.scenes import executed
 from tests.tiny import make_config
 
 
@@ -96,7 +94,7 @@ def test_a_run_scores_no_more_rows_than_are_asked_for(
     bert: Path, rows: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="finetune")
-    done = carried(make_config(bert, rows, tmp_path / "store", eval={"max_samples": 5}, train__max_steps=2))
+    done = executed(make_config(bert, rows, tmp_path / "store", eval={"max_samples": 5}, train__max_steps=2))
     evaluated = Artifact(done.artifacts["s10_evaluate"], Store(str(tmp_path / "store")))
     counts = {
         split: open_table(evaluated.path(f"{split}.predictions.arrow")).num_rows for split in ("validation", "test")
@@ -113,16 +111,3 @@ def test_an_evaluation_within_a_training_tells_of_its_rows() -> None:
     for _ in range(2 * 3):
         watch.on_prediction_step(SimpleNamespace(eval_batch_size=4), None, None, eval_dataloader=loader)
     assert told == [(4, 10), (8, 10), (10, 10)] * 2
-
-
-def test_a_generation_config_says_what_the_model_was_scored_with(tmp_path: Path) -> None:
-    (tmp_path / "before.json").write_text('{"eos_token_id": 1, "max_length": 20}')
-    target, scored = tmp_path / "generation_config.json", {"generation_max_length": 64, "predict_with_generate": True}
-    config = tmp_path / "config.json"
-    config.write_text('{"model_type": "t5", "eos_token_id": 1, "decoder_start_token_id": 0, "hidden_size": 8}')
-    assert write_as_scored(tmp_path / "before.json", config, target, {**scored, "generation_num_beams": 4})
-    assert json.loads(target.read_text()) == {"eos_token_id": 1, "max_length": 64, "num_beams": 4}
-    assert not write_as_scored(target, config, target, {**scored, "predict_with_generate": False})
-    assert write_as_scored(None, config, target, scored)
-    found = json.loads(target.read_text())
-    assert (found["max_length"], found["eos_token_id"], found["decoder_start_token_id"]) == (64, 1, 0)

@@ -10,7 +10,7 @@ import pytest
 from tasks.results.finetuned import FineTuned
 from tasks.runtime.main_metric import main_metric
 from tests.flow import scenes
-from tests.flow.scenes import carried, files
+from tests.flow.scenes import executed, files
 from tests.tiny import make_config
 
 Run = Callable[..., FineTuned]
@@ -29,7 +29,7 @@ def run(bert: Path, rows: Path, store: Path, tmp_path: Path) -> Run:
     def run(judge: Callable[..., Mapping[str, Any]], *overrides: str, promote: str = "if_better") -> FineTuned:
         config = make_config(bert, rows, store, train__max_steps=2, export__promote=promote)
         config["output_dir"] = str(tmp_path / "out")
-        return carried(config, *overrides, stages={"s10_evaluate": judge})
+        return executed(config, *overrides, stages={"s10_evaluate": judge})
 
     return run
 
@@ -118,7 +118,8 @@ def test_what_is_no_whole_model_of_ours_is_replaced(run: Run, tmp_path: Path, le
     out = tmp_path / "out"
     run(scenes.good)
     if left == "half":
-        (out / "finetune.json").write_text(json.dumps({"key": None, "files": {"metrics.json": None}}))
+        written = json.loads((out / "finetune.json").read_text())
+        (out / "finetune.json").write_text(json.dumps({**written, "key": None}))
     else:
         (out / "metrics.json").write_text("{")
     assert run(scenes.worse).promoted

@@ -5,16 +5,18 @@ import json
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows import finetune
+from flows import finetune, grid
 from flows.api import run
 from tasks import STAGES
 from tasks.config import ConfigError, RunConfig, load
-from tests.flow.scenes import carried
+from tasks.execution.execute import alone
+from tests.flow.scenes import executed
 from tests.served import HANG
 from tests.tiny import make_config
 
@@ -30,7 +32,7 @@ print(json.dumps(sorted({entry.state for entry in done.stages})))
 def config(tmp_path_factory: pytest.TempPathFactory, bert: Path, rows: Path) -> dict[str, Any]:
     """A run that has been made: the same call finds everything."""
     config = make_config(bert, rows, tmp_path_factory.mktemp("store"), train__max_steps=2)
-    carried(config)
+    executed(config)
     return config
 
 
@@ -96,6 +98,52 @@ def test_a_second_run_in_a_thread_is_refused_with_the_reason(prefect_api: str, c
         first.join(HANG)
     assert [type(end).__name__ for end in ends] == ["FineTuned"]
     assert {entry.state for entry in finetune(config).stages} == {"cached"}  # and then it may
+
+
+def test_a_sweep_beside_a_run_in_another_thread_is_refused_with_the_reason(config: dict[str, Any]) -> None:
+    with ThreadPoolExecutor(1) as pool, alone():
+        beside = pool.submit(grid, {**config, "sweep": {"seeds": [1, 2]}})
+        with pytest.raises(ConfigError, match="random numbers"):
+            beside.result(HANG)
+
+
+def test_a_run_beside_a_sweep_in_another_thread_is_refused(
+    config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sweeps, too: the first one holds the process until it has ended."""
+    refused = list[str]()
+
+    def carried_out(*_: Any, **__: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            for call in (lambda: finetune(config), lambda: grid({**config, "sweep": {"seeds": [1, 2]}})):
+                refused.append(str(pool.submit(call).exception(HANG)))
+
+    monkeypatch.setattr("flows.sweep.api.launch.in_flow", lambda: True)
+    monkeypatch.setattr("flows.sweep.flow.grid", carried_out)
+    grid({**config, "sweep": {"seeds": [1, 2]}})
+    assert len(refused) == 2 and all("random numbers" in each for each in refused)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["subflow", "event loop"])
+def test_a_sweep_as_a_subflow_and_where_an_event_loop_runs(prefect_api: str, config: dict[str, Any], how: str) -> None:
+    from prefect import flow
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    swept = {**config, "sweep": {"seeds": [1, 2], "parallel": 2}}
+
+    @flow
+    def mine() -> Any:
+        return grid(swept)
+
+    async def cell() -> Any:
+        return grid(swept)
+
+    with temporary_settings({PREFECT_API_URL: prefect_api}):  # the environment is read once a process
+        done = mine() if how == "subflow" else asyncio.run(cell())
+    assert done.state == "completed" and len(done.cells) == 2
+    model, _ = done
+    assert not model.training
 
 
 def test_a_failed_run_leaves_the_way_free(prefect_api: str, config: dict[str, Any]) -> None:

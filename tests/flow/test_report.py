@@ -20,7 +20,7 @@ from tasks.results.finetuned import FineTuned
 from tasks.results.report import Report, gather
 from tasks.results.report_html import html
 from tasks.results.report_markdown import duration, markdown, table_of_metrics
-from tests.flow.scenes import carried, files
+from tests.flow.scenes import executed, files
 from tests.tiny import make_config
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -31,7 +31,7 @@ def done(tmp_path_factory: pytest.TempPathFactory, bert: Path, rows: Path) -> Fi
     """A finished run with an output_dir, a best checkpoint and slices."""
     folder = tmp_path_factory.mktemp("report")
     config = make_config(bert, rows, folder / "store", eval__best="accuracy", eval__slices=["source"])
-    return carried(config, f"output_dir={folder / 'out'}", "name=topics <b>|</b>")
+    return executed(config, f"output_dir={folder / 'out'}", "name=topics <b>|</b>")
 
 
 @pytest.fixture(scope="module")
@@ -130,12 +130,12 @@ def test_the_folder_has_the_state_of_the_trainer(done: FineTuned, out: Path) -> 
 def test_a_run_that_finds_everything_leaves_the_report_of_the_one_that_made_it(done: FineTuned, out: Path) -> None:
     before = (out / "report.html").read_bytes()
     config = json.loads((Path(done._context.store.root) / "runs" / f"{done.run}.json").read_text())["config"]
-    again = carried(config)
+    again = executed(config)
     assert {entry.state for entry in again.stages} == {"cached"}
     assert f"hit {again.stages[0].key[:8]}, built by run {done.run}" in again.report
     assert (out / "report.html").read_bytes() == before
     (out / "report.html").unlink()
-    carried(config)
+    executed(config)
     assert (out / "report.html").exists()  # as after a kill between the model and its report
 
 
@@ -147,7 +147,7 @@ def test_the_record_outlives_the_artifacts(done: FineTuned) -> None:
     assert report.metrics == done.metrics and report.intervals.keys() == done.intervals.keys()
     assert report.rows == {"train": 58, "validation": 19, "test": 19}
     assert report.curves is None and "Loss and metrics" not in markdown(report)
-    assert "looks" not in report.data  # rows of the user's have no place in a record
+    assert "preview" not in report.data  # rows of the user's have no place in a record
     read_page(html(report))
 
 
@@ -184,7 +184,7 @@ def test_nothing_is_drawn_of_nothing() -> None:
 
 
 def test_a_run_too_short_for_a_picture_has_none(bert: Path, rows: Path, tmp_path: Path) -> None:
-    done = carried(make_config(bert, rows, tmp_path / "store", train__max_steps=1), f"output_dir={tmp_path / 'out'}")
+    done = executed(make_config(bert, rows, tmp_path / "store", train__max_steps=1), f"output_dir={tmp_path / 'out'}")
     assert done.path is not None and "curves.png" not in files(done.path)
     assert "curves" not in (done.path / "README.md").read_text() and "![Loss" not in done.report
     read_page((done.path / "report.html").read_text())
@@ -200,7 +200,7 @@ def test_what_cannot_be_drawn_ends_no_run(
 ) -> None:
     monkeypatch.setattr("tasks.s11_save.training_curves", refuse)
     monkeypatch.setattr("tasks.results.publish.html", refuse)
-    done = carried(make_config(bert, rows, tmp_path / "store", train__max_steps=2), f"output_dir={tmp_path / 'out'}")
+    done = executed(make_config(bert, rows, tmp_path / "store", train__max_steps=2), f"output_dir={tmp_path / 'out'}")
     assert done.promoted and "report.html" not in files(tmp_path / "out")
     assert "drawing curves.png failed and is left out: RuntimeError: no" in caplog.text
     assert "report.html failed and is left out: RuntimeError: no" in caplog.text

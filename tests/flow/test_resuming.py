@@ -13,7 +13,7 @@ from tasks.config.errors import Interrupted
 from tasks.results.finetuned import FineTuned
 from tasks.training.callbacks.control import StopOnSignal
 from tasks.training.longer import goes_on, without_length
-from tests.flow.scenes import carried
+from tests.flow.scenes import executed
 from tests.tiny import make_config
 
 
@@ -35,7 +35,7 @@ def plain_checkpoint(done: FineTuned, out: Path, steps: int, **more: Any) -> Pat
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     from tasks.models.assemble import starting_model
-    from tasks.training.run import settled
+    from tasks.training.compute import computing_as
 
     class Stop(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -48,10 +48,10 @@ def plain_checkpoint(done: FineTuned, out: Path, steps: int, **more: Any) -> Pat
                               save_strategy="no", **arguments)  # fmt: skip
     from tasks.objectives import objective_of
 
-    view = objective_of(planned["task"]).part("view")(
-        done.rows("train"), base.json("padding.json"), planned["seed"], {}
+    view = objective_of(planned["task"]).component("view")(
+        done.rows("train"), base.json("processor.json"), planned["seed"], {}
     )
-    with settled(planned):
+    with computing_as(planned):
         Trainer(model, given, train_dataset=view, data_collator=done.collator, callbacks=[Stop()]).train()
     (found,) = out.glob(f"checkpoint-{steps}")
     assert (found / "optimizer.pt").exists()
@@ -63,25 +63,25 @@ def test_a_checkpoint_of_transformers_own_trainer(
 ) -> None:
     config = make_config(bert, rows, tmp_path / "store", train__train_sampling_strategy="random")
     config["train"] |= {"max_steps": 12, "eval_strategy": "no"}
-    whole = carried(config)
+    whole = executed(config)
     there = plain_checkpoint(whole, tmp_path / "theirs", 5)
     config["train"] |= {"resume_from_checkpoint": str(tmp_path / "theirs")}
-    done = carried(config)
+    done = executed(config)
     assert reason(done) == "goes on from step 5 of 12" and same(done, whole)
     assert "the checkpoint's training differed" not in caplog.text
-    assert {entry.state for entry in carried(config).stages} == {"cached"}
+    assert {entry.state for entry in executed(config).stages} == {"cached"}
     config["train"] |= {"max_steps": 14, "learning_rate": 1e-4}
-    longer = carried(config)
+    longer = executed(config)
     assert "differed: steps 12 → 14; train.learning_rate 0.002 → 0.0001" in caplog.text
     rates = [entry["learning_rate"] for entry in longer.history if entry["step"] > 5 and "learning_rate" in entry]
     assert rates and max(rates) < 1e-4 and longer.state.global_step == 14
     config["train"] |= {"max_steps": 5}
     with pytest.raises(ConfigError, match="the checkpoint is of step 5, and this training has 5 steps"):
-        carried(config)
+        executed(config)
     (there / "optimizer.pt").write_bytes(b"\x80\x04cos\nsystem\n")
     config["train"] |= {"max_steps": 9}
     with pytest.raises(ConfigError, match=r"optimizer\.pt cannot be read without running code"):
-        carried(config)
+        executed(config)
 
 
 def test_a_stopped_run_says_where_it_goes_on_and_can_be_named(
@@ -97,28 +97,28 @@ def test_a_stopped_run_says_where_it_goes_on_and_can_be_named(
 
         stopping.setattr(StopOnSignal, "on_step_end", stop)
         with pytest.raises(Interrupted):
-            carried(config)
+            executed(config)
     _, context = plan(load(config))
     assert [entry.reason for entry in context.entries if entry.stage == "s09_train"] == ["goes on from step 3 of 8"]
     evaluated = {"eval": {"best": "loss", "patience": 3}, "train": {**config["train"], "eval_strategy": "steps"}}
     evaluated["train"] |= {"eval_steps": 2, "save_strategy": "steps", "save_steps": 2}
-    done = carried({**config, "name": "best", **evaluated}, "train.resume_from_checkpoint=stopped")
+    done = executed({**config, "name": "best", **evaluated}, "train.resume_from_checkpoint=stopped")
     assert [entry["step"] for entry in done.history if "eval_loss" in entry] == [4, 6, 8]
-    other = carried({**config, "name": "other"}, "train.resume_from_checkpoint=stopped", "train.max_steps=6")
+    other = executed({**config, "name": "other"}, "train.resume_from_checkpoint=stopped", "train.max_steps=6")
     assert reason(other) == "goes on from step 3 of 6" and other.state.global_step == 6
-    again = carried({**config, "name": "other"}, "train.resume_from_checkpoint=stopped", "train.max_steps=6")
+    again = executed({**config, "name": "other"}, "train.resume_from_checkpoint=stopped", "train.max_steps=6")
     assert reason(again).startswith("hit")
-    assert reason(carried(config)) == "goes on from step 3 of 8"
+    assert reason(executed(config)) == "goes on from step 3 of 8"
     for word, says in (("stoped", "did you mean 'stopped'"), ("stopped", "has left no checkpoint")):
         with pytest.raises(ConfigError, match=f"train.resume_from_checkpoint: .*{says}"):
-            carried(config, f"train.resume_from_checkpoint={word}")
+            executed(config, f"train.resume_from_checkpoint={word}")
 
 
 def test_another_models_checkpoint_is_refused(bert: Path, rows: Path, tmp_path: Path) -> None:
     config = make_config(bert, rows, tmp_path / "store", name="first", train__max_steps=2)
-    carried(config, "train.save_strategy=steps")
+    executed(config, "train.save_strategy=steps")
     with pytest.raises(ConfigError, match="the checkpoint is of another model: this one has no "):
-        carried(config, "peft=lora", "train.max_steps=4", "train.resume_from_checkpoint=first")
+        executed(config, "peft=lora", "train.max_steps=4", "train.resume_from_checkpoint=first")
 
 
 @pytest.mark.parametrize("best", [None, "loss"])
@@ -126,11 +126,11 @@ def test_a_longer_training_at_a_constant_rate_goes_on_by_itself(
     best: str | None, bert: Path, rows: Path, tmp_path: Path
 ) -> None:
     config = make_config(bert, rows, tmp_path / "store", train__lr_scheduler_type="constant", eval={"best": best})
-    short = carried(config, "train.num_train_epochs=1")
-    longer = carried(config, "train.num_train_epochs=2")
+    short = executed(config, "train.num_train_epochs=1")
+    longer = executed(config, "train.num_train_epochs=2")
     steps = short.state.global_step
     assert reason(longer) == f"goes on from step {steps} of {2 * steps}"
-    whole = carried(config, "train.num_train_epochs=2", f"store.root={tmp_path / 'other'}")
+    whole = executed(config, "train.num_train_epochs=2", f"store.root={tmp_path / 'other'}")
     assert "goes on" not in reason(whole) and same(longer, whole)
 
 

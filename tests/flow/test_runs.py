@@ -12,7 +12,7 @@ import pytest
 from tasks.artifacts.record import Record
 from tasks.results.finetuned import FineTuned
 from tests.flow import scenes
-from tests.flow.scenes import carried
+from tests.flow.scenes import executed
 from tests.flow.test_cli import PROBE, call
 from tests.tiny import make_config, make_rows
 
@@ -25,10 +25,10 @@ def two(tmp_path_factory: pytest.TempPathFactory, bert: Path, rows: Path) -> tup
     folder = tmp_path_factory.mktemp("two")
     config = make_config(bert, rows, folder / "store", train__max_steps=2, name="first", output_dir=str(folder / "out"),
                          export__overwrite=True)  # fmt: skip
-    one = carried(config)
+    one = executed(config)
     more = make_rows(folder / "more.csv", 99)
     words = (f"data.train={more}", "train.learning_rate=1e-3", "name=second")
-    other = carried(config, *words, stages={"s10_evaluate": scenes.good})
+    other = executed(config, *words, stages={"s10_evaluate": scenes.good})
     return folder / "store", one, other
 
 

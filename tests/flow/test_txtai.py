@@ -301,6 +301,6 @@ def test_a_live_base_is_written_once_whoever_else_writes_it_and_goes_when_unused
     assert kept == keep_live(write) and [path.name for path in kept.parent.iterdir()] == [kept.name]
     store = Store(str(tmp_path / "store"))
     assert unused(store, 20, 24.0) == [] and unused(store, 20, -1.0) == [kept]
-    record = {"run": "r", "started": "2026", "config": {"model": {"name": str(kept)}}}
+    record = {"run": "r", "started": "2026-01-01T00:00:00+00:00", "config": {"model": {"name": str(kept)}}}
     store.backend.write("runs/r.json", json.dumps(record).encode())
     assert unused(store, 20, -1.0) == [] and unused(store, 0, -1.0) == [kept]

@@ -10,17 +10,17 @@ import yaml
 
 from tasks.results.report import gather
 from tasks.results.report_html import html
-from tests.flow.scenes import carried
+from tests.flow.scenes import executed
 from tests.tiny import make_config, make_rows, make_task
 
 
 def test_warnings_of_cached_stages_are_said_and_written(bert: Path, rows: Path, tmp_path: Path, caplog: Any) -> None:
     config = make_config(bert, rows, tmp_path / "store", train__max_steps=1, data__max_length=8)
-    first = carried(config)
+    first = executed(config)
     said = "rows cut to 8 tokens (data.max_length, data.overlong)"
     assert any(said in line for line in first.warnings)
     caplog.clear()
-    again = carried(config, f"output_dir={json.dumps(str(tmp_path / 'model'))}")
+    again = executed(config, f"output_dir={json.dumps(str(tmp_path / 'model'))}")
     assert {entry.state for entry in again.stages} == {"cached"}
     assert said in caplog.text
     assert again.warnings == first.warnings
@@ -38,7 +38,7 @@ def test_metrics_are_given_without_the_rows_that_train_has_too(bert: Path, rows:
     test, validation = str(tmp_path / "test.csv"), str(tmp_path / "all.csv")
     config = make_config(bert, rows, tmp_path / "store", train__max_steps=1)
     config["data"] |= {"test": test, "validation": validation}
-    done = carried(config)
+    done = executed(config)
     with (tmp_path / "test.csv").open() as file:
         gold = [row["label"] for row in csv.DictReader(file)]
     predicted = done._open("s10_evaluate").path("test.predictions.arrow")
@@ -57,7 +57,7 @@ def test_lengths_that_cannot_be_had_are_said_and_saved_as_used(
 ) -> None:
     asked = {"data__max_length": 200, "data__overlong": "window", "data__stride": 100}
     config = make_config(bert, rows, tmp_path / "store", train__max_steps=1, **asked)
-    done = carried(config, f"output_dir={json.dumps(str(tmp_path / 'model'))}")
+    done = executed(config, f"output_dir={json.dumps(str(tmp_path / 'model'))}")
     for said in ("data.max_length: 200 → 64 tokens", "data.stride: 100 → 21 tokens"):
         assert said in caplog.text and said in done.report
         assert [line for line in done.warnings if line.startswith(said)]
@@ -65,20 +65,20 @@ def test_lengths_that_cannot_be_had_are_said_and_saved_as_used(
     saved = yaml.safe_load((tmp_path / "model" / "config.resolved.yaml").read_text())
     assert (saved["data"]["max_length"], saved["data"]["stride"]) == (64, 21)
     assert done.arguments["max_length"] == 64
-    assert {entry.state for entry in carried(saved).stages} == {"cached"}, "the saved file is the same run"
+    assert {entry.state for entry in executed(saved).stages} == {"cached"}, "the saved file is the same run"
 
 
 def test_targets_that_are_cut_are_said_by_their_own_setting(tmp_path: Path, caplog: Any) -> None:
     config = make_task("sequence-sequence", tmp_path, rows=30)
     config["data"]["max_target_length"] = 2
     config["train"] |= {"max_steps": 1}
-    done = carried(config)
+    done = executed(config)
     assert any("targets of" in line and "cut to 2 tokens (data.max_target_length)" in line for line in done.warnings)
 
 
 def test_evaluation_covers_all_rows_where_training_drops_the_last(bert: Path, rows: Path, tmp_path: Path) -> None:
     config = make_config(bert, rows, tmp_path, train__max_steps=1, train__dataloader_drop_last=True)
-    done = carried(config, "train.per_device_eval_batch_size=7")
+    done = executed(config, "train.per_device_eval_batch_size=7")
     assert [entry for entry in done.history if "eval_loss" in entry]
 
 
@@ -92,7 +92,7 @@ def test_a_metric_that_is_not_a_number_does_not_keep_the_model_from_being_saved(
     from flows.terminal.run import show_run
 
     config = make_config(bert, rows, tmp_path / "store", train__max_steps=1, eval__metrics=[f"{__name__}:nan"])
-    done = carried(config, f"output_dir={json.dumps(str(tmp_path / 'model'))}")
+    done = executed(config, f"output_dir={json.dumps(str(tmp_path / 'model'))}")
     assert done.metrics["eval_nan"] is None
     assert "not a number" in (tmp_path / "model" / "README.md").read_text()
     show_run(done)

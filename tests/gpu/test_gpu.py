@@ -69,11 +69,11 @@ def test_a_saved_model_measures_as_it_was_judged(case: str, warm: Warm, tmp_path
     config = config_of(name, tmp_path, "store", output_dir=str(tmp_path / "model"), **more)
     test = make_task_rows(tmp_path / "test.jsonl", TASKS[name][1], seed=5)
     config["data"] |= {"test": str(test), "split": {}}
-    judged = warm.play(RUN, config=config)
-    assert judged.code == 0 and "error" not in judged.result, judged.log
+    labelled = warm.play(RUN, config=config)
+    assert labelled.code == 0 and "error" not in labelled.result, labelled.log
     said = warm.play(SAY, words=["evaluate", str(tmp_path / "model"), str(test), "--json"])
     assert said.code == 0, said.log
-    metrics = judged.result["metrics"]
+    metrics = labelled.result["metrics"]
     assert said.result["metrics"] == pytest.approx({key: metrics[f"test_{key}"] for key in said.result["metrics"]})
 
 

@@ -21,7 +21,7 @@ from tasks.artifacts.store import Store
 from tasks.config import load
 from tasks.config.errors import FinetuneError
 from tasks.data.tables.arrow_file import write
-from tasks.execution.execute import carry_out
+from tasks.execution.execute import execute
 from tests.kill.scenes import die
 
 STAGE, KEY = "s05_tokenize", "ab" * 32
@@ -69,7 +69,7 @@ def full_disk(config: Mapping[str, Any], stage: str, number: int) -> dict[str, A
 
     Store.publish = guarded  # type: ignore[method-assign]
     try:
-        carry_out(load(config).config, pipeline)
+        execute(load(config).config, pipeline)
     except FinetuneError as error:
         told = {"kind": type(error).__name__, "exit_code": error.exit_code, "message": str(error)}
         return {"error": told, "count": disk.count}
@@ -89,7 +89,7 @@ def full_disk_at_run_record(config: Mapping[str, Any]) -> dict[str, Any]:
 
     LocalBackend.write = refuse  # type: ignore[method-assign]
     try:
-        carry_out(load(config).config, pipeline)
+        execute(load(config).config, pipeline)
     except FinetuneError as error:
         return {"kind": type(error).__name__, "message": str(error)}
     return {}

@@ -23,7 +23,7 @@ from tasks.artifacts.store import Store
 from tasks.config import load
 from tasks.config.errors import FinetuneError
 from tasks.data.tokens import shards
-from tasks.execution.execute import carry_out
+from tasks.execution.execute import execute
 from tasks.results.finetuned import FineTuned
 from tasks.training import state, trainer
 
@@ -76,7 +76,7 @@ def told(done: FineTuned) -> dict[str, Any]:
 def _carry(config: Mapping[str, Any], engine: bool) -> FineTuned:
     loaded = load(config)
     if not engine:
-        return carry_out(loaded.config, pipeline)
+        return execute(loaded.config, pipeline)
     from flows.api import run as door
 
     return door(loaded)
@@ -184,17 +184,17 @@ def in_manifest(checkpoint: str) -> None:
 
 def in_evaluation(number: int) -> None:
     """In the middle of the `number`-th evaluation within training."""
-    original, seen = trainer.examine, [0]
+    original, seen = trainer.predict_batches, [0]
 
-    def examine(model: Any, batches: Any, *rest: Any) -> Any:
+    def predict_batches(model: Any, batches: Any, *rest: Any) -> Any:
         seen[0] += 1
         if seen[0] == number:
-            judged = next(iter(batches))
-            assert judged is not None
+            labelled = next(iter(batches))
+            assert labelled is not None
             die()
         return original(model, batches, *rest)
 
-    trainer.examine = examine
+    trainer.predict_batches = predict_batches
 
 
 def small_shards(dies_at: int) -> None:

@@ -21,7 +21,7 @@ from flows import grid
 from tasks.artifacts.formats.manifest import MANIFEST
 from tasks.artifacts.lease import is_held
 from tasks.results.finetuned import FineTuned
-from tests.flow.scenes import carried
+from tests.flow.scenes import executed
 from tests.served import HANG, until
 from tests.tiny import make_config
 
@@ -117,7 +117,7 @@ def test_stopped_and_killed_and_nothing_is_lost(prefect_api: str, bert: Path, ro
     done = grid(config)
     assert done.state == "completed" and done.built["s09_train"] == 2 and "s05_tokenize" not in done.built
     assert done.best is not None and done.best["overrides"] == {"train.learning_rate": RATES[0]}
-    alone = carried(make_config(bert, rows, tmp_path / "alone", train__max_steps=STEPS, **saving),
+    alone = executed(make_config(bert, rows, tmp_path / "alone", train__max_steps=STEPS, **saving),
                     f"train.learning_rate={RATES[0]}")  # fmt: skip
     assert done.best["metrics"] == alone.metrics
     assert digests(done.winner) == digests(alone)

@@ -125,6 +125,24 @@ def test_a_download_that_is_cut_is_gone_on_with(hub: Hub, bert: Path, monkeypatc
     assert base_files(named("acme/tiny-bert"))["model.safetensors"] == found
 
 
+@pytest.mark.parametrize("file", ["vocab.txt", "vocab.json", "spiece.model", "tokenizer.json"])
+def test_a_cached_tokenizer_of_any_kind_is_enough_offline(
+    file: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    folder = tmp_path / "cache" / "models--acme--old" / "snapshots" / ("c" * 40)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    (folder.parents[1] / "refs").mkdir()
+    (folder.parents[1] / "refs" / "main").write_text("c" * 40)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match=r"not \(or not all\) in the hub's cache"):
+        words_files(named("acme/old"))
+    (folder / file).write_text("[UNK]")
+    assert file in words_files(named("acme/old"))
+
+
 def test_weights_in_shards_of_which_one_is_not_cached(hub: Hub, bert: Path, tmp_path: Path) -> None:
     from transformers import AutoModel
 
@@ -154,15 +172,16 @@ def test_without_a_network(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
         base_files(named("gpt2"))
 
 
-@pytest.mark.parametrize("name", ["imdb", "nyu-mll/glue"])
+@pytest.mark.parametrize("name", ["imdb", "nyu-mll/glue", "user/data.v1", "user/data-2.0.1"])
 def test_a_data_set_without_hf_is_told_how(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
         DataError, match=f"data.train: no file or folder '{name}'.*; a data set of the hub is written hf:{name}"
     ):
         locate(name, "data.train")
-    with pytest.raises(DataError, match=r"no file or folder 'imdb\.csv'$"):
-        locate("imdb.csv", "data.train")
+    for file in ("imdb.csv", "user/imdb.csv", "user/a.v1/imdb"):
+        with pytest.raises(DataError, match=r"no file or folder '[\w./]+'[^;]*$"):
+            locate(file, "data.train")
 
 
 @pytest.mark.slow

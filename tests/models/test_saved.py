@@ -12,7 +12,7 @@ from flows.cli import main
 from tasks.config import ConfigError
 from tasks.inference.predict import config_for
 from tasks.inference.saved_model import open_saved
-from tests.flow.scenes import carried
+from tests.flow.scenes import executed
 from tests.tiny import make_config
 
 LORA = {"train__max_steps": 1, "peft": {"method": "lora", "r": 2}}
@@ -60,7 +60,7 @@ def test_its_code_runs_only_if_the_caller_says_so(
     (base / "config.json").write_text(json.dumps(config))
     (base / "modeling_mine.py").write_text(CODE)
     asked = [str(tmp_path / "model"), str(rows)]
-    carried(make_config(base, rows, tmp_path / "store", output_dir=asked[0], train__max_steps=1,
+    executed(make_config(base, rows, tmp_path / "store", output_dir=asked[0], train__max_steps=1,
                         model__trust_remote_code=True))  # fmt: skip
     assert main(["predict", *asked]) == 2
     assert "if you have read that code, add model.trust_remote_code=true" in capsys.readouterr().err
@@ -74,7 +74,7 @@ def test_the_base_of_an_adapter_is_the_one_it_was_trained_on(
     bert: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = shutil.copytree(bert, tmp_path / "base")
-    carried(make_config(base, rows, tmp_path / "store", output_dir=str(tmp_path / "out"), **LORA))
+    executed(make_config(base, rows, tmp_path / "store", output_dir=str(tmp_path / "out"), **LORA))
     assert main(["predict", str(tmp_path / "out"), str(rows)]) == 0
     weights = bytearray((base / "model.safetensors").read_bytes())
     weights[-1] ^= 1
@@ -82,3 +82,21 @@ def test_the_base_of_an_adapter_is_the_one_it_was_trained_on(
     capsys.readouterr()
     assert main(["predict", str(tmp_path / "out"), str(rows)]) == 2
     assert "has other weights (model.safetensors) than those it was trained on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("names", "task", "says"),
+    [
+        (["a", "b", "a"], "text-classification", r"id2label of its config.json names several classes 'a'"),
+        (["a", "b", "a"], "token-classification", r"id2label of its config.json names several classes 'a'"),
+        (["a", "b"], "regression", r"its head gives 2 classes \(a, b\), no number; use --task text-classification"),
+    ],
+)
+def test_a_head_from_elsewhere_that_does_not_fit_the_task(
+    names: list[str], task: str, says: str, bert: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(bert, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"id2label": dict(enumerate(names))}))
+    with pytest.raises(ConfigError, match=says):
+        open_saved(str(folder), config_for("rows.csv", task, []))

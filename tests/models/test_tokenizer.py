@@ -12,7 +12,7 @@ from tasks.config import ConfigError
 from tasks.models.assemble import starting_model
 from tasks.models.create import create
 from tasks.models.load import Loading
-from tests.flow.scenes import carried
+from tests.flow.scenes import executed
 from tests.tiny import make_config, make_electra, make_rows
 
 ADDED = ["<a>", "<b>", "<c>"]
@@ -49,7 +49,7 @@ def test_a_run_with_added_tokens_says_so(peft: str, bert: Path, tmp_path: Path, 
     rows = make_rows(tmp_path / "rows.csv")
     rows.write_text(rows.read_text().replace(" balen ", " <c> "))
     config = make_config(base, rows, tmp_path / "store", output_dir=str(tmp_path / "out"), train__max_steps=1)
-    carried({**config, "peft": {"method": peft}})
+    executed({**config, "peft": {"method": peft}})
     assert "model.name: its tokenizer has more tokens (76) than the model had rows for: its embeddings" in caplog.text
     assert pipeline("text-classification", str(tmp_path / "out"))("fruit <c>")
 
@@ -59,7 +59,7 @@ def test_a_pair_of_models_is_refused(tmp_path: Path) -> None:
     rows = make_rows(tmp_path / "rows.csv")
     config = make_config(base, rows, tmp_path / "store", task="token-detection", data__near_duplicates="off")
     with pytest.raises(ConfigError, match=r"its tokenizer has 76 tokens, and the model rows for 73; save it once"):
-        carried(config)
+        executed(config)
 
 
 def test_the_saved_tokenizer_knows_the_models_limit(bert: Path, tmp_path: Path) -> None:
@@ -68,6 +68,6 @@ def test_the_saved_tokenizer_knows_the_models_limit(bert: Path, tmp_path: Path) 
     (base / "tokenizer_config.json").write_text(json.dumps({**claims, "model_max_length": int(1e30)}))
     rows = make_rows(tmp_path / "rows.csv")
     out = str(tmp_path / "out")
-    carried(make_config(base, rows, tmp_path / "store", output_dir=out, train__max_steps=1))
+    executed(make_config(base, rows, tmp_path / "store", output_dir=out, train__max_steps=1))
     assert AutoTokenizer.from_pretrained(out).model_max_length == 64
     assert pipeline("text-classification", out, truncation=True)("fruit " * 300)

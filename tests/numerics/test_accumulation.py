@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.flow.scenes import carried
+from tests.flow.scenes import executed
 from tests.numerics.test_same_weights import COMMON
 from tests.tiny import make_bert, make_config, make_rows
 
@@ -38,7 +38,7 @@ def runs(still_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
             "max_grad_norm": 0.1, "optim": "sgd", "learning_rate": 0.5,
             "torch_num_threads": 1, "float32_matmul_precision": "highest", "max_steps": 6,
         }  # fmt: skip
-        done[shape] = carried(config)
+        done[shape] = executed(config)
     return done
 
 

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, Trainer
 from flows.pipeline import pipeline
 from tasks.config import RunConfig
 from tasks.config.errors import Interrupted
-from tasks.execution.execute import Doorstep, carry_out, entering
+from tasks.execution.execute import CallerOptions, entering, execute
 from tasks.runtime.context import Paused
 from tasks.training.callbacks.control import Cadence, Watch
 from tests.tiny import make_config
@@ -27,7 +27,7 @@ def test_the_best_model_is_kept_and_training_stops_early(bert: Path, rows: Path,
         bert, rows, tmp_path / "store", eval={"best": "loss", "patience": 2}, train__learning_rate=0.1,
         train__num_train_epochs=30,
     )  # fmt: skip
-    done = carry_out(RunConfig.model_validate(config), pipeline)
+    done = execute(RunConfig.model_validate(config), pipeline)
     losses = [entry["eval_loss"] for entry in done.history if "eval_loss" in entry]
     assert len(losses) < 30
     assert losses.index(min(losses)) == len(losses) - 3  # two evaluations after the best one
@@ -39,7 +39,7 @@ def test_adapters_are_kept_best_too(bert: Path, rows: Path, tmp_path: Path) -> N
         bert, rows, tmp_path / "store", eval={"best": "loss"}, peft="lora", train__learning_rate=0.5,
         train__num_train_epochs=6,
     )  # fmt: skip
-    done = carry_out(RunConfig.model_validate(config), pipeline)
+    done = execute(RunConfig.model_validate(config), pipeline)
     losses = [entry["eval_loss"] for entry in done.history if "eval_loss" in entry]
     assert min(losses) < losses[-1], "the last must not be the best, or nothing is shown"
     assert done.metrics["eval_loss"] == pytest.approx(min(losses), rel=1e-5)
@@ -55,7 +55,7 @@ def test_patience_goes_on_counting_after_an_interruption(
         best = {"best": "loss", "patience": 2}
         return RunConfig.model_validate(make_config(bert, rows, tmp_path / store, eval=best, **more))
 
-    whole = carry_out(config("whole"), pipeline)
+    whole = execute(config("whole"), pipeline)
     steps = [entry["step"] for entry in whole.history if "eval_loss" in entry]
 
     def stop(self: Cadence, args: object, state: TrainerState, control: object, **_: object) -> None:
@@ -65,8 +65,8 @@ def test_patience_goes_on_counting_after_an_interruption(
     with monkeypatch.context() as patch:
         patch.setattr(Cadence, "on_save", stop)
         with pytest.raises(Interrupted):
-            carry_out(config("stopped"), pipeline)
-    resumed = carry_out(config("stopped"), pipeline)
+            execute(config("stopped"), pipeline)
+    resumed = execute(config("stopped"), pipeline)
     assert [entry["step"] for entry in resumed.history if "eval_loss" in entry] == steps
     weights = [run.artifacts["s09_train"].members["model.safetensors"].sha256 for run in (whole, resumed)]
     assert weights[0] == weights[1]
@@ -82,21 +82,21 @@ def test_a_stop_within_an_epoch_is_not_an_evaluation(
         more = {"train__learning_rate": 1e-2, "train__num_train_epochs": 3, "train__weight_decay": 0.0}
         return RunConfig.model_validate(make_config(bert, rows, tmp_path / store, eval={"best": "loss"}, **more))
 
-    whole = carry_out(config("whole"), pipeline)
+    whole = execute(config("whole"), pipeline)
 
     def signal_after_four(self: Watch, args: object, state: TrainerState, control: object, **_: object) -> None:
         if state.global_step == 4:
             os.kill(os.getpid(), signal.SIGTERM)
 
     if how == "paused":
-        with entering(Doorstep(until=0.2)):
-            assert isinstance(paused := carry_out(config("stopped"), pipeline), Paused)
+        with entering(CallerOptions(until=0.2)):
+            assert isinstance(paused := execute(config("stopped"), pipeline), Paused)
         assert paused.step == 5 and "eval_loss" in paused.metrics
     else:
         with monkeypatch.context() as patch, pytest.raises(Interrupted, match="after step 5 of 24"):
             patch.setattr(Watch, "on_step_end", signal_after_four)
-            carry_out(config("stopped"), pipeline)
-    resumed = carry_out(config("stopped"), pipeline)
+            execute(config("stopped"), pipeline)
+    resumed = execute(config("stopped"), pipeline)
     assert next(entry for entry in resumed.history if "eval_loss" in entry)["step"] == 8
     weights = [run.artifacts["s09_train"].members["model.safetensors"].sha256 for run in (whole, resumed)]
     assert weights[0] == weights[1]
@@ -112,7 +112,7 @@ def test_an_adapter_is_saved_with_all_its_base_lacks(bert: Path, rows: Path, tmp
         metadata={"format": "pt"},
     )  # fmt: skip
     config = make_config(base, rows, tmp_path / "store", peft="lora", output_dir=str(tmp_path / "model"))
-    done = carry_out(RunConfig.model_validate(config), pipeline)
+    done = execute(RunConfig.model_validate(config), pipeline)
     elsewhere = AutoModelForSequenceClassification.from_pretrained(
         base, config=AutoConfig.from_pretrained(tmp_path / "model")
     )
@@ -126,7 +126,7 @@ def test_a_new_model_leaves_nothing_of_the_old_one(bert: Path, rows: Path, tmp_p
     folder = tmp_path / "model"
     for peft in ("lora", "none"):
         config = make_config(bert, rows, tmp_path / "store", peft=peft, output_dir=str(folder), train__max_steps=2)
-        done = carry_out(RunConfig.model_validate(config), pipeline)
+        done = execute(RunConfig.model_validate(config), pipeline)
         (folder / "notes.txt").write_text("mine")
     names = {path.name for path in folder.iterdir()}
     ours = {"finetune.json", "config.resolved.yaml", "report.html"}
@@ -138,7 +138,7 @@ def test_a_merged_adapter_says_the_same(bert: Path, rows: Path, tmp_path: Path) 
     config = make_config(
         bert, rows, tmp_path / "store", peft="lora", export={"merge": True}, output_dir=str(tmp_path / "model")
     )
-    done = carry_out(RunConfig.model_validate(config), pipeline)
+    done = execute(RunConfig.model_validate(config), pipeline)
     merged = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model").eval()
     batch = done.tokenizer(["fruit bal ben"], return_tensors="pt")
     with torch.no_grad():

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from tasks.config import RunConfig
 from tasks.data.tables.arrow_file import open_table
-from tasks.execution.execute import carry_out
+from tasks.execution.execute import execute
 from tasks.results.finetuned import FineTuned
 from tests.kill.warm import warm_parent
 from tests.tiny import TASKS, make_task
@@ -29,7 +29,7 @@ ARGUMENTS = {
 def run(config: dict[str, Any]) -> FineTuned:
     from flows.pipeline import pipeline
 
-    return carry_out(RunConfig.model_validate(config), pipeline)
+    return execute(RunConfig.model_validate(config), pipeline)
 
 
 def weights(done: FineTuned) -> dict[str, torch.Tensor]:
@@ -98,8 +98,8 @@ def test_saved_and_loaded_elsewhere_it_says_the_same(name: str, peft: str, tmp_p
     out = tmp_path / "said.arrow"
     words = ["evaluate", str(tmp_path / "model"), str(rows), "-o", str(out), "--json"]
     said = warm_parent().play("tests.kill.scenes:say", words=words).result["metrics"]
-    judged = {key.removeprefix("test_"): value for key, value in done.metrics.items() if key.startswith("test_")}
-    assert said == pytest.approx({key: judged[key] for key in said}, rel=1e-6)
+    labelled = {key.removeprefix("test_"): value for key, value in done.metrics.items() if key.startswith("test_")}
+    assert said == pytest.approx({key: labelled[key] for key in said}, rel=1e-6)
     before = open_table(done._open("s10_evaluate").path("test.predictions.arrow"))
     after = open_table(out)
     if "prediction" in before.column_names:

@@ -12,7 +12,7 @@ from flows.pipeline import pipeline
 from tasks.artifacts.store import Store
 from tasks.artifacts.upkeep.gc import collect
 from tasks.config import load
-from tasks.execution.execute import carry_out
+from tasks.execution.execute import execute
 from tasks.runtime.stage import Stage
 from tests.kill.scenes import told
 
@@ -42,7 +42,7 @@ def build_aloud(
     loaded = load(config)
     while not Path(go).exists():
         time.sleep(0.01)
-    return told(carry_out(loaded.config, pipeline))
+    return told(execute(loaded.config, pipeline))
 
 
 def sweep_until(root: str, stop: str) -> int:

@@ -10,7 +10,7 @@ from s3fs import S3FileSystem
 from flows.pipeline import pipeline
 from tasks.config import RunConfig
 from tasks.config.errors import Interrupted
-from tasks.execution.execute import carry_out
+from tasks.execution.execute import execute
 from tests.tiny import make_config
 
 pytestmark = pytest.mark.slow
@@ -44,8 +44,8 @@ def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 def test_a_run_on_s3_and_its_hits(bucket: str, bert: Path, rows: Path) -> None:
     config = RunConfig.model_validate(make_config(bert, rows, bucket))
-    assert {entry.state for entry in carry_out(config, pipeline).stages} == {"built"}
-    again = carry_out(config, pipeline)
+    assert {entry.state for entry in execute(config, pipeline).stages} == {"built"}
+    again = execute(config, pipeline)
     assert {entry.state for entry in again.stages} == {"cached"}
     assert not again.model.training
 
@@ -61,7 +61,7 @@ def test_a_training_resumes_from_s3(
         more = {"train__save_strategy": "steps", "train__save_steps": 3, "seed": 7}
         return RunConfig.model_validate(make_config(bert, rows, root, **more))
 
-    whole = carry_out(config(str(tmp_path / "whole")), pipeline).artifacts["s09_train"]
+    whole = execute(config(str(tmp_path / "whole")), pipeline).artifacts["s09_train"]
 
     def lose(self: Cadence, args: object, state: object, control: object, **_: object) -> None:
         raise Interrupted("the machine is lost")
@@ -69,7 +69,7 @@ def test_a_training_resumes_from_s3(
     with monkeypatch.context() as patch:
         patch.setattr(Cadence, "on_save", lose)
         with pytest.raises(Interrupted):
-            carry_out(config(bucket), pipeline)
+            execute(config(bucket), pipeline)
     found: list[Path | None] = []
 
     def note(folder: Path) -> Path | None:
@@ -77,7 +77,7 @@ def test_a_training_resumes_from_s3(
         return found[-1]
 
     monkeypatch.setattr("tasks.training.run.newest_whole", note)
-    resumed = carry_out(config(bucket), pipeline).artifacts["s09_train"]
+    resumed = execute(config(bucket), pipeline).artifacts["s09_train"]
     assert resumed.members["model.safetensors"].sha256 == whole.members["model.safetensors"].sha256
     assert [checkpoint.name for checkpoint in found if checkpoint] == ["checkpoint-3"]
     fs, path = fsspec.core.url_to_fs(bucket)

@@ -1,10 +1,12 @@
 """What lies in `deployments/` fits the code, the packages and each other, as far as can be said without an engine."""
 
+import inspect
 import json
 import re
 import shlex
 import shutil
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,40 @@ UNFILLED = {"model": {"name": "m"}, "data": {"train": "d"}}
 def known(name: str) -> bool:
     """Whether an environment variable is one that Prefect, or this project, reads: a misspelt one does nothing."""
     return not name.startswith(("PREFECT_", "FINETUNE_")) or name in _get_valid_setting_names(Settings) | OURS
+
+
+def test_the_image_has_what_the_build_of_the_package_reads() -> None:
+    copied = {word for line in re.findall(r"^COPY (.+)$", DOCKERFILE, re.MULTILINE) for word in line.split()[:-1]}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = [name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]]
+    needed = {"pyproject.toml", project["project"]["readme"], *project["project"]["license-files"], *packages}
+    assert needed <= copied
+    assert {f"!{name}" for name in copied} <= set((FOLDER / "Dockerfile.dockerignore").read_text().split())
+
+
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_runs_in_containers_start_where_the_volume_is(kind: str) -> None:
+    text = (FOLDER / f"prefect.{kind}.yaml").read_text()
+    made = yaml.safe_load(text)
+    [step] = made["pull"]
+    folder = step["prefect.deployments.steps.set_working_directory"]["directory"]
+    assert folder == re.findall(r"^WORKDIR (\S+)$", DOCKERFILE, re.MULTILINE)[-1]
+    template = POOLS[kind]
+    assert template["variables"]["properties"]["env"]["default"]["FINETUNE_STORE"].startswith(f"{folder}/")
+    if kind == "docker":
+        mounts = [volume.split(":")[1] for volume in template["variables"]["properties"]["volumes"]["default"]]
+    else:
+        [container] = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"]
+        mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+        assert container["workingDir"] == folder
+    assert folder in mounts
+    ours = {each["entrypoint"]: each for each in PREFECT["deployments"][:2]}
+    assert {each["entrypoint"] for each in made["deployments"]} == set(ours)
+    for each in made["deployments"]:
+        assert each["work_pool"] == {"name": f"finetune-{kind}"}, "its environment is the pool's"
+        assert each["concurrency_limit"] == ours[each["entrypoint"]]["concurrency_limit"]
+    assert f"create finetune-{kind} --type {kind} --base-job-template deployments/pools/{kind}.json" in text
+    assert f"--prefect-file deployments/prefect.{kind}.yaml --all" in text
 
 
 @pytest.mark.parametrize("deployment", PREFECT["deployments"], ids=lambda each: each["name"])
@@ -70,6 +106,17 @@ def test_the_form_says_what_each_parameter_is() -> None:
         assert name in schema["required"] or "default" in field, name
     assert [each["$ref"].rpartition("/")[2] for each in schema["properties"]["peft"]["anyOf"]] == ["NoPeft", "Lora"]
     assert "<" not in json.dumps(schema), "the form takes <…> for markup"
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "more"), [("flows.pipeline.finetune", set()), ("flows.sweep.flow.grid", {"sweep"})]
+)
+def test_a_flow_takes_every_section_of_a_config(entrypoint: str, more: set[str]) -> None:
+    parameters = inspect.signature(import_object(entrypoint).fn).parameters
+    assert set(parameters) == {*RunConfig.model_fields, *more}
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in RunConfig.model_fields.items()}
+    for name, parameter in parameters.items():
+        assert parameter.default is inspect.Parameter.empty or parameter.default == defaults[name], name
 
 
 def test_the_automation_waits_for_three_signs_of_life() -> None:

@@ -14,7 +14,7 @@ import pytest
 from flows.pipeline import pipeline
 from tasks import STAGES
 from tasks.config import RunConfig
-from tasks.execution.execute import carry_out
+from tasks.execution.execute import execute
 from tests.served import HANG, Refused, Served, in_training, parameters, until, weights
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def cancel(served: Served, run: str) -> None:
 
 def undisturbed(given: dict[str, Any], place: Path) -> dict[str, str]:
     """The weights of the same run with nothing in its way."""
-    carry_out(RunConfig.model_validate(given | {"store": {"root": str(place)}}), pipeline)
+    execute(RunConfig.model_validate(given | {"store": {"root": str(place)}}), pipeline)
     return weights(place)
 
 

@@ -16,7 +16,7 @@ from tasks.objectives import objective_of
 from tasks.objectives.measured import refuse_undefined, refuse_unfit
 from tasks.objectives.presets import resolve
 from tasks.training.checkpoints import newest_whole
-from tests.flow.scenes import carried
+from tests.flow.scenes import executed
 from tests.tiny import make_config
 
 
@@ -24,7 +24,7 @@ def checkpoint(folder: Path, step: int, best: int | None) -> Path:
     found = folder / f"checkpoint-{step}"
     found.mkdir()
     named = f"/elsewhere/checkpoint-{best}" if best else None
-    (found / "trainer_state.json").write_text(json.dumps({"best_model_checkpoint": named}))
+    (found / "trainer_state.json").write_text(json.dumps({"global_step": step, "best_model_checkpoint": named}))
     commit(found)
     return found
 
@@ -48,7 +48,7 @@ def test_a_best_checkpoint_that_is_lost_while_training_ends_it(
 
     monkeypatch.setattr(Watch, "on_save", lose, raising=False)
     with pytest.raises(TrainingError, match=r"checkpoint-4, is gone"):
-        carried(make_config(bert, rows, tmp_path, eval={"best": "loss"}, train__max_steps=4))
+        executed(make_config(bert, rows, tmp_path, eval={"best": "loss"}, train__max_steps=4))
 
 
 def resolved(**sections: Any) -> RunConfig:

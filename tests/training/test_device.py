@@ -68,28 +68,32 @@ def test_while_imports_ask_for_gpus_the_driver_answers(gpus: None, monkeypatch: 
 
 @pytest.mark.parametrize(("given", "on_a_gpu"), [({}, True), ({"full_determinism": False}, False),
                                                  ({"full_determinism": True}, True)])  # fmt: skip
-def test_the_same_bits_every_time_unless_told_otherwise(given: dict[str, bool], on_a_gpu: bool) -> None:
+def test_the_same_bits_every_time_unless_told_otherwise(
+    given: dict[str, bool], on_a_gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The library's own `full_determinism` would make every launch wait, so it is not handed on."""
-    from tasks.s08_trainer import deterministic
+    from tasks.models import device
 
+    asked = {"training": {"bf16": True, **given}, "torch_num_threads": 1, "float32_matmul_precision": "high"}
     for where, expected in (("cuda:NVIDIA L4", on_a_gpu), ("cpu", False)):
-        training = {"bf16": True, **given}
-        assert (deterministic(training, where), training) == (expected, {"bf16": True})
+        monkeypatch.setattr(device, "device", lambda where=where: where)
+        placed = device.placed(asked)
+        assert (placed["device"], placed["deterministic"], placed["arguments"]) == (where, expected, {"bf16": True})
 
 
 def test_a_gpu_that_the_plan_knows_nothing_of_is_not_left_idle_unsaid(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
     from tasks.config import MachineError
-    from tasks.training.run import settled
+    from tasks.training.compute import computing_as
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA L4")
     plan = {"device": "cpu", "threads": 1, "float32_matmul_precision": "highest", "arguments": {}}
     with (
         pytest.raises(MachineError, match=r"torch can use NVIDIA L4, but .* lists no GPU.*train\.use_cpu: true"),
-        settled(plan),
+        computing_as(plan),
     ):
         pass
-    with settled({**plan, "arguments": {"use_cpu": True}}):
+    with computing_as({**plan, "arguments": {"use_cpu": True}}):
         pass

@@ -13,7 +13,7 @@ from tasks.config.errors import Interrupted, Signalled
 from tasks.results.finetuned import FineTuned
 from tasks.training import trainer
 from tasks.training.callbacks.control import StopOnSignal, Watch
-from tests.flow.scenes import carried
+from tests.flow.scenes import executed
 from tests.tiny import make_config
 
 BY_STEPS = {"train__eval_strategy": "steps", "train__eval_steps": 3}
@@ -26,9 +26,9 @@ def terminate() -> None:
 
 def in_evaluation(number: int, patch: pytest.MonkeyPatch) -> None:
     """SIGTERM at the first batch of the `number`-th evaluation."""
-    real, seen = trainer.examine, [0]
+    real, seen = trainer.predict_batches, [0]
 
-    def examine(model: Any, batches: Any, *rest: Any) -> Any:
+    def predict_batches(model: Any, batches: Any, *rest: Any) -> Any:
         def signalled() -> Any:
             terminate()
             yield from batches
@@ -36,7 +36,7 @@ def in_evaluation(number: int, patch: pytest.MonkeyPatch) -> None:
         seen[0] += 1
         return real(model, signalled() if seen[0] == number else batches, *rest)
 
-    patch.setattr(trainer, "examine", examine)
+    patch.setattr(trainer, "examine", predict_batches)
 
 
 def in_step(number: int, patch: pytest.MonkeyPatch) -> None:
@@ -73,8 +73,8 @@ def test_an_evaluation_is_left_and_made_later(
     whole, stopped = (make_config(bert, rows, tmp_path / store, **more) for store in ("whole", "stopped"))
     with monkeypatch.context() as patch, pytest.raises(Interrupted, match=f"signal 15 {said}.*a checkpoint is saved"):
         how(number, patch)
-        carried(stopped)
-    expected, resumed = carried(whole), carried(stopped)
+        executed(stopped)
+    expected, resumed = executed(whole), executed(stopped)
     assert evaluations(resumed) == evaluations(expected)
     if more is IMPATIENT:
         assert len(evaluations(resumed)) < 9
@@ -103,6 +103,6 @@ def test_a_signal_after_the_last_evaluation_waits_for_the_weights_to_be_publishe
     config = make_config(bert, rows, tmp_path, train__max_steps=2)
     with monkeypatch.context() as patch, pytest.raises(Signalled):
         patch.setattr(Watch, "on_train_end", lambda *_, **__: terminate(), raising=False)
-        carried(config)
-    done = carried(config)
+        executed(config)
+    done = executed(config)
     assert {entry.stage: entry.state for entry in done.stages}["s09_train"] == "cached"

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.config import RunConfig
 from tasks.config.errors import TrainingError
-from tasks.execution.execute import carry_out
+from tasks.execution.execute import execute
 from tasks.training.callbacks.diagnostics import Signs
 from tests.tiny import make_config
 
@@ -63,4 +63,4 @@ def test_a_loss_that_is_no_number_stops_and_names_the_rows(bert: Path, rows: Pat
 def _train(config: dict) -> None:
     from flows.pipeline import pipeline
 
-    carry_out(RunConfig.model_validate(config), pipeline)
+    execute(RunConfig.model_validate(config), pipeline)

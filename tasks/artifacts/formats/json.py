@@ -12,7 +12,7 @@ def text(value: Any) -> str:
 
 
 def write(value: Any, path: Path) -> None:
-    """Write `value` as `text` says it."""
+    """Write `text(value)` to a file."""
     path.write_text(text(value))
 
 

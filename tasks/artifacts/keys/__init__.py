@@ -1,1 +1,1 @@
-"""Keys: canonical JSON, the code and files it speaks of, and why a key was not found."""
+"""Keys: canonical JSON, digests of the code and files in it, and why a key was not found."""

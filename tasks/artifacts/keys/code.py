@@ -1,4 +1,4 @@
-"""Which code answers a question: the sources a stage is made of, normalised, one digest for each module.
+"""The code version of a stage: a digest of the normalised source of each module it uses.
 
 Followed are the static imports of a stage's module within this project, lazily written ones included. Comments,
 docstrings and layout do not count. Some rooms are left out, because nothing they do can reach a stage's bytes:
@@ -14,13 +14,13 @@ import ast
 import hashlib
 import inspect
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 PACKAGE = "tasks"
 OUTSIDE = (
@@ -31,6 +31,19 @@ INSIDE = (
     "tasks.artifacts.formats", "tasks.runtime.resuming", "tasks.results.pictures", "tasks.results.card",
     "tasks.results.usage",
 )  # fmt: skip
+
+
+@runtime_checkable
+class Component(Protocol):
+    """A value a stage is given that brings code of its own, such as a task's objective."""
+
+    def describe(self, components: tuple[str, ...]) -> Mapping[str, Any]:
+        """What of it stands in the key of a stage that uses `components` of it, as JSON."""
+        ...
+
+    def modules(self, components: tuple[str, ...]) -> list[str]:
+        """The modules whose code a stage runs that uses `components` of it."""
+        ...
 
 
 def code_version(modules: Iterable[str]) -> dict[str, str]:

@@ -33,7 +33,7 @@ def digest_of(store: Store, path: Path) -> str:
         if memo["stamp"] == stamp:
             return str(memo["sha256"])
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
-        pass  # no memo, or a torn one: the file itself answers
+        pass  # no memo, or a damaged one: hash the file
     digest = sha256_file(path)
     with suppress(OSError):  # a store that can only be read
         store.backend.write(name, json.dumps({"stamp": stamp, "sha256": digest}).encode())

@@ -1,4 +1,4 @@
-"""Why a key is not there: in what this question differs from the one the run before it asked."""
+"""Why a key is missing: how its document differs from that of the previous run."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def in_words(causes: list[Cause]) -> str:
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Cause]:
     for section in ("config", "files", "inputs", "code", "environment"):
         before, after = (dict(_leaves(side.get(section, {}))) for side in (old, new))
-        # what changed says more than what came or went with it
+        # changed values first, then added and removed ones
         for name in sorted(
             before.keys() | after.keys(), key=lambda name: (not (name in before and name in after), name)
         ):

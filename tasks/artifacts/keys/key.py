@@ -1,4 +1,4 @@
-"""The name of a question: sha256 over canonical JSON, the same in every process, on every machine.
+"""The key of a document: sha256 over its canonical JSON, the same in every process, on every machine.
 
 Only what JSON can say without choice is accepted. Sets, NaN, paths and enums are refused by name rather than
 rendered somehow, because "somehow" is what makes a key differ between two processes.
@@ -32,7 +32,7 @@ def _plain(value: Any, where: str) -> Any:
     if kind is float:
         if not math.isfinite(value):
             raise TypeError(f"{where}: {value} has no place in a key")
-        return value + 0.0  # -0.0 and 0.0 ask the same question
+        return value + 0.0  # -0.0 and 0.0 are equal
     if isinstance(value, Mapping):
         for name in value:
             if type(name) is not str:

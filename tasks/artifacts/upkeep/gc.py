@@ -1,4 +1,4 @@
-"""Removing what no run needs: mark what the last runs and all living ones refer to, wait a grace, sweep the rest."""
+"""Garbage collection: mark what the last and all active runs refer to, and remove the rest after a grace period."""
 
 import shutil
 from collections.abc import Iterator
@@ -9,38 +9,44 @@ from typing import Any
 from tasks.artifacts.backend import walk
 from tasks.artifacts.lease import claim, is_held
 from tasks.artifacts.record import Record
-from tasks.artifacts.runs import read_run
+from tasks.artifacts.runs import read_run, read_sweep
 from tasks.artifacts.store import Miss, Store
 
 GRACE_HOURS = 24.0
 KEEP_RUNS = 20
 PIECES = ".pieces"  # parts of an artifact that are artifacts, see Build.piece; a build may need any of its stage's
-TORN_HOURS = 1.0  # a `*.tmp` is written within moments and under no lock: an old one has lost its writer
+TORN_HOURS = 1.0  # a `*.tmp` is written within moments and under no lock: the writer of an old one was killed
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """What would go (or went): names under the root, and bytes."""
+    """What would go (or went): names under the root, and bytes; and runs' records that cannot be read, which stay."""
 
     names: list[str]
     size: int
+    damaged: list[str]
 
 
 def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE_HOURS, sweep: bool = False) -> Garbage:
-    """Find, and with `sweep` remove, what neither the last `keep_runs` runs nor any living one refers to.
+    """Find, and with `sweep` remove, what neither the last `keep_runs` runs nor any active one refers to.
 
+    The records of as many sweeps stay, each with the run of its best cell; their other cells are runs like any.
     Nothing younger than `grace_hours` goes, so what is being published is safe even where no lock can say so.
-    Records go before blobs: a record never speaks of a blob that is gone.
+    Records are removed before blobs: a record never refers to a blob that was removed.
     """
     with store.guard(exclusive=sweep):
         # A build holds its lease until its run has noted it. Asked before the runs are read, so none falls in between.
         locked = set(_locked(store))
-        runs = sorted(_runs(store), key=lambda run: str(run[1].get("started")), reverse=True)
+        read = {name: read_run(store, name) for name in list(store.backend.names("runs"))}
+        noted = [(name, run) for name, run in read.items() if not isinstance(run, Miss)]
+        damaged = [name for name, run in read.items() if isinstance(run, Miss) and run.category == "DAMAGED"]
+        runs = sorted(noted, key=lambda run: run[1].get("started") or "", reverse=True)
         alive = [run for run in runs if _is_alive(store, *run, locked)]
-        kept = [*runs[:keep_runs], *alive]
+        crowned, old_sweeps = _sweeps(store, keep_runs, grace_hours)
+        kept = [*runs[:keep_runs], *alive, *(run for run in runs[keep_runs:] if run[0] in crowned)]
         roots = locked | {entry for _, run in kept for entry in _needs(run)}
         building = {run["building"][1] for _, run in kept if run.get("building")}
-        garbage = [name for name, run in runs[keep_runs:] if (name, run) not in alive]
+        garbage = [name for name, run in runs[keep_runs:] if (name, run) not in kept] + old_sweeps
         busy = {f"{stage}{PIECES}" for stage, key in roots if (stage, key) in locked or key in building}
         blobs: set[str] = set()
         dead: list[str] = []
@@ -53,7 +59,7 @@ def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE
                 pieces.append((name, record))
             else:
                 dead.append(name)
-        # A piece is worth its record for as long as its bytes are there anyway.
+        # The record of a piece is kept as long as its bytes are kept for another artifact.
         dead += [name for name, record in pieces if not _blobs(record) or not _blobs(record) <= blobs]
         loose = [
             name
@@ -62,7 +68,7 @@ def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE
         ]
         work = list(_abandoned(store, roots, grace_hours))
         names = dead + loose + garbage + [name for group in work for name in group.names]
-        found = Garbage(names, sum(store.backend.size(name) or 0 for name in names))
+        found = Garbage(names, sum(store.backend.size(name) or 0 for name in names), damaged)
         if sweep:
             for name in dead + loose + garbage:
                 store.backend.delete(name)
@@ -71,15 +77,19 @@ def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE
     return found
 
 
-def _runs(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name in list(store.backend.names("runs")):
-        yield name, read_run(store, name) or {}
+def _sweeps(store: Store, keep: int, grace_hours: float) -> tuple[set[str], list[str]]:
+    """Of the sweeps: the records of the last ones' best runs, and the records of older sweeps."""
+    read = [(name, read_sweep(store, name)) for name in list(store.backend.names("grids"))]
+    found = [(name, sweep) for name, sweep in read if not isinstance(sweep, Miss)]
+    found.sort(key=lambda sweep: str(sweep[1].get("started") or ""), reverse=True)
+    crowned = {f"runs/{sweep['best']['run']}.json" for _, sweep in found[:keep] if sweep.get("best")}
+    return crowned, [name for name, _ in found[keep:] if not _young(store, name, grace_hours)]
 
 
 def _young(store: Store, name: str, hours: float) -> bool:
     try:
         return store.backend.age(name) < hours * 3600
-    except FileNotFoundError:  # somebody works there
+    except FileNotFoundError:  # another process is at work there
         return True
 
 
@@ -89,7 +99,7 @@ def _blobs(record: Record | Miss) -> set[str]:
 
 @dataclass(frozen=True)
 class _Group:
-    """What belongs to one key's build: its lock, its work files. It goes as one, and only if nobody builds it."""
+    """What belongs to one key's build: its lock, its work files. Removed together, if no process builds it."""
 
     lock: str | None
     names: list[str]
@@ -118,7 +128,7 @@ def _locked(store: Store) -> Iterator[tuple[str, str]]:
 
 
 def _abandoned(store: Store, needed: set[tuple[str, str]], grace_hours: float) -> Iterator[_Group]:
-    """Work folders and locks of builds that nobody has gone on with, and half-written files of the dead."""
+    """Work folders and locks of abandoned builds, and half-written files of killed processes."""
     old: dict[tuple[str, str], list[str]] = {}
     for name in store.backend.names("work"):
         _, *place, _ = name.split("/", 3)

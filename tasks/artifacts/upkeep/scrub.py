@@ -1,4 +1,4 @@
-"""Proving a whole store: every record against every blob, every blob against its name."""
+"""Verifies a whole store: every record and blob against its digest."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from tasks.artifacts.store import DamagedBlob, Miss, Store
 
 @dataclass(frozen=True)
 class Damage:
-    """One thing that is not what it should be."""
+    """A file of the store that is damaged or missing."""
 
     name: str
     kind: Literal["torn record", "missing blob", "rotten blob"]

@@ -16,7 +16,7 @@ from tasks.config.sections.run import RunConfig
 
 @dataclass(frozen=True)
 class Layer:
-    """Defaults with the name of their source, e.g. Layer("field preset", {"train.learning_rate": 3e-5})."""
+    """Defaults with the name of their source, e.g. Layer("preset txtai", {"train.learning_rate": 3e-5})."""
 
     label: str
     values: Mapping[str, Any]

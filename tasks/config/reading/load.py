@@ -16,6 +16,7 @@ from tasks.config.reading.old_names import modernise
 from tasks.config.reading.problems import Problem, problems
 from tasks.config.reading.yaml_file import parse_value, read
 from tasks.config.sections.run import EXPAND, RunConfig
+from tasks.config.sections.secrets import without_credentials
 from tasks.config.sections.sweep import SweepConfig
 
 _COMMAND_LINE = "command line"
@@ -23,7 +24,7 @@ _COMMAND_LINE = "command line"
 
 @dataclass(frozen=True)
 class Loaded:
-    """A valid config, the place each given value came from, and what a user should be told once."""
+    """A valid config, the place each given value came from, and notices for the user."""
 
     config: RunConfig
     origin: Mapping[str, str]
@@ -144,7 +145,7 @@ class _Draft:
         return next(inside, self.name)
 
     def put(self, path: str, value: Any, place: str) -> None:
-        """Set a dotted name; what was written inside it before is gone."""
+        """Set a dotted name; what was set inside it before is removed."""
         assign(self.values, path, value)
         for inside in [name for name in self.places if name.startswith(f"{path}.")]:
             del self.places[inside]
@@ -161,7 +162,7 @@ class _Draft:
         # In the order of the file, the command line after it.
         ordered = sorted(self.problems, key=lambda pair: (pair[0] == _COMMAND_LINE, _line(pair[0])))
         lines = [f"- {place}: {problem.path}: {problem.text}" for place, problem in ordered]
-        return "\n".join([f"{many} in {where}:", *lines])
+        return without_credentials("\n".join([f"{many} in {where}:", *lines]))
 
 
 def _line(place: str) -> int:

@@ -18,7 +18,7 @@ RENAMED: Mapping[str, str] = {
 }
 
 DROPPED: Mapping[str, str] = {
-    "use_mps_device": "an Apple GPU is used when there is one",
+    "use_mps_device": "training runs on CUDA devices or the CPU; Apple GPUs are not used",
     "logging_dir": "logs are kept with the run",
     "overwrite_output_dir": "a run replaces its own model; another's, or other files: export.overwrite: true",
     "save_safetensors": "weights are always saved as safetensors",
@@ -31,7 +31,7 @@ DROPPED: Mapping[str, str] = {
     "tpu_num_cores": "it is gone from transformers",
     "tpu_metrics_debug": "it is gone from transformers",
     "mp_parameters": "it is gone from transformers",
-    "ray_scope": "grids have a flow of their own",
+    "ray_scope": "hyperparameter search is `finetune grid`, with a `sweep` section",
     "push_to_hub_model_id": "nothing is pushed from here",
     "include_inputs_for_metrics": "metrics are computed from saved predictions",
 }

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from importlib.metadata import entry_points
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema, InitErrorDetails
 
 from tasks.config.sections.secrets import NO_CREDENTIALS
 from tasks.config.sections.section import Count, Section, Seed, Share
@@ -19,10 +29,16 @@ Label = Annotated[
 ]
 
 
-class ColumnsConfig(Section):
-    """Which column holds what. Omit one, and it is found by its name."""
+def installed_roles() -> set[str]:
+    """The names of the column roles that tasks bring which are installed beside this package."""
+    tasks = (entry.load() for entry in entry_points(group="finetune_flow.objectives"))
+    return {role.name for task in tasks for role in task.roles}
 
-    model_config = ConfigDict(title="Columns")
+
+class ColumnsConfig(Section):
+    """Which column holds what. Omit one, and it is found by its name. Tasks of other packages may have more roles."""
+
+    model_config = ConfigDict(title="Columns", extra="allow")
 
     text: str | None = Field(default=None, description="Column with the text. Omit: found by its name.")
     text_pair: str | None = Field(default=None, description="Column with the second text of a pair, if there is one.")
@@ -47,6 +63,27 @@ class ColumnsConfig(Section):
     )
     source: str | None = Field(default=None, description="Column with the input text, for sequence-sequence.")
     target: str | None = Field(default=None, description="Column with the text to be produced.")
+
+    @model_validator(mode="after")
+    def _known(self) -> ColumnsConfig:
+        known = installed_roles() if self.model_extra else set()
+        problems = [
+            InitErrorDetails(type="string_type" if name in known else "extra_forbidden", loc=(name,), input=column)
+            for name, column in (self.model_extra or {}).items()
+            if name not in known or not isinstance(column, str | None)
+        ]
+        if problems:
+            raise ValidationError.from_exception_data(type(self).__name__, problems)
+        return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The schema admits the roles that are installed, and no typo."""
+        schema = handler(core)
+        body = handler.resolve_ref_schema(schema)
+        body["properties"] |= {role: {"type": ["string", "null"]} for role in installed_roles() - {*body["properties"]}}
+        body["additionalProperties"] = False
+        return schema
 
 
 class SplitConfig(Section):
@@ -111,7 +148,7 @@ class DataConfig(Section):
         default="auto", description="Format of the files. auto: by their names."
     )
     encoding: str = Field(
-        default="auto", min_length=1, description="Text encoding. auto: utf-8, else cp1252, and it is said aloud."
+        default="auto", min_length=1, description="Text encoding. auto: utf-8, else cp1252 with a warning."
     )
     columns: ColumnsConfig = Field(default_factory=ColumnsConfig, description="Which column holds what.")
     labels: list[Label] | None = Field(

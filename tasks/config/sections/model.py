@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from tasks.config.sections.section import Section
+from tasks.config.sections.section import PathText, Section
 
 
 class ModelConfig(Section):
@@ -15,7 +15,7 @@ class ModelConfig(Section):
 
     bare: ClassVar[str] = "name"
 
-    name: str = Field(
+    name: PathText = Field(
         min_length=1,
         description="The base model: a local folder, a hub id, or package:DISTRIBUTION/PATH for weights that "
         "an installed Python package carries. An adapter's folder goes too: it is merged into the base it names.",

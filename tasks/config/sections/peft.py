@@ -39,10 +39,12 @@ class Lora(PeftSection):
     model_config = ConfigDict(title="lora")
 
     method: Literal["lora"] = Field(default="lora", description="Train low-rank adapters; the base stays frozen.")
-    r: Count | None = Field(default=None, description="Rank of the adapters. Omit: the preset's (field 8, txtai 16).")
+    r: Count | None = Field(
+        default=None, description="Rank of the adapters. Omit: the preset's (recommended 8, txtai 16)."
+    )
     lora_alpha: Annotated[int | float, Field(gt=0), NO_TRUTH, NUMBER] | None = Field(
         default=None,
-        description="Scale: adapters count lora_alpha / r times. Omit: the preset's (field 2 r, txtai 8).",
+        description="Scale: adapters count lora_alpha / r times. Omit: the preset's (recommended 2 r, txtai 8).",
     )
     lora_dropout: Share | None = Field(
         default=None, description="Share of adapter inputs dropped in training, in [0, 1). Omit: the preset's."

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from tasks.config.sections.checkpoint import CheckpointConfig
 from tasks.config.sections.data import DataConfig
 from tasks.config.sections.eval import EvalConfig
 from tasks.config.sections.export import ExportConfig
+from tasks.config.sections.methods import MethodsConfig
 from tasks.config.sections.model import ModelConfig
 from tasks.config.sections.peft import NoPeft, PeftConfig, PeftSection
 from tasks.config.sections.quant import QuantConfig
 from tasks.config.sections.secrets import Secrets
-from tasks.config.sections.section import Section, Seed
+from tasks.config.sections.section import Folder, Section, Seed, Text
 from tasks.config.sections.store import StoreConfig
 from tasks.config.sections.train import TrainConfig
 
@@ -23,21 +24,28 @@ TASK = (
     "What the model learns to do: text-classification, regression, token-classification, question-answering, "
     "sequence-sequence, language-generation, language-modeling or token-detection."
 )
-Preset = Literal["field", "txtai"]
+Preset = Annotated[
+    Literal["recommended", "txtai"],
+    BeforeValidator(lambda value: "recommended" if value == "field" else value),  # its name until 0.1
+]
 
 
 class RunConfig(Section):
     """Everything a run may say: the YAML file, the command line, the Prefect form and the JSON Schema."""
 
-    task: str = Field(default="text-classification", min_length=1, description=TASK)
-    name: str | None = Field(default=None, min_length=1, description="Name of the run. Omit: one is made.")
+    task: Text = Field(default="text-classification", description=TASK)
+    name: Text | None = Field(default=None, description="Name of the run. Omit: one is made.")
     seed: Seed = Field(default=42, description="Seed of everything random, except the split (data.split.seed).")
-    output_dir: str | None = Field(
+    output_dir: Folder | None = Field(
         default=None, min_length=1, description="Folder for the trained model. Omit: it stays in the store."
     )
     preset: Preset = Field(
-        default="field",
-        description="Whose defaults: field (what works in practice) or txtai (as its trainer has them).",
+        default="recommended",
+        description="Whose defaults: recommended (what works in practice) or txtai (as its trainer has them).",
+    )
+    methods: MethodsConfig = Field(
+        default_factory=dict,
+        description="Training methods besides plain fine-tuning, each with its options: {layerwise_lr_decay: 0.95}.",
     )
     model: ModelConfig = Field(description="The base model.")
     data: DataConfig = Field(description="The data.")

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from tasks.config.sections.secrets import NO_CREDENTIALS
-from tasks.config.sections.section import Section
+from tasks.config.sections.section import PathText, Section
 
 
 class StoreConfig(Section):
@@ -15,7 +15,7 @@ class StoreConfig(Section):
 
     bare: ClassVar[str] = "root"
 
-    root: str | None = Field(
+    root: PathText | None = Field(
         default=None,
         min_length=1,
         json_schema_extra=NO_CREDENTIALS,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from math import prod
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema
 
 from tasks.config.sections.section import NO_TRUTH, Count, Section, Seed
 
-MOST_CELLS = 10_000  # more is a slip: a product of axes grows faster than one thinks
+MOST_CELLS = 10_000  # more is most likely a mistake: axes multiply
 Values = Annotated[list[Any], Field(min_length=1)]
 
 
@@ -162,6 +164,26 @@ class SweepConfig(Section):
         if not axes and not self.seeds:
             raise ValueError("nothing varies; give grid, paired, random or seeds")
         return self
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """The schema admits axes that are fields of a config, and no typo; and not that nothing is given."""
+        schema = handler(core)
+        body = handler.resolve_ref_schema(schema)
+        for name in ("grid", "paired", "random", "derive"):
+            body["properties"][name]["propertyNames"] = _axis_names()
+        body["minProperties"] = 1
+        return schema
+
+
+def _axis_names() -> dict[str, Any]:
+    from tasks.config.reading.old_names import RENAMED
+    from tasks.config.reading.problems import known_names  # it reads the sections
+
+    names = sorted(name for name in known_names() if name.split(".")[0] not in FIXED)
+    sections = {name.rpartition(".")[0] for name in names}
+    inside = "|".join(re.escape(name) for name in names if name not in sections)  # of a field that holds a mapping
+    return {"anyOf": [{"enum": [*names, *(f"train.{old}" for old in sorted(RENAMED))]}, {"pattern": f"^({inside})[.]"}]}
 
 
 def _is_range(values: Any) -> bool:

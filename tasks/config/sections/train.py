@@ -27,7 +27,17 @@ from pydantic_core import CoreSchema, InitErrorDetails
 
 from tasks.config.arguments import catalogue, check
 from tasks.config.reading.old_names import DROPPED, RENAMED, modernise, old_name_problem
-from tasks.config.sections.section import NO_TRUTH, Count, NotNegative, Positive, Section, Share, WholeNotNegative
+from tasks.config.sections.section import (
+    NO_TRUTH,
+    Count,
+    NotNegative,
+    PathText,
+    Positive,
+    Section,
+    Share,
+    WholeNotNegative,
+    refuse_credentials,
+)
 
 _HUB = "nothing is pushed from here; push the folder in output_dir when you have looked at it"
 _STAGE = "train and evaluate are stages of their own; leave it out"
@@ -145,7 +155,7 @@ class TrainConfig(Section):
         default=None, description="Updates between checkpoints; below 1 a share of all updates."
     )
     save_total_limit: Count | None = Field(default=None, description="Checkpoints kept at a time.")
-    resume_from_checkpoint: Annotated[str, BeforeValidator(_no_truth)] | None = Field(
+    resume_from_checkpoint: Annotated[PathText, BeforeValidator(_no_truth)] | None = Field(
         default=None,
         min_length=1,
         description="Start from a checkpoint of another training: its folder, a folder of checkpoints (the newest), or "
@@ -228,7 +238,7 @@ def _checked(values: Mapping[str, Any], explicit: set[str]) -> tuple[dict[str, A
         try:
             if reason is not None:
                 raise ValueError(reason)
-            good[name] = value if name in explicit else check(name, value)
+            good[name] = value if name in explicit else check(name, refuse_credentials(value))
         except ValueError as error:
             problems.append(InitErrorDetails(type="value_error", loc=(name,), input=value, ctx={"error": error}))
     return good, problems

@@ -1,4 +1,4 @@
-"""What is wrong with rows, found before anything is spent on them: missing text, repeats, contradictions, leakage."""
+"""Checks of rows before training: missing text, duplicates, contradicting labels, leakage."""
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at run time, where no type checker sees them)
@@ -21,7 +21,7 @@ LABEL_ROLES = ("label", "labels")
 
 @dataclass(frozen=True)
 class Findings:
-    """Errors end a run, warnings are reported; each is one sentence that names field, count and places."""
+    """Errors end a run, warnings are reported; each is one sentence with the field, the count and the rows."""
 
     errors: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -30,13 +30,13 @@ class Findings:
         return Findings(self.errors + other.errors, self.warnings + other.warnings)
 
     def raise_if_any(self) -> None:
-        """Raise one DataError that lists every error, so that all can be mended at once."""
+        """Raise one DataError that lists every error, so that all can be fixed at once."""
         if self.errors:
             raise DataError("\n".join(self.errors))
 
 
 def check_rows(table: pa.Table, columns: Mapping[str, str], field: str) -> Findings:
-    """Each text column (`columns` is `{role: column}`) holds a string with something in it, in every row."""
+    """Errors for rows without a non-empty string in a text column (`columns` is `{role: column}`)."""
     errors: list[str] = []
     for role, name in _texts(columns).items():
         column = table[name]
@@ -54,14 +54,14 @@ def check_rows(table: pa.Table, columns: Mapping[str, str], field: str) -> Findi
 
 
 def _blank(column: pa.ChunkedArray) -> np.ndarray:
-    """Rows of nothing but spaces; chunk by chunk, for trimming copies the text."""
+    """Rows of only whitespace; chunk by chunk, as trimming copies the text."""
     flags = [pc.fill_null(pc.equal(pc.utf8_trim_whitespace(chunk), ""), False) for chunk in column.chunks]
     found = [flag.to_numpy(zero_copy_only=False) for flag in flags]
     return np.flatnonzero(np.concatenate(found)) if found else np.zeros(0, dtype=np.int64)
 
 
 def duplicates(table: pa.Table, columns: Mapping[str, str], field: str = "data.train") -> Findings:
-    """Warnings: rows that repeat an earlier row exactly, and equal texts that carry different labels."""
+    """Warnings: exact duplicates of an earlier row, and equal texts with different labels."""
     warnings: list[str] = []
     texts = row_keys([table], list(_texts(columns).values()))[0]
     rows = row_keys([table], list(columns.values()))[0]
@@ -72,7 +72,7 @@ def duplicates(table: pa.Table, columns: Mapping[str, str], field: str = "data.t
         warnings.append(
             f"{field}: {count(len(repeats), 'row')} {verb} an earlier one exactly: {rows_at(table, repeats)}"
         )
-    # among distinct (text, label) rows, a text that is there twice has two labels
+    # among distinct (text, label) rows, a text that occurs twice has two labels
     labels_of = np.bincount(texts[firsts]) if len(texts) else np.zeros(1, dtype=np.int64)
     torn = np.flatnonzero(labels_of[texts] > 1)
     if len(torn):

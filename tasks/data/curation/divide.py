@@ -1,4 +1,4 @@
-"""Shares of one table by a rule: at random, by group, by time, or by a hash of the row itself."""
+"""Splits one table at random, by group, by time, or by a hash of the row."""
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at run time, where no type checker sees them)
@@ -26,11 +26,11 @@ def divide(
 ) -> dict[str, pa.Table]:
     """`{"train": …, "validation": …, "test": …}`; a share of 0 gives no table.
 
-    At random, rows of one group stand on one side: those equal in `rule.group_by`, or, where nothing is said, those
-    equal in the columns `same` (the text), so that no text is both learnt and asked.
+    A random split keeps rows of one group together: those equal in `rule.group_by`, by default those equal in the
+    columns `same` (the text), so that no text is in two splits.
 
     Raises:
-        DataError: no such column; a time that is missing; a part left without rows.
+        DataError: no such column; a missing time; a split without rows.
     """
     if rule.time:
         parts = _by_time(table, _column(table, rule.time, "time"), rule.time, validation, test)
@@ -42,7 +42,9 @@ def divide(
         parts = _by_group(table, stratum, rule, columns, validation, test)
     for name, rows in parts.items():
         if not len(rows):
-            raise DataError(f"data.split: {name} is left without rows; change the shares, or give more data")
+            raise DataError(
+                f"data.split: {name} has no rows; change data.split.validation and data.split.test, or give more data"
+            )
     return {name: taken(table, rows) for name, rows in parts.items()}
 
 
@@ -57,7 +59,7 @@ def _by_group(
     some, rank = firsts[order], np.argsort(order, kind="stable")
     label = stratum.take(pa.array(some)) if stratum is not None else None
     places = [name for name in (FILE, ROW) if name in table.column_names] or table.column_names[:1]
-    units = table.select(places).take(pa.array(some))  # to count and to name; their other columns are not needed
+    units = table.select(places).take(pa.array(some))  # for counts and messages; other columns are not needed
     unit = f"{rule.group_by!r} group" if rule.group_by else "distinct text"
     parts = split_rows(units, label, validation, test, rule.stratify, rule.seed, unit)
     members = np.argsort(rank[of], kind="stable")
@@ -71,7 +73,7 @@ def _by_group(
 def _by_time(
     table: pa.Table, column: pa.ChunkedArray, name: str, validation: float, test: float
 ) -> dict[str, np.ndarray]:
-    """The newest rows are the test, those before them the validation; rows of one time may be cut apart."""
+    """The latest rows are test, those before them validation; rows of the same time may be in different splits."""
     if pa.types.is_string(column.type):
         column = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
     missing = np.flatnonzero(column.is_null().to_numpy())
@@ -79,7 +81,7 @@ def _by_time(
         raise DataError(f"data.split.time: {count(len(missing), 'row')} without a value in {name!r}: "
                         f"{rows_at(table, missing)}")  # fmt: skip
     if pa.types.is_string(column.type) and not np.isnan(numbers := as_numbers(column)).any():
-        column = pa.chunked_array([numbers])  # seconds, or years, of a file without types
+        column = pa.chunked_array([numbers])  # numbers such as seconds or years, written as text
     order = pc.sort_indices(pa.table({"time": column}), sort_keys=[("time", "ascending")]).to_numpy()
     held = [int(table.num_rows * share + 0.5) for share in (validation, test)]
     edges = table.num_rows - sum(held), table.num_rows - held[1]
@@ -89,7 +91,7 @@ def _by_time(
 
 
 def _by_hash(table: pa.Table, columns: Sequence[str], validation: float, test: float) -> dict[str, np.ndarray]:
-    """A row keeps its side whatever rows are added or taken away."""
+    """A row stays in its split when other rows are added or removed."""
     values = zip(*(pc.cast(table[name], pa.string()).to_pylist() for name in columns), strict=True)
     draws = np.fromiter((_draw(row) for row in values), dtype=np.float64, count=table.num_rows)
     held = {"test": draws < test, "validation": (draws >= test) & (draws < test + validation)}

@@ -1,4 +1,4 @@
-"""What rows look like, before anything is spent: warnings about labels and texts, lengths, one row as it is read."""
+"""Preview of rows before training: warnings about labels and texts, lengths, a sample row."""
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at run time, where no type checker sees them)
@@ -16,14 +16,14 @@ import pyarrow.compute as pc
 from tasks.data.curation.near_duplicates import near_repeats, near_rows
 from tasks.data.messages import count, first, rows_at
 
-FEW = 8  # rows of a class: fewer are hardly learnt
-SKEW = 20  # times as many rows in the largest class as in the smallest
-SHOWN = 60  # characters of a value in a rendered row
+FEW = 8  # rows per class; fewer are hard to learn
+SKEW = 20  # ratio of rows in the largest and the smallest class
+SHOWN = 60  # characters of a value in a sample row
 MOJIBAKE = r"\x{FFFD}|Ã[\x{0080}-\x{00BF}©¨¼¶¤Ÿ]|â€[™œ\x{009D}“”]"
 
 
 def label_warnings(label: pa.ChunkedArray, field: str) -> list[str]:
-    """Of classes: few rows, imbalance, names that differ by case or spaces only, whole numbers with gaps."""
+    """Warnings about classes: few rows, imbalance, names that differ only by case or spaces, integers with gaps."""
     counts = {each["values"]: each["counts"] for each in label.value_counts().to_pylist() if each["values"] is not None}
     if len(counts) < 2:
         return []
@@ -34,8 +34,8 @@ def label_warnings(label: pa.ChunkedArray, field: str) -> list[str]:
     most, least = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
     if counts[most] >= SKEW * counts[least]:
         found.append(
-            f"{field}: the classes are uneven: {most!r} has {counts[most]} rows, {least!r} {counts[least]}; look at "
-            "f1_macro, not at accuracy"
+            f"{field}: the classes are imbalanced: {most!r} has {counts[most]} rows, {least!r} {counts[least]}; "
+            "compare f1_macro, not accuracy"
         )
     names: dict[str, list[str]] = {}
     for name in counts:
@@ -43,21 +43,21 @@ def label_warnings(label: pa.ChunkedArray, field: str) -> list[str]:
     alike = [each for each in names.values() if len(each) > 1]
     if alike:
         said = first([" and ".join(map(repr, sorted(each))) for each in alike])
-        found.append(f"{field}: labels that differ by case or spaces only are classes of their own: {said}")
+        found.append(f"{field}: labels that differ only by case or spaces are separate classes: {said}")
     if all(re.fullmatch(r"-?\d+", str(name)) for name in counts):
         numbers = {int(name) for name in counts}
         gaps = sorted(set(range(min(numbers), max(numbers))) - numbers) if max(numbers) - min(numbers) < 10_000 else []
         if gaps and len(gaps) <= 3 * len(counts):
             said = first([str(gap) for gap in gaps])
             found.append(
-                f"{field}: the labels are numbers with gaps (no {said}); they are taken as names, so this does no harm "
-                "if it is meant"
+                f"{field}: the labels are numbers with gaps (no {said}); each is a class name, so gaps are valid "
+                "unless a class is missing"
             )
     return found
 
 
 def text_warnings(table: pa.Table, columns: Mapping[str, str], field: str) -> list[str]:
-    """Of texts: signs of a wrong encoding, control characters, markup."""
+    """Warnings about texts: signs of a wrong encoding, control characters, HTML tags."""
     found = []
     for name in columns.values():
         column = table[name]
@@ -75,7 +75,7 @@ def text_warnings(table: pa.Table, columns: Mapping[str, str], field: str) -> li
 
 
 def near_warnings(train: pa.Table, other: pa.Table, columns: Mapping[str, str], name: str) -> list[str]:
-    """Rows of `other` (the split `name`) that nearly repeat one of train."""
+    """Warning: rows of `other` (the split `name`) that are near-duplicates of a row of train."""
     texts = [column for column in columns.values() if pa.types.is_string(train[column].type)]
     if not texts or not train.num_rows or not other.num_rows:
         return []
@@ -88,20 +88,20 @@ def near_warnings(train: pa.Table, other: pa.Table, columns: Mapping[str, str], 
 
 
 def repeat_warnings(train: pa.Table, columns: Mapping[str, str], name: str = "data.train") -> list[str]:
-    """Rows of train that nearly repeat an earlier one; of much text some rows are looked at, which is said."""
+    """Warning: near-duplicates within train; of a large table a sample is compared, and the warning gives its size."""
     texts = [column for column in columns.values() if pa.types.is_string(train[column].type)]
     if not texts or train.num_rows < 2:
         return []
     near, looked = near_repeats(train, texts)
     if not len(near):
         return []
-    among = f" of {looked:,} looked at" if looked < train.num_rows else ""
+    among = f" of {looked:,} compared" if looked < train.num_rows else ""
     return [f"{name}: {count(len(near), 'row')}{among} whose text nearly repeats an earlier one: "
             f"{rows_at(train, near)}"]  # fmt: skip
 
 
 def lengths(table: pa.Table, columns: Sequence[str]) -> dict[str, int]:
-    """Words a row (all text columns together): median, 95th percentile (`p95`), most (`max`)."""
+    """Words per row (all text columns together): `median`, 95th percentile (`p95`), `max`."""
     total = np.zeros(table.num_rows, dtype=np.int64)
     for name in columns:
         column = table[name]
@@ -116,8 +116,8 @@ def lengths(table: pa.Table, columns: Sequence[str]) -> dict[str, int]:
 
 
 def class_counts(label: pa.ChunkedArray, names: Sequence[str] | None) -> dict[str, int]:
-    """Rows of each class (words of each tag), from a column of class ids, of lists of them, or of lists with a flag a
-    class; nothing where there are no classes."""
+    """Rows per class (words per tag), from a column of class ids, of lists of ids, or of lists with one flag per class;
+    empty without classes."""
     if not names:
         return {}
     flat = label.combine_chunks()
@@ -131,7 +131,7 @@ def class_counts(label: pa.ChunkedArray, names: Sequence[str] | None) -> dict[st
 
 
 def rendered(table: pa.Table, columns: Mapping[str, str]) -> dict[str, Any]:
-    """The first row as it is read: `{role (column): value}`, and where it stands."""
+    """The first row: `{role (column): value}`, and its file and line."""
     row = {f"{role} ({column})" if role != column else role: _short(table[column][0].as_py())
            for role, column in columns.items()}  # fmt: skip
     return {"row": rows_at(table, [0]), **row}

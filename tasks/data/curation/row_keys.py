@@ -1,4 +1,4 @@
-"""Which rows are the same: dense integer keys over text columns, computed in Arrow."""
+"""Equality of rows: dense integer keys over text columns, computed in Arrow."""
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at run time, where no type checker sees them)
@@ -18,8 +18,7 @@ from tasks.data.tables.spill import BATCH, LARGE
 def row_keys(tables: Sequence[pa.Table], columns: Sequence[str]) -> list[np.ndarray]:
     """For each table an int64 array, one key per row; two rows share a key if and only if `columns` are equal in both.
 
-    Text is compared without the whitespace around it: `"yes "` and `"yes"` are one row to a model. Keys hold within
-    one call only.
+    Text is compared without surrounding whitespace. Keys are valid within one call only.
     """
     if columns and sum(table.nbytes for table in tables) > LARGE:
         hashes = np.concatenate([_hashes(table, columns) for table in tables])
@@ -28,14 +27,14 @@ def row_keys(tables: Sequence[pa.Table], columns: Sequence[str]) -> list[np.ndar
     keys = np.zeros(sum(table.num_rows for table in tables), dtype=np.int64)
     for column in columns:
         codes, distinct = _codes([table[column] for table in tables])
-        # made dense again after each column, so that the product never leaves 64 bits
+        # made dense after each column, so that the product fits in 64 bits
         keys = np.unique(keys * distinct + codes, return_inverse=True)[1] if keys.any() else codes
     return np.split(keys, np.cumsum([table.num_rows for table in tables])[:-1])
 
 
 def rows_in(table: pa.Table, other: pa.Table, columns: Sequence[str]) -> np.ndarray:
-    """The positions of the rows of `other` that stand in `table` too, by `columns`; of large ones with the memory that
-    `other` takes."""
+    """The positions of the rows of `other` that are in `table` too, by `columns`; memory for large tables is
+    proportional to `other`."""
     if not columns or table.nbytes + other.nbytes <= LARGE:
         known, keys = row_keys([table, other], columns)
         return np.flatnonzero(np.isin(keys, known))
@@ -51,10 +50,10 @@ def rows_in(table: pa.Table, other: pa.Table, columns: Sequence[str]) -> np.ndar
 
 
 def _hashes(table: pa.Table, columns: Sequence[str]) -> np.ndarray:
-    """120 bits of BLAKE2b a row, batch by batch, so that no copy of all texts is made.
+    """120 bits of BLAKE2b per row, batch by batch, so that the texts are not copied as a whole.
 
-    Of ten million rows two different ones share a hash with a probability under 1e-22. The last byte is never zero,
-    which numpy would drop.
+    Two different rows of ten million share a hash with a probability under 1e-22. The last byte is never zero, as
+    numpy strips trailing zeros.
     """
     found = np.empty(table.num_rows, dtype="S16")
     for start in range(0, table.num_rows, BATCH):
@@ -68,7 +67,7 @@ def _hashes(table: pa.Table, columns: Sequence[str]) -> np.ndarray:
 
 def _codes(columns: list[pa.ChunkedArray]) -> tuple[np.ndarray, int]:
     chunks = [chunk for column in columns for chunk in _as_text(column).chunks]
-    # encoded as one, so that all chunks share one dictionary
+    # encoded together, so that all chunks share one dictionary
     encoded = pc.dictionary_encode(pa.chunked_array(chunks, pa.string()), null_encoding="encode")
     if not encoded.num_chunks:
         return np.zeros(0, dtype=np.int64), 1

@@ -1,4 +1,4 @@
-"""One table into train, validation and test: the same rows on every machine, each class in its share."""
+"""Stratified split of one table into train, validation and test, with the same rows on every machine."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def split(
 ) -> dict[str, pa.Table]:
     """`{"train": …, "validation": …, "test": …}`; a share (0 to 1, of all rows) of 0 gives no table.
 
-    With `stratify` and `label` (one value per row) each class is dealt by largest remainder, and every class stands
-    in every split if its rows allow. Rows are shuffled. Raises DataError for a split without rows or a class with
+    With `stratify` and `label` (one value per row) each class is divided by largest remainder, and every class is
+    in every split if it has enough rows. Rows are shuffled. Raises DataError for a split without rows or a class with
     fewer rows than there are splits.
     """
     parts = split_rows(table, label, validation, test, stratify, seed)
@@ -37,9 +37,9 @@ def split_rows(
     seed: int,
     unit: str = "row",
 ) -> dict[str, np.ndarray]:
-    """The rows (positions in `table`) of each part; see `split`. `unit` is what messages call one of them."""
+    """The rows (positions in `table`) of each part; see `split`. `unit` is the word for a row in messages."""
     totals = _totals(table.num_rows, validation, test, unit)
-    # raw 64-bit draws, not Generator.permutation: numpy promises these bits, not that method's, across versions
+    # raw 64-bit draws, not Generator.permutation: numpy keeps these the same across versions, not that method
     bits = np.random.PCG64(seed)
     order = np.argsort(bits.random_raw(table.num_rows), kind="stable")
     codes = _codes(label) if stratify and label is not None else np.zeros(table.num_rows, dtype=np.int64)
@@ -48,7 +48,7 @@ def split_rows(
         _refuse_rare(table, label, codes, sizes, int((totals > 0).sum()), unit)
     dealt = _deal(sizes, totals)
     by_class = order[np.argsort(codes[order], kind="stable")]
-    # per class: as many rows for train, then for validation, then for test, as were dealt
+    # per class: as many rows for train, then for validation, then for test, as in `dealt`
     split_of = np.repeat(np.tile(np.arange(len(SPLITS)), len(sizes)), dealt.ravel())
     again = bits.random_raw(table.num_rows)
     parts = {name: by_class[split_of == at] for at, name in enumerate(SPLITS) if totals[at]}
@@ -56,20 +56,20 @@ def split_rows(
 
 
 def sample(table: pa.Table, rows: int, seed: int) -> pa.Table:
-    """At most `rows` rows drawn at random (files are often ordered by label), in the order they had."""
+    """At most `rows` rows drawn at random (files are often sorted by label), in their original order."""
     drawn = np.argsort(np.random.PCG64(seed).random_raw(table.num_rows), kind="stable")[:rows]
     return taken(table, np.sort(drawn))
 
 
 def dedupe(table: pa.Table, columns: list[str]) -> tuple[pa.Table, int]:
-    """The first of each group of rows that are equal in `columns` (whitespace around text aside), and how many went."""
+    """The first of each group of rows equal in `columns` (ignoring surrounding whitespace), and the number removed."""
     keys = row_keys([table], columns)[0]
     kept = np.sort(np.unique(keys, return_index=True)[1])
     return taken(table, kept), table.num_rows - len(kept)
 
 
 def without(table: pa.Table, other: pa.Table, columns: list[str]) -> pa.Table:
-    """The rows of `table` that are equal to none of `other` in `columns`, in the order they had."""
+    """The rows of `table` that are not in `other` by `columns`, in their original order."""
     keys, gone = row_keys([table, other], columns)
     return taken(table, np.flatnonzero(~np.isin(keys, gone)))
 
@@ -97,7 +97,7 @@ def _refuse_rare(
         rows = np.flatnonzero(codes == code)
         raise DataError(
             f"data.split: the class {label[int(rows[0])].as_py()!r} has {count(len(rows), unit)} for {splits} splits: "
-            f"{rows_at(table, rows)}; add rows, drop it, or set data.split.stratify: false"
+            f"{rows_at(table, rows)}; add rows, remove the class, or set data.split.stratify: false"
         )
 
 
@@ -119,7 +119,7 @@ def _deal(sizes: np.ndarray, totals: np.ndarray) -> np.ndarray:
 
 
 def _spread(dealt: np.ndarray, totals: np.ndarray) -> None:
-    """Swap single rows, sums unchanged, until each class stands in each split as far as there is room."""
+    """Swap single rows, keeping the sums, until each class is in each split if it has enough rows."""
     for name, part in np.argwhere((dealt == 0) & (totals > 0)):
         donor = int(dealt[name].argmax())
         other = int(dealt[:, part].argmax())

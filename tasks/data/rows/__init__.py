@@ -1,1 +1,1 @@
-"""What a row of each task is: columns by role, labels, words, questions; checked and numbered."""
+"""Rows of each task: which column has which role, checks, and labels as ids."""

@@ -1,4 +1,4 @@
-"""Rows of classification and regression: one class, several at once, or a number."""
+"""Rows of classification (one class or several per row) and regression (a number per row)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from tasks.config.errors import DataError
 from tasks.data.curation.check import Findings
 from tasks.data.curation.preview import label_warnings
 from tasks.data.messages import count, first, rows_at
+from tasks.data.rows.class_text import missing_warnings
 from tasks.data.rows.columns import Role, choose
 from tasks.data.rows.joined_labels import split_labels
 from tasks.data.rows.labels import as_numbers, encode_labels, is_real, label_names
@@ -21,15 +22,18 @@ from tasks.data.tables.class_names import names_in_order
 
 
 def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
-    """Rows of `text-classification`: lists of labels (written as text too, or several 0/1 columns) are multi-label,
-    numbers with a fraction regression, all else one class a row. See `tasks.data.rows.prepare.prepare`."""
+    """Rows of `text-classification`. Lists of labels (also written as text, or as several 0/1 columns) give multi-label
+    classification, numbers with a fraction regression, everything else one class per row.
+
+    See `tasks.data.rows.prepare.prepare`.
+    """
     tables, data = gathered(tables, data)
     train = tables["train"]
     named = [name for name in train.column_names if not name.startswith("__")]
     name = choose(named, data.columns.model_dump(), roles)["label"]
     if names_in_order(train, name) is None:
         tables, separator, told = split_labels(tables, name, data.label_separator, data.labels)
-    else:  # the data says what its classes are
+    else:  # a ClassLabel feature names the classes
         separator, told = None, []
     prepared = _prepared(tables, data, roles, name, separator)
     prepared.warnings[:0] = told
@@ -56,10 +60,10 @@ def prepare_numbers(tables: Mapping[str, pa.Table], data: DataConfig, roles: Seq
 
 @dataclass(frozen=True)
 class OneClass:
-    """One of several classes; the model file says `single_label_classification`.
+    """One of several classes per row; `problem_type` in the model's config is `single_label_classification`.
 
     Attributes:
-        listed: whether the user lists the classes, and so means each of them.
+        listed: whether `data.labels` is set; then each of its classes must have a row in train.
     """
 
     listed: bool = False
@@ -81,20 +85,23 @@ class OneClass:
     def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
         return {"label": encode_labels(table[columns["label"]], head["labels"], field, table)}
 
-    def settle(self, train: pa.Table, head: Head) -> list[str]:
+    def validate_encoded(self, train: pa.Table, head: Head) -> list[str]:
         present = set(train["label"].unique().to_pylist())
         missing = [name for i, name in enumerate(head["labels"]) if i not in present]
         if missing and self.listed:
-            raise DataError(f"data.labels: {missing[0]!r} has no row in train; leave it out, or give rows with it")
-        told = [f"data.train: {count(len(missing), 'class')} of the data set no row has: {first(missing)} (data.labels "
-                "says which there are)"] if missing else []  # fmt: skip
+            raise DataError(
+                f"data.labels: no row of train has the label {missing[0]!r}; remove it from data.labels, or add rows"
+            )
+        told = [f"data.train: no row has these classes of the data set: {first(missing)}; the model has an output "
+                "for each (set data.labels to leave them out)"] if missing else []  # fmt: skip
+        told += [] if self.listed else missing_warnings(head["labels"], "data.train")
         return told + label_warnings(pa.chunked_array([pa.array(head["labels"]).take(train["label"].combine_chunks())]),
                               "data.train")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Number:
-    """A number a row, as float32."""
+    """A number per row, as float32."""
 
     texts: tuple[str, ...] = ("text", "text_pair")
     identity: tuple[str, ...] = ("text", "text_pair")
@@ -107,13 +114,15 @@ class Number:
             return Findings()
         shown = table[columns["label"]][int(bad[0])].as_py()
         return Findings((
-            f"{field}: {count(len(bad), 'row')} whose label is no number (such as {shown!r}): {rows_at(table, bad)}",
+            f"{field}: {count(len(bad), 'row')} whose label is not a number (such as {shown!r}): {rows_at(table, bad)}",
         ))  # fmt: skip
 
     def head(self, train: pa.Table, columns: Mapping[str, str], data: DataConfig) -> Head:
         values = self._numbers(train, columns)
         if len(np.unique(values)) < 2:
-            raise DataError(f"data.train: every row has the label {values[0]:g}; there is nothing to learn")
+            raise DataError(
+                f"data.train: every row has the label {values[0]:g}; regression needs at least two different values"
+            )
         return {"labels": None, "problem_type": "regression"}
 
     def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> None:
@@ -122,7 +131,7 @@ class Number:
     def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
         return {"label": pa.array(self._numbers(table, columns).astype(np.float32))}
 
-    def settle(self, train: pa.Table, head: Head) -> list[str]:
+    def validate_encoded(self, train: pa.Table, head: Head) -> list[str]:
         return []
 
     def _numbers(self, table: pa.Table, columns: Mapping[str, str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Which column plays which role: what the user says wins, well-known names are recognised, doubt is an error."""
+"""Choice of the column for each role: as set in `data.columns`, else by well-known names; ambiguity is an error."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tasks.data.messages import nearest
 
 @dataclass(frozen=True)
 class Role:
-    """What a task needs a column for, and the names (lower case) by which such a column is recognised.
+    """A purpose that a task needs a column for, and the column names (lower case) that are recognised for it.
 
-    `beside`, parallel to `names`, is the column that each name belongs next to: `sentence2` is a second text only
-    where `sentence1` was recognised as the first; `ANY` is whatever was recognised. Of `paired`, a name counts only
-    where a second text that belongs next to it is there too (`question` beside `sentence` is the first of a pair).
+    `beside`, parallel to `names`, is the first-text column that each name requires: `sentence2` is a second text only
+    where `sentence1` was recognised as the first; `ANY` accepts any recognised first text. A name in `paired` counts
+    only where a matching second text exists (`question` with `sentence` is the first of a pair).
     """
 
     name: str
@@ -68,10 +68,13 @@ PLAIN = Role("text", ("text", "content", "sentence", "document", "body"), requir
 
 
 def choose(table_columns: list[str], wanted: Mapping[str, Any], roles: Sequence[Role]) -> dict[str, str]:
-    """`{role: column}` for the required roles and those optional ones that are there.
+    """`{role: column}` for the required roles and for the optional roles that have a column.
 
-    `wanted` is the config's `data.columns`; `None` stands for "not said". Raises DataError, naming
-    `data.columns.<role>`, for a column that is not there, for none or several that fit, for one column used twice.
+    Args:
+        wanted: the config's `data.columns`; `None` means not set.
+
+    Raises:
+        DataError: names `data.columns.<role>`: no such column, no column or several match, one column has two roles.
     """
     chosen: dict[str, str] = {}
     for role in roles:
@@ -85,7 +88,9 @@ def choose(table_columns: list[str], wanted: Mapping[str, Any], roles: Sequence[
     for role, column in chosen.items():
         other = next((name for name in chosen if chosen[name] == column and name != role), None)
         if other:
-            raise DataError(f"data.columns.{role}: {column!r} is already data.columns.{other}; name another column")
+            raise DataError(
+                f"data.columns.{role}: column {column!r} is already used as data.columns.{other}; set another column"
+            )
     return chosen
 
 
@@ -93,12 +98,12 @@ def _said(role: Role, column: str, columns: list[str]) -> str:
     if column in columns:
         return column
     raise DataError(
-        f"data.columns.{role.name}: no column {column!r}; there are {_listed(columns)}{nearest(column, columns)}"
+        f"data.columns.{role.name}: no column {column!r}; the columns are {_listed(columns)}{nearest(column, columns)}"
     )
 
 
 def _pairs(roles: Sequence[Role]) -> list[tuple[str, str]]:
-    """(first text, second text) of all known pairs of names."""
+    """(first text, second text) for all known pairs of column names."""
     return [(first, name) for role in roles for name, first in zip(role.names, role.beside, strict=False)]
 
 
@@ -111,7 +116,7 @@ def _recognised(
     seconds = {second for first, second in pairs if first in first_names} if not role.beside else set()
     known = [*role.names, *(first for first, second in pairs if first in role.paired and second in there)]
     if role.beside:
-        # a first text the user named is taken to be all the text that is meant
+        # a first text set by the user is taken to be the only text
         guessed = {column.lower() for name, column in chosen.items() if wanted.get(name) is None}
         known = [name for name, first in zip(role.names, role.beside, strict=True)
                  if first in guessed or (first == ANY and guessed)]  # fmt: skip
@@ -119,11 +124,11 @@ def _recognised(
     free = [column for column in columns if column.lower() not in seconds and column not in wanted.values()]
     fitting = [column for column in free if column.lower() in known]
     if len(fitting) > 1:
-        raise DataError(f"data.columns.{role.name}: {_listed(fitting)} could all be it; say which one")
+        raise DataError(f"data.columns.{role.name}: several columns match: {_listed(fitting)}; set it to one of them")
     if not fitting and role.required:
         raise DataError(
-            f"data.columns.{role.name}: is not set, and none of the columns {_listed(columns)} has a name known for it "
-            f"({', '.join(role.names)}); set it to one of them"
+            f"data.columns.{role.name}: not set, and none of the columns {_listed(columns)} has a recognised name "
+            f"({', '.join(role.names)}); set it to one of the columns"
         )
     return fitting[0] if fitting else None
 

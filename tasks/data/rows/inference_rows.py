@@ -1,4 +1,4 @@
-"""Rows for a model that is finished: its own idea of a row, its own labels; what they are called may have changed."""
+"""Rows for prediction and evaluation with a trained model: its task, its labels; column names may differ."""
 
 from collections.abc import Mapping, Sequence
 from re import Match
@@ -9,6 +9,7 @@ import pyarrow as pa
 from tasks.config import DataConfig
 from tasks.data.curation.check import check_rows
 from tasks.data.rows import questions, texts
+from tasks.data.rows.class_text import keys
 from tasks.data.rows.classification import Number, OneClass
 from tasks.data.rows.columns import PLAIN, Role, choose
 from tasks.data.rows.joined_labels import split_labels
@@ -17,7 +18,7 @@ from tasks.data.rows.prepare import LINEAGE, Head, Kind, renamed
 from tasks.data.rows.readable import STARTS
 from tasks.data.rows.tagging import WORD, Tagged, as_words
 
-Unseen = tuple[pa.Table, list[str]]  # rows, their columns called by their roles; and what a user should know of them
+Unseen = tuple[pa.Table, list[str]]  # rows with columns named by role; notices for the user
 CLASSES: Mapping[str | None, Kind] = {
     "single_label_classification": OneClass(),
     "multi_label_classification": MultiLabel(),
@@ -26,93 +27,95 @@ CLASSES: Mapping[str | None, Kind] = {
 
 
 def classified(
-    table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool
+    table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool
 ) -> Unseen:
     """Rows for classification and regression. See `given_by_roles`."""
     notices: list[str] = []
-    if judged and head["problem_type"] == "multi_label_classification":
+    if labelled and head["problem_type"] == "multi_label_classification":
         tables, data = gathered({"train": table}, data)
         name = choose(_names(tables["train"]), data.columns.model_dump(), roles)["label"]
         wanted = data.label_separator or head.get("separator")
         tables, _, notices = split_labels(tables, name, wanted, head["labels"])
         table = tables["train"]
     kind = CLASSES[head["problem_type"]]
-    return given_by_roles(table, data, roles, kind, head, field, judged), notices
+    return given_by_roles(table, data, roles, kind, head, field, labelled), notices
 
 
-def tagged(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> Unseen:
-    """Rows for token classification: words, or texts, which are cut into words (then a column `tokens` says how)."""
-    tables, data, notices = as_words({"train": table}, data, judged)
+def tagged(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool) -> Unseen:
+    """Rows for token classification: words, or texts, which are split into words (then a column `tokens` is added)."""
+    tables, data, notices = as_words({"train": table}, data, labelled)
     table = tables["train"]
-    if not judged and not {"tokens", "words", data.columns.tokens} & set(table.column_names):
+    if not labelled and not {"tokens", "words", data.columns.tokens} & set(table.column_names):
         name = choose(_names(table), data.columns.model_dump(), (PLAIN,))["text"]
         check_rows(table, {"text": name}, field).raise_if_any()
         found = [list(WORD.finditer(text)) for text in table[name].to_pylist()]
         words, starts = ([[take(each) for each in row] for row in found] for take in (Match.group, Match.start))
         table = table.append_column("tokens", pa.array(words, pa.list_(pa.string())))
         table = table.append_column(STARTS, pa.array(starts, pa.list_(pa.int32())))
-    return given_by_roles(table, data, roles, Tagged(), head, field, judged), notices
+    return given_by_roles(table, data, roles, Tagged(), head, field, labelled), notices
 
 
-def asked(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> Unseen:
+def asked(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool) -> Unseen:
     """Rows for question answering. See `given_by_roles`."""
-    return given_by_roles(table, data, roles, questions.Answered(), head, field, judged), []
+    return given_by_roles(table, data, roles, questions.Answered(), head, field, labelled), []
 
 
-def rewritten(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> Unseen:
+def rewritten(
+    table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool
+) -> Unseen:
     """Rows for sequence to sequence. See `given_by_roles`."""
-    return given_by_roles(texts.untied(table, data), data, roles, texts.Pairs(), head, field, judged), []
+    return given_by_roles(texts.split_translation(table, data), data, roles, texts.Pairs(), head, field, labelled), []
 
 
-def written(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, judged: bool) -> Unseen:
+def written(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool) -> Unseen:
     """Rows for language models. See `given_by_roles`."""
-    return given_by_roles(table, data, roles, texts.Texts(), head, field, judged), []
+    return given_by_roles(table, data, roles, texts.Texts(), head, field, labelled), []
 
 
 def given_by_roles(
-    table: pa.Table, data: DataConfig, roles: Sequence[Role], kind: Kind, head: Head, field: str, judged: bool
+    table: pa.Table, data: DataConfig, roles: Sequence[Role], kind: Kind, head: Head, field: str, labelled: bool
 ) -> pa.Table:
-    """Check rows and call their columns by their roles, labels as the model's ids.
+    """Checked rows with columns named by role and labels as the model's ids.
 
     Args:
-        judged: whether the right answers are needed; if not, a column that holds them is left as it is.
+        labelled: whether reference answers are needed; if not, a column that holds them is left unchanged.
 
     Raises:
-        DataError: naming the rows with file and line; a label the model does not know.
+        DataError: bad rows (named by file and line), or a label that the model does not have.
     """
-    if not judged:
+    if not labelled:
         roles = [role for role in roles if role.name != kind.target]
         table = table.drop_columns([name for name in (kind.target,) if name in table.column_names])
     columns = choose(_names(table), data.columns.model_dump(), roles)
     found = check_rows(table, {role: columns[role] for role in kind.texts if role in columns}, field)
-    (found + kind.check(table, columns, field) if judged else found).raise_if_any()
-    if not judged:
+    (found + kind.check(table, columns, field) if labelled else found).raise_if_any()
+    if not labelled:
         return renamed(table, columns, {}, roles)
     numbered = _numbered(head, table[columns[kind.target]]) if kind.target in columns else head
     return renamed(table, columns, kind.code(table, columns, numbered, field), roles)
 
 
 def _numbered(head: Head, labels: pa.ChunkedArray) -> Head:
-    """The head with ids for names, where a column holds class ids and none of the names."""
+    """The head with ids in place of class names, where a column holds only class ids and no class name."""
     ids = [str(at) for at in range(len(head["labels"] or []))]
     while pa.types.is_list(labels.type) or pa.types.is_large_list(labels.type):
         labels = pa.chunked_array([labels.combine_chunks().flatten()])
     if not ids or not (pa.types.is_integer(labels.type) or pa.types.is_string(labels.type)):
         return head
-    given = set(labels.cast(pa.string()).unique().to_pylist())
-    return {**head, "labels": ids} if given <= set(ids) and not given & set(head["labels"]) else head
+    given = set(keys(labels.cast(pa.string()).unique().to_pylist()))
+    return {**head, "labels": ids} if given <= set(ids) and not given & set(keys(head["labels"])) else head
 
 
 def _names(table: pa.Table) -> list[str]:
     return [name for name in table.column_names if name not in LINEAGE]
 
 
-def beside(predictions: pa.Table, rows: pa.Table) -> pa.Table:
-    """The input's columns with the predictions beside them, one row a row of the input, in its order.
+def join_predictions(predictions: pa.Table, rows: pa.Table) -> pa.Table:
+    """The input's columns and the prediction's columns, one row per input row, in the input's order.
 
     Args:
-        predictions: with `__origin`, the positions in `rows`. A row without one has nulls; a column of the input whose
-            name a prediction's column bears gives way to it.
+        predictions: with `__origin`, positions in `rows`. Input rows without a prediction get nulls; a prediction
+            column replaces an input column of the same name.
     """
     origins = predictions["__origin"].to_numpy()
     places = np.full(rows.num_rows, -1, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Several labels written as one text (`red,green`, `[1, 0, 0]`): split where that is beyond doubt or asked for."""
+"""Several labels written as one text (`red,green`, `[1, 0, 0]`): split where that is certain or asked for."""
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at run time, where no type checker sees them)
@@ -10,14 +10,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tasks.config.errors import DataError
-from tasks.data.messages import first
+from tasks.data.rows.class_text import keys
+from tasks.data.rows.joined_doubt import NEVER, SEPARATORS, WEAK, parts_of, quoted, raise_or_warn, shown
 from tasks.data.rows.text_lists import as_lists
 
-SEPARATORS = (",", ";", "|")
-NEVER = "none"
 DECIMAL = re.compile(r"-?\d+(?:,\d+)?")
+FLAGS = {"0": 0, "0.": 0, "0.0": 0, "false": 0, "1": 1, "1.": 1, "1.0": 1, "true": 1}
+OTHERS = ("\t", "\n", "/", "+", "&", ":", "-", "_")
+"""Separators at which texts are split only between flags and between classes that `data.labels` lists."""
 
 
 def split_labels(
@@ -35,20 +38,28 @@ def split_labels(
         DataError: texts that may be one label or several, which `data.label_separator` settles.
     """
     train = tables["train"][name]
-    if wanted == NEVER or not pa.types.is_string(train.type):
+    if wanted == NEVER:
         return dict(tables), None, []
+    if not pa.types.is_string(train.type):
+        return dict(tables), None, [] if labels else _of_typed(train)
     if wanted is None:
         listed = {split: as_lists(table, name, f"data.{split}") for split, table in tables.items()}
-        if not pa.types.is_string(listed["train"][name].type):
-            shown = next(text for text in train.to_pylist() if text and text.strip())
-            return listed, None, [_told(f"lists written as text, such as {shown!r}")]
+        if not pa.types.is_string((lists := listed["train"][name]).type):
+            written = next(text for text in train.to_pylist() if text and text.strip())
+            told = [_told(f"lists written as text, such as {written!r}")]
+            return listed, None, told + ([] if labels else _of_typed(lists))
     values = [value for value in train.unique().to_pylist() if value and value.strip()]
     separator = wanted or _between_flags(values) or (_known(values, labels) if labels else _found(values))
     if separator is None:
-        return dict(tables), None, [] if labels else _doubt(values)
-    shown = next((value for value in values if separator in value), None)
-    what = "zeros and ones" if shown and set(_parts(shown, separator)) <= {"0", "1"} else "names"
-    told = [_told(f"several {what} joined by {separator!r}, such as {shown!r}")] if shown and wanted is None else []
+        return dict(tables), None, _unsplit(values, labels)
+    joined = next((value for value in values if separator in value), None)
+    what = "zeros and ones" if joined and _are_flags(parts_of(joined, separator)) else "names"
+    told = []
+    if joined and wanted is None:
+        told = [_told(f"several {what} joined by {quoted(separator)}, such as {joined!r}")]
+    if not labels:
+        parts = dict.fromkeys(part for value in values for part in parts_of(value, separator))
+        told += raise_or_warn([*parts], settled=wanted is not None)
     return {split: at_separator(table, name, separator) for split, table in tables.items()}, separator, told
 
 
@@ -56,64 +67,120 @@ def at_separator(table: pa.Table, name: str, separator: str) -> pa.Table:
     """The table with lists in place of the texts of column `name`: names without the spaces around them, each once."""
     if not pa.types.is_string(table[name].type):
         return table
-    values = [_parts(text, separator) or None for text in table[name].to_pylist()]
-    if len({len(value or "-") for value in values}) == 1 and all(set(value or "-") <= {"0", "1"} for value in values):
-        lists = pa.array([[*map(int, value or ())] for value in values], pa.list_(pa.int64()))  # a flag a class
+    values = [parts_of(text, separator) or None for text in table[name].to_pylist()]
+    if len({len(value or "-") for value in values}) == 1 and all(_are_flags(value or ["-"]) for value in values):
+        flags = [[FLAGS[each.lower()] for each in value or ()] for value in values]
+        lists = pa.array(flags, pa.list_(pa.int64()))  # a flag a class
     else:
         lists = pa.array([value and [*dict.fromkeys(value)] for value in values], pa.list_(pa.string()))
     return table.set_column(table.column_names.index(name), name, pa.chunked_array([lists]))
 
 
-def _parts(text: str | None, separator: str) -> list[str]:
-    return [part for part in (each.strip() for each in (text or "").split(separator)) if part]
+def _are_flags(parts: Sequence[str]) -> bool:
+    return all(part.lower() in FLAGS for part in parts)
 
 
 def _between_flags(values: Sequence[str]) -> str | None:
-    """The separator of zeros and ones, as many in each text; two by a comma may be a number with a fraction."""
-    for separator in (" ", *SEPARATORS):
-        rows = [_parts(value, separator) for value in values]
+    """The separator of zeros and ones, as many in each text; of two, `0,1` may be a number and `0:1` a score."""
+    for separator in (" ", *SEPARATORS, *OTHERS):
+        rows = [parts_of(value, separator) for value in values]
         width = len(rows[0]) if rows else 0
-        flags = all(len(row) == width and set(row) <= {"0", "1"} for row in rows)
-        if flags and width > (2 if separator == "," else 1):
+        flags = all(len(row) == width and _are_flags(row) for row in rows)
+        if flags and width > (1 if separator in " ;|" else 2):
             return separator
     return None
 
 
 def _known(values: Sequence[str], labels: Sequence[str]) -> str | None:
-    """The separator between classes that are known, where the texts themselves are not all among them."""
-    known = set(labels)
-    if set(values) <= known:
+    """The separator between classes that are known, where the texts themselves are not all among them. A part may be
+    unknown (misspelt) beside known ones, if splitting leaves no more unknown names than there were."""
+    known = set(keys(labels))
+    strange = [value for value, key in zip(values, keys(values), strict=True) if key not in known]
+    if not strange:
         return None
-    return next((sep for sep in SEPARATORS if all(set(_parts(value, sep)) <= known for value in values)), None)
+    best: tuple[int, str] | None = None
+    for separator in (*SEPARATORS, *OTHERS, " "):
+        parts = [parts_of(value, separator) for value in strange]
+        flat = [*{part for each in parts for part in each}]
+        unknown = {part for part, key in zip(flat, keys(flat), strict=True) if key not in known}
+        some = any(len(each) > 1 and not set(each) <= unknown for each in parts)
+        whole = any(len(each) > 1 and not unknown & set(each) for each in parts)
+        most = len(strange) if whole or separator not in WEAK else 0
+        if some and len(unknown) <= most and (best is None or len(unknown) < best[0]):
+            best = len(unknown), separator
+    _refuse_mixed(strange, known)
+    return best[1] if best else None
 
 
 def _found(values: Sequence[str]) -> str | None:
     """The separator by which every name that is joined also stands in another text: alone, or joined with others."""
+    _refuse_mixed(values, None)
     for separator in SEPARATORS:
-        joined = [value for value in values if len(_parts(value, separator)) > 1]
+        joined = [value for value in values if len(parts_of(value, separator)) > 1]
         if not joined:
             continue
-        seen = Counter(part for value in values for part in set(_parts(value, separator)))
-        often = {part for value in joined for part in _parts(value, separator) if seen[part] > 1}
+        seen = Counter(part for value in values for part in set(parts_of(value, separator)))
+        often = {part for value in joined for part in parts_of(value, separator) if seen[part] > 1}
         decimal = separator == "," and all(DECIMAL.fullmatch(value) for value in values)
-        if not decimal and all(part in often for value in joined for part in _parts(value, separator)):
+        if not decimal and all(part in often for value in joined for part in parts_of(value, separator)):
             return separator
         if often or decimal:
             raise DataError(
-                f"data.train: labels such as {first([repr(value) for value in joined], 3)} may be several names joined "
-                f"by {separator!r}, or {'numbers with a decimal comma' if decimal else 'one name each'}; set "
-                f"data.label_separator: {separator!r} to split them, or {NEVER} to take each as one name"
+                f"data.train: labels such as {shown(joined)} may be several names joined by {separator!r}, or "
+                f"{'numbers with a decimal comma' if decimal else 'one name each'}; set data.label_separator: "
+                f"{separator!r} to split them, or {NEVER} to take each as one name"
             )
     return None
 
 
-def _doubt(values: Sequence[str]) -> list[str]:
-    for separator in SEPARATORS:
-        joined = [repr(value) for value in values if len(_parts(value, separator)) > 1]
-        if joined:
-            return [f"data.train: {first(joined, 3)}: labels with {separator!r} in them are taken as one name each; "
-                    f"data.label_separator: {separator!r} splits them"]  # fmt: skip
-    return []
+def _refuse_mixed(values: Sequence[str], known: set[str] | None) -> None:
+    """Raises DataError for labels separated by several of the usual separators: every name between them is known, or,
+    where the classes are not, stands in another text too."""
+    used = [separator for separator in SEPARATORS if any(len(parts_of(value, separator)) > 1 for value in values)]
+    if len(used) < 2:
+        return
+    names = [parts_of(re.sub("[,;|]", used[0], value), used[0]) for value in values]
+    seen = Counter(part for each in names for part in set(each))
+    parts = {part for each in names if len(each) > 1 for part in each}
+    if all(seen[part] > 1 for part in parts) if known is None else set(keys([*parts])) <= known:
+        joined = [value for value in values if any(len(parts_of(value, separator)) > 1 for separator in used)]
+        raise DataError(
+            f"data.train: labels such as {shown(joined)} are joined by {' and '.join(map(repr, used))}; write them "
+            f"with one separator, or set data.label_separator to the one that separates labels (the other stays in "
+            f"their names), or to {NEVER} to take each text as one name"
+        )
+
+
+def _unsplit(values: Sequence[str], labels: Sequence[str] | None) -> list[str]:
+    """Warnings about texts that are taken as one name each."""
+    widths = {len(value) for value in values} if all(re.fullmatch("[01]{2,}", value) for value in values) else set()
+    if labels and (widths != {len(labels)} or set(values) & set(labels)):
+        return []
+    if len(widths) == 1 and any(value[0] == "0" for value in values):
+        raise DataError(
+            f"data.train: labels such as {shown(values)} may be a 0 or 1 for each class, or one name each; write the "
+            f"digits apart (1 0 1) or as lists ([1, 0, 1]) to read them as several labels, or set "
+            f"data.label_separator: {NEVER} to take each as one name"
+        )
+    return raise_or_warn(values) + _together(values)
+
+
+def _of_typed(column: pa.ChunkedArray) -> list[str]:
+    """Warnings about labels in a column of integers, or of lists of names."""
+    if pa.types.is_integer(column.type):
+        return _together([str(value) for value in column.unique().to_pylist() if value is not None])
+    if not pa.types.is_list(column.type) or not pa.types.is_string(column.type.value_type):
+        return []
+    names = pc.unique(column.combine_chunks().flatten()).to_pylist()
+    return raise_or_warn([name for name in names if name], settled=True)
+
+
+def _together(values: Sequence[str]) -> list[str]:
+    """Warning: names of the digits 0 and 1 only, three at least in one: flags written without a separator."""
+    if not all(re.fullmatch("[01]+", value) for value in values) or max(map(len, values), default=0) < 3:
+        return []
+    return [f"data.train: {shown(values)}: labels of the digits 0 and 1 are taken as one name each; if a digit stands "
+            "for a class, write lists ([1, 0, 1])"]  # fmt: skip
 
 
 def _told(what: str) -> str:

@@ -1,8 +1,4 @@
-"""Labels of single-label classification: from what a column holds to class names, and from names to class ids.
-
-One rule names classes in train, validation and `data.labels`, whether a file has types or not: a text as it stands, a
-whole number without its fraction (`1.0` is the class `1`), a boolean `true` or `false` (`True`, `TRUE` are the same).
-"""
+"""Class names of a label column, and class ids of its rows. For the rules see `tasks.data.rows.class_text`."""
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at run time, where no type checker sees them)
@@ -11,18 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.config.errors import ConfigError, DataError
+from tasks.config.errors import DataError
 from tasks.data.messages import count, first, nearest, rows_at
-
-WHOLE = r"^(-?(?:0|[1-9][0-9]*))\.0*$"
-REAL = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?\s*$"
-BOOLEANS = ("True", "TRUE", "False", "FALSE")
+from tasks.data.rows.class_text import REAL, declared, distinct, keys_of, missing_among, names_of
 
 
 def label_names(
@@ -32,30 +24,38 @@ def label_names(
     table: pa.Table | None = None,
     order: list[str] | None = None,
 ) -> list[str]:
-    """The class names, in the order of their ids: as `given`, or as the data's own ids have them (`order`, if it knows
-    all that are there; then those no row has are classes too), or numbers numerically and others by code point.
+    """The class names in the order of their ids.
 
-    `table` (with lineage columns) lets messages name files and lines. Raises DataError for a missing label, fewer
-    than two classes, a label not in `given` (`data.labels`), and columns that are no single label.
+    Args:
+        given: `data.labels`; gives the order.
+        table: with the lineage columns, so that messages name files and lines.
+        order: the names of the data's own class ids; gives the order where it contains all names found (names that no
+            row has are classes too). Without `given` and `order` numbers are sorted by value, texts by code point.
+
+    Raises:
+        DataError: a missing label, fewer than two classes, a label that `given` does not list, or a column type that
+            is not a single label.
+        ConfigError: `given` lists a class twice.
     """
     if given is None and is_real(train_column):
         _refuse_real(train_column, field, table)
     names = _as_names(train_column, field, table)
-    raw = names.unique()
-    distinct = sorted(dict(zip(_keys(raw).to_pylist(), raw.to_pylist(), strict=True)).values())
-    if len(distinct) < 2:
-        raise DataError(f"{field}: every row has the label {distinct[0]!r}; classification needs at least two classes")
-    if given is None and order is not None and set(distinct) <= set(order):
-        return list(order)
-    if given is None:
-        numbers = all(re.fullmatch(r"-?[0-9]{1,18}", name) for name in distinct)
-        return sorted(distinct, key=int) if numbers else distinct
-    keys = _keys(pa.array(given, pa.string())).to_pylist()
-    if len(set(keys)) < len(keys):
-        twice = sorted({name for name, key in zip(given, keys, strict=True) if keys.count(key) > 1})
-        raise ConfigError(f"data.labels: lists {first(twice)} twice")
-    _ids(names, given, f"{field}: labels that data.labels does not list", table)
-    return list(given)
+    found = distinct(names.unique().to_pylist())
+    if len(found) < 2:
+        raise DataError(f"{field}: every row has the label {found[0]!r}; classification needs at least two classes")
+    if given is not None:
+        given = declared(given)
+        _ids(names, given, f"{field}: labels that data.labels does not list", table)
+        return given
+    if missing := missing_among(found):
+        rows = np.flatnonzero(pc.is_in(names, value_set=pa.array(missing)).to_numpy())
+        raise DataError(f"{field}: {count(len(rows), 'row')} without a label: {first([*map(repr, missing)])} among "
+                        f"labels that are all numbers or booleans: {rows_at(table, rows)}; give these rows a label or "
+                        "leave them out (if it is a class, list every class in data.labels)")  # fmt: skip
+    if order is not None and set(found) <= set(declared(order)):
+        return declared(order)
+    numbers = all(re.fullmatch(r"[-+]?[0-9]{1,18}", name) for name in found)
+    return sorted(found, key=int) if numbers else found
 
 
 def encode_labels(
@@ -63,13 +63,14 @@ def encode_labels(
 ) -> pa.Array:
     """The class id (int64, 0-based position in `names`) of each row.
 
-    Raises DataError naming labels that are not among `names`, the nearest known one, how many and where.
+    Raises:
+        DataError: labels that are not in `names`; gives the nearest name, the count and the rows.
     """
     return _ids(_as_names(column, field, table), names, f"{field}: labels that the training data does not have", table)
 
 
 def is_real(column: pa.ChunkedArray) -> bool:
-    """Whether a column holds numbers with a fraction, in a file without types nothing else: scores, not classes."""
+    """Whether a column holds numbers of which some have a fraction (a column of texts: only numbers), so scores."""
     if not (pa.types.is_floating(_kind(column)) or pa.types.is_string(column.type)):
         return False
     values = as_numbers(column)
@@ -81,7 +82,7 @@ def is_real(column: pa.ChunkedArray) -> bool:
 
 
 def as_numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """float64 of numbers, written as text or not; NaN for what is no number."""
+    """Numbers, also written as text, as float64; NaN for everything else."""
     if pa.types.is_string(column.type):
         plain = pc.if_else(pc.match_substring_regex(column, REAL), pc.utf8_trim_whitespace(column), None)
         column = pc.replace_substring_regex(plain, r"^\+", "")
@@ -91,7 +92,7 @@ def as_numbers(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _ids(labels: pa.ChunkedArray, names: Sequence[str], complaint: str, table: pa.Table | None) -> pa.Array:
-    ids = pc.index_in(_keys(labels), value_set=_keys(pa.array(names, pa.string())))
+    ids = pc.index_in(keys_of(labels), value_set=keys_of(pa.array(names, pa.string())))
     if ids.null_count:
         unknown = np.flatnonzero(ids.is_null().to_numpy())
         counted = labels.take(pa.array(unknown)).value_counts().to_pylist()
@@ -100,25 +101,19 @@ def _ids(labels: pa.ChunkedArray, names: Sequence[str], complaint: str, table: p
     return pc.cast(pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], pa.int32()), pa.int64())
 
 
-def _keys(names: Any) -> Any:
-    """What names are compared by."""
-    plain = pc.replace_substring_regex(names, WHOLE, r"\1")
-    return pc.if_else(pc.is_in(plain, value_set=pa.array(BOOLEANS)), pc.utf8_lower(plain), plain)
-
-
 def _as_names(column: pa.ChunkedArray, field: str, table: pa.Table | None) -> pa.ChunkedArray:
-    """Strings as they are, whole numbers without a fraction, booleans as `true` and `false`; none missing."""
+    """The class name of each row. Raises DataError for missing labels and for types that are not single labels."""
     kind = _kind(column)
     column = column.cast(kind)
     if pa.types.is_nested(kind):
-        raise DataError(f"{field}: the label column holds {kind}: that is multi-label, not single-label "
+        raise DataError(f"{field}: the label column holds {kind}, which is multi-label, not single-label "
                         f"classification: {rows_at(table, range(len(column)))}")  # fmt: skip
     if pa.types.is_floating(kind):
         column = _whole(column, field, table)
     elif not (_is_number(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind) or _is_text(kind)):
         raise DataError(f"{field}: the label column holds {kind}; labels are strings, whole numbers or booleans: "
                         f"{rows_at(table, range(len(column)))}")  # fmt: skip
-    names = pc.replace_substring_regex(pc.cast(column, pa.string()), WHOLE, r"\1")
+    names = names_of(pc.cast(column, pa.string()))
     empty = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(names), ""), True)
     if len(names) == 0 or pc.any(empty).as_py():
         rows = np.flatnonzero(empty.to_numpy())
@@ -127,7 +122,7 @@ def _as_names(column: pa.ChunkedArray, field: str, table: pa.Table | None) -> pa
 
 
 def _whole(column: pa.ChunkedArray, field: str, table: pa.Table | None) -> pa.ChunkedArray:
-    """3.0 is the class 3 (a column of integers with one gap is read as floats); 3.8 is a score."""
+    """Floats as integers: a column of integers with a missing value is read as floats."""
     _refuse_real(column, field, table)
     values = column.to_numpy()
     known = ~np.isnan(values)

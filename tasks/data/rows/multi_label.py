@@ -1,4 +1,4 @@
-"""Rows with several labels at once: lists of names, lists of 0 and 1, or one 0/1 column a class."""
+"""Rows of multi-label classification: lists of names, lists of 0 and 1, or one 0/1 column per class."""
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at run time, where no type checker sees them)
@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 from tasks.config import ConfigError, DataConfig
 from tasks.config.errors import DataError
 from tasks.data.curation.check import Findings
-from tasks.data.messages import FILE, ROW, count, nearest, rows_at
+from tasks.data.messages import FILE, ROW, count, first, nearest, rows_at
+from tasks.data.rows.class_text import declared, missing_warnings
 from tasks.data.rows.labels import as_numbers, encode_labels, label_names
 from tasks.data.rows.prepare import Column, Head
 from tasks.data.tables.class_names import names_in_order
@@ -22,10 +23,10 @@ GATHERED = "labels"
 
 
 def gathered(tables: Mapping[str, pa.Table], data: DataConfig) -> tuple[dict[str, pa.Table], DataConfig]:
-    """Several label columns (`data.columns.label: [a, b, c]`) as one list column of the names of those that are 1.
+    """Several 0/1 columns (`data.columns.label: [a, b, c]`) as one column with the list of names whose value is 1.
 
     Raises:
-        DataError: no such column; a value other than 0 and 1.
+        DataError: no such column, or a value other than 0 and 1 (or true and false).
     """
     wanted = data.columns.label
     if not isinstance(wanted, list):
@@ -59,10 +60,10 @@ def _flags(table: pa.Table, name: str, field: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class MultiLabel:
-    """Any number of classes a row, none included.
+    """Any number of classes per row, including none.
 
     Attributes:
-        separator: at which texts were split to the lists of labels, if they were.
+        separator: the separator at which texts were split into labels; None if they were not.
     """
 
     separator: str | None = None
@@ -73,7 +74,9 @@ class MultiLabel:
     def check(self, table: pa.Table, columns: Mapping[str, str], field: str) -> Findings:
         column = table[columns["label"]]
         if not pa.types.is_nested(column.type):
-            return Findings((f"{field}: the label column {columns['label']!r} holds {column.type}, not lists",))
+            return Findings(
+                (f"{field}: the label column {columns['label']!r} holds {column.type}, not lists of labels",)
+            )
         missing = np.flatnonzero(column.is_null().to_numpy())
         holed = np.array([], dtype=np.int64)
         flat = _flat(column)
@@ -90,10 +93,11 @@ class MultiLabel:
         column = train[columns["label"]]
         flat = _flat(column)
         if width := _hot_width(column, flat):
-            labels = data.labels or [f"LABEL_{i}" for i in range(width)]
+            labels = declared(data.labels or [f"LABEL_{i}" for i in range(width)])
             if len(labels) != width:
-                raise ConfigError(f"data.labels: {len(labels)} names for lists of {width} zeros and ones")
-            return {"labels": list(labels), "problem_type": "multi_label_classification", "hot": True,
+                raise ConfigError(f"data.labels: {len(labels)} names, but the label lists have {width} zeros and ones; "
+                                  "list one name per position")  # fmt: skip
+            return {"labels": labels, "problem_type": "multi_label_classification", "hot": True,
                     "separator": self.separator}  # fmt: skip
         if len(flat) == 0:
             raise DataError("data.train: no row has any label")
@@ -106,7 +110,7 @@ class MultiLabel:
         return None
 
     def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
-        """float32 zeros and ones, one a class: what a binary cross-entropy takes."""
+        """A list of float32 zeros and ones per row, one per class, as binary cross-entropy takes it."""
         column, width = table[columns["label"]], len(head["labels"])
         flat, rows = _flat(column), _row_of(column)
         if head["hot"]:
@@ -126,13 +130,14 @@ class MultiLabel:
         offsets = np.arange(len(column) + 1, dtype=np.int32) * width
         return {"label": pa.ListArray.from_arrays(pa.array(offsets), pa.array(hot))}
 
-    def settle(self, train: pa.Table, head: Head) -> list[str]:
+    def validate_encoded(self, train: pa.Table, head: Head) -> list[str]:
         width = len(head["labels"])
         counts = train["label"].combine_chunks().values.to_numpy().reshape(-1, width).sum(axis=0)
         never = [head["labels"][i] for i in np.flatnonzero(counts == 0)]
+        told = missing_warnings(head["labels"], "data.train")
         if not never:
-            return []
-        return [f"data.labels: {count(len(never), 'label')} no row of train has: {', '.join(never[:5])}"]
+            return told
+        return [*told, f"data.labels: no row of train has {count(len(never), 'label')}: {first(never)}"]
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:
@@ -145,12 +150,12 @@ def _row_of(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _lineage(table: pa.Table, column: pa.ChunkedArray) -> pa.Table | None:
-    """For each label the place of its row."""
+    """The file and line of each label's row."""
     return table.select([FILE, ROW]).take(pa.array(_row_of(column))) if FILE in table.column_names else None
 
 
 def _hot_width(column: pa.ChunkedArray, flat: pa.Array) -> int:
-    """The width of lists of zeros and ones, all equally long, as a binary cross-entropy takes them; else 0."""
+    """The length of the lists, where all are equally long and hold only zeros and ones; else 0."""
     kind = flat.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         return 0

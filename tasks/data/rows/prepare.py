@@ -1,4 +1,4 @@
-"""Rows as read -> rows that can be trusted: the same steps for every task, with the task's own idea of a row."""
+"""Rows as read -> checked rows: the same steps for every task, with the task's definition of a row (`Kind`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from tasks.data.rows.columns import Role, choose
 LINEAGE = ("__file", "__row")
 
 Head = dict[str, Any]
-"""What a model must end in: `labels` (class names by id, or None), `problem_type` (transformers' word, or None)."""
+"""What the model's head needs: `labels` (class names by id, or None), `problem_type` (as in transformers, or None)."""
 
 Column: TypeAlias = "pa.Array | pa.ChunkedArray"
 
@@ -27,15 +27,15 @@ class Prepared:
     """Rows ready for tokenizing.
 
     Attributes:
-        splits: tables with the roles' columns under the roles' names (labels as ids), all other columns under their
-            own, and the lineage columns `__file` and `__row`.
+        splits: tables with the columns of roles named by role (labels as ids), all other columns, and the lineage
+            columns `__file` and `__row`.
         head: see `Head`.
-        columns: which column served as which role.
-        warnings: what a user should know of the data; nothing was changed because of them.
-        dropped: repeats left out (`data.dedupe`).
-        looks: `sample` (the first row as it is read), `classes` (rows of train in each), `words` (a row: `median`,
+        columns: the column of each role.
+        warnings: notices about the data; nothing was changed because of them.
+        dropped: number of duplicate rows removed (`data.dedupe`).
+        looks: `sample` (the first row), `classes` (rows of train per class), `words` (words per row: `median`,
             `p95`, `max`).
-        seen: by split, the positions of the rows whose text the training sees too.
+        seen: by split, the positions of rows whose text is in train too.
     """
 
     splits: dict[str, pa.Table]
@@ -43,55 +43,55 @@ class Prepared:
     columns: dict[str, str]
     warnings: list[str]
     dropped: int
-    looks: dict[str, Any]
+    preview: dict[str, Any]
     seen: dict[str, list[int]] = field(default_factory=dict)
 
 
 class Kind(Protocol):
-    """A task's idea of a row."""
+    """A task's definition of a row."""
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The roles that hold a string, which must not be empty."""
+        """The roles that hold a non-empty string."""
         ...
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """The roles by which rows are the same."""
+        """The roles that are compared to find duplicate rows."""
         ...
 
     @property
     def target(self) -> str:
-        """The role that is learnt, or nothing."""
+        """The role to predict, or an empty string."""
         ...
 
     def check(self, table: pa.Table, columns: Mapping[str, str], field: str) -> Findings:
-        """What is wrong with rows besides missing text."""
+        """Errors and warnings about rows, besides missing text."""
         ...
 
     def head(self, train: pa.Table, columns: Mapping[str, str], data: DataConfig) -> Head:
-        """The head these training rows ask for."""
+        """The head for these training rows."""
         ...
 
     def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> pa.Array | None:
-        """What a split keeps the shares of."""
+        """The values to stratify a split by, one per row; None for no stratification."""
         ...
 
     def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
-        """The columns that change, by role: labels as ids."""
+        """The encoded columns by role: labels as ids."""
         ...
 
-    def settle(self, train: pa.Table, head: Head) -> list[str]:
-        """Look at the coded training rows once more; return warnings."""
+    def validate_encoded(self, train: pa.Table, head: Head) -> list[str]:
+        """Warnings about the encoded training rows."""
         ...
 
 
 def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role], kind: Kind) -> Prepared:
-    """Check, split and code `tables` (by split; at least `train`).
+    """Check, split and encode `tables` (by split; at least `train`).
 
     Raises:
-        DataError: listing every kind of bad row with file and line; or a label that training has not seen, one class
-            only, a split left without rows.
+        DataError: every kind of bad row with file and line; a label that train does not have; fewer than two classes;
+            a split without rows.
     """
     columns = choose(_names(tables["train"]), data.columns.model_dump(), roles)
     for name, table in tables.items():
@@ -121,22 +121,24 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
         name: renamed(table, columns, kind.code(table, columns, head, f"data.{name}"), roles)
         for name, table in splits.items()
     }
-    warnings += kind.settle(coded["train"], head)
-    looks = {
+    warnings += kind.validate_encoded(coded["train"], head)
+    preview = {
         "sample": rendered(splits["train"], columns),
         "classes": class_counts(coded["train"][kind.target], head["labels"]) if kind.target else {},
         "words": lengths(splits["train"], [*_of(kind.texts, columns).values()] or [*same.values()]),
     }
-    return Prepared(coded, head, columns, warnings, dropped, looks, {name: rows for name, rows in seen.items() if rows})
+    return Prepared(
+        coded, head, columns, warnings, dropped, preview, {name: rows for name, rows in seen.items() if rows}
+    )
 
 
 def _apart(
     splits: dict[str, pa.Table], same: Mapping[str, str], data: DataConfig, policy: str
 ) -> tuple[dict[str, pa.Table], list[str]]:
-    """What of validation and test stands in train too, handled as `policy` says; and warnings.
+    """The splits after rows of validation and test that are in train too were handled by `policy`; and warnings.
 
     Raises:
-        DataError: there is some, and the policy is `error`.
+        DataError: there are such rows and the policy is `error`, or train would be empty.
     """
     splits, warnings = dict(splits), []
     for name, table in splits.items():
@@ -144,19 +146,21 @@ def _apart(
             continue
         leaked = leakage(splits["train"], table, same, f"data.{name}").warnings if policy != "off" else ()
         if leaked and policy == "error":
-            raise DataError(f"{leaked[0]}; set data.leakage: remove to leave them out of train, or warn to keep them")
+            raise DataError(f"{leaked[0]}; set data.leakage: remove to drop them from train, or warn to keep them")
         if leaked and policy == "remove":
             before = splits["train"].num_rows
             splits["train"] = without(splits["train"], table, list(same.values()))
-            leaked = (f"data.train: {before - splits['train'].num_rows} rows that stand in {name} are left out",)
+            leaked = (f"data.train: {before - splits['train'].num_rows} rows that are in {name} too are dropped",)
         elif leaked:
-            leaked = (f"{leaked[0]}; metrics that end in _unseen leave them out",)
+            leaked = (f"{leaked[0]}; metrics that end in _unseen exclude them",)
         warnings += leaked
         if data.near_duplicates == "warn":
-            told = {role: column for role, column in same.items() if role != "context"}  # one has many questions
+            told = {
+                role: column for role, column in same.items() if role != "context"
+            }  # a context is shared by many questions
             warnings += near_warnings(splits["train"], table, told, f"data.{name}")
     if not splits["train"].num_rows:
-        raise DataError("data.leakage: remove leaves no row to train on: all of them stand in validation or test")
+        raise DataError("data.leakage: remove leaves no row to train on: all of them are in validation or test")
     return splits, warnings
 
 
@@ -171,7 +175,7 @@ def _names(table: pa.Table) -> list[str]:
 def _shares(
     train: pa.Table, stratum: pa.Array | None, data: DataConfig, given: Mapping[str, pa.Table], same: Sequence[str]
 ) -> dict[str, pa.Table]:
-    """Files the user gave are splits as they are, in their order; the others are shares of train."""
+    """Splits given as files, unchanged; the others are shares of train."""
     validation = 0.0 if "validation" in given else data.split.validation
     test = 0.0 if "test" in given else data.split.test
     if not validation and not test:
@@ -183,8 +187,8 @@ def _shares(
 def renamed(
     table: pa.Table, columns: Mapping[str, str], coded: Mapping[str, Column], roles: Sequence[Role] = ()
 ) -> pa.Table:
-    """Roles under their own names; a column whose name is one of the task's `roles`, but which is not it, steps aside:
-    nothing after this may take it for the role."""
+    """The table with columns named by role. A column that has the name of one of the task's `roles` without being its
+    column is renamed to `<name>_column`, so that later steps do not take it for the role."""
     by_column = {column: role for role, column in columns.items()}
     taken = {*columns, *coded, *(role.name for role in roles)}
     arrays: list[Column] = []

@@ -1,4 +1,4 @@
-"""Rows of extractive question answering: a question, a text, and where in it the answer stands."""
+"""Rows of extractive question answering: a question, a context, and answers with their positions in it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,20 +13,24 @@ from tasks.data.rows.columns import Role
 from tasks.data.rows.prepare import Column, Head, Prepared
 from tasks.data.rows.prepare import prepare as prepare_rows
 from tasks.data.rows.text_lists import value_of
+from tasks.data.tables.positions import position
 
 ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])
 
 
 def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
-    """Rows of `question-answering`. An answer is `{text: […], answer_start: […]}` (the first is trained on, all are
-    scored against), a list of such, its own text or a list of texts (the first occurrence in the context is meant,
-    unless a column `answer_start` says where), or empty (there is none). See `tasks.data.rows.prepare.prepare`."""
+    """Rows of `question-answering`. Answers are `{text: […], answer_start: […]}` (training uses the first, scores use
+    all), a list of `{text, answer_start}`, a text or a list of texts (located at the first occurrence in the context,
+    unless a column `answer_start` gives the position in characters), or null or empty (no answer).
+
+    See `tasks.data.rows.prepare.prepare`.
+    """
     return prepare_rows(tables, data, roles, Answered())
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A question, its context, and answers that stand in it."""
+    """A question, its context, and answers that are parts of it."""
 
     texts: tuple[str, ...] = ("question", "context")
     identity: tuple[str, ...] = ("question", "context")
@@ -52,12 +56,12 @@ class Answered:
     def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
         return {"answers": pa.array([answers for answers, _ in _answers(table, columns)], ANSWERS)}
 
-    def settle(self, train: pa.Table, head: Head) -> list[str]:
+    def validate_encoded(self, train: pa.Table, head: Head) -> list[str]:
         return []
 
 
 def _answers(table: pa.Table, columns: Mapping[str, str]) -> Iterator[tuple[dict[str, list[Any]], str]]:
-    """For each row its answers as `{text, answer_start}`, and what is wrong with them, if anything is."""
+    """For each row its answers as `{text, answer_start}`, and what is wrong with them (empty: nothing)."""
     nothing = pa.chunked_array([pa.nulls(table.num_rows)])
     starts = table[columns["answer_start"]] if "answer_start" in columns else nothing
     for each in zip(table[columns["answers"]], starts, table[columns["context"]], strict=True):
@@ -68,49 +72,44 @@ def _normal(answers: Any, starts: Any, context: Any) -> tuple[dict[str, list[Any
     none: dict[str, list[Any]] = {"text": [], "answer_start": []}
     if not isinstance(context, str):
         return none, "has no context"
+    if isinstance(answers, str) and answers.isspace():
+        return none, "is only whitespace"
     if isinstance(answers, str) and answers not in context:
-        answers = value_of(answers)  # of a file without types
+        answers = value_of(answers)  # a list written as text
     if isinstance(answers, list) and answers and all(isinstance(each, dict) for each in answers):
         answers = {name: [each.get(name) for each in answers] for name in ("text", "answer_start")}
     if isinstance(answers, dict) and answers:
         if "text" not in answers:
-            return none, f"names no text, but {', '.join(map(repr, answers))}"
+            return none, f"has no key 'text', but {', '.join(map(repr, answers))}"
         own = answers.get("answer_start")
         starts = starts if own is None else own
         answers = answers["text"]
     texts = answers if isinstance(answers, list) else [answers] if answers or isinstance(answers, int | float) else []
     if texts in ([], [""]):
         return none, ""
-    if not all(isinstance(text, str) and text.strip() for text in texts):
-        return none, "is no text"
+    if not all(isinstance(text, str) and text for text in texts):
+        return none, "is not text"
+    if any(str(text).isspace() for text in texts):
+        return none, "is only whitespace"
     return _placed(texts, starts, context)
 
 
 def _placed(texts: list[Any], starts: Any, context: str) -> tuple[dict[str, list[Any]], str]:
-    """The texts with the places they stand at: as said, or else the first."""
+    """The texts with their positions: as given, else the first occurrence."""
     none: dict[str, list[Any]] = {"text": [], "answer_start": []}
     starts = value_of(starts) if isinstance(starts, str) else starts
     starts = [None] * len(texts) if starts is None else starts if isinstance(starts, list) else [starts]
     if len(starts) != len(texts):
-        return none, "has not as many starts as texts"
+        return none, "has a different number of answer_start values than of texts"
     places = []
     for text, start in zip(texts, starts, strict=True):
-        at = _whole(start)
+        at = position(start)
         if at is None and start is not None:
-            return none, f"has the answer_start {start!r}, which is no position"
+            return none, f"has the answer_start {start!r}, which is not a position (a whole number from 0)"
         at = context.find(text) if at is None else at
         if at < 0:
-            return none, "does not stand in its context"
+            return none, "is not in its context"
         if context[at : at + len(text)] != text:
-            return none, "does not stand at its answer_start"
+            return none, "is not at its answer_start"
         places.append(at)
     return {"text": texts, "answer_start": places}, ""
-
-
-def _whole(start: Any) -> int | None:
-    """A position, written as a number with or without a fraction of nothing, or as text; None for anything else."""
-    try:
-        number = float(start)
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return int(number) if number.is_integer() and 0 <= number < 2**31 and not isinstance(start, bool) else None

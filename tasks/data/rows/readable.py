@@ -1,4 +1,4 @@
-"""Predictions as people read them: probabilities by the classes' names, entities where they stand in the text."""
+"""Predictions for users: probabilities by class name, entities with their positions in the text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from tasks.data.rows.tagging import SCHEME
 
 STARTS = "__starts"
-"""The column of `rows` that says where in the text each word begins, where words were cut from one."""
+"""The column of `rows` with the start of each word in its text, where words were split from a text."""
 
 ENTITIES = pa.list_(
     pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string()), ("text", pa.string())])
@@ -19,15 +19,15 @@ ENTITIES = pa.list_(
 
 
 def readable(predictions: pa.Table, rows: pa.Table, head: Mapping[str, Any]) -> pa.Table:
-    """The predictions with what a reader wants beside them.
+    """The predictions with columns for users.
 
-    `probabilities` become `score`, that of the prediction (of several labels: a list, one for each), and a column
-    `probability_<class>` for each class. Tags get `words`, one a tag, and, where they are of a scheme
-    (B-, I-, …), `entities`: `start` and `end` in characters of the text (of words given as such: joined by spaces),
-    `label`, `text`.
+    `probabilities` become `score`, of the prediction (multi-label: a list, one per predicted label), and a column
+    `probability_<class>` per class. Tags get `words`, one per tag, and, if they follow a scheme (B-, I-, …),
+    `entities`: `start` and `end` in characters of the text (words given as lists are joined by spaces), `label`,
+    `text`.
 
     Args:
-        predictions: of a judge, with `__origin`, the positions in `rows`. rows: as they were encoded.
+        predictions: with `__origin`, the positions in `rows`. rows: the rows that were encoded.
     """
     if "probabilities" in predictions.column_names and head.get("labels"):
         predictions = _with_scores(predictions, list(head["labels"]))
@@ -70,7 +70,7 @@ def _with_entities(predictions: pa.Table, rows: pa.Table, labels: Sequence[str])
 
 
 def _text(words: Sequence[str], begins: Sequence[int] | None) -> tuple[str, Sequence[int]]:
-    """A text with the words where they begin (spaces between), and where they do."""
+    """A text with each word at its start, padded with spaces, and the starts."""
     if begins is None:
         begins = [sum(len(word) + 1 for word in words[:at]) for at in range(len(words))]
     text = ""
@@ -80,7 +80,7 @@ def _text(words: Sequence[str], begins: Sequence[int] | None) -> tuple[str, Sequ
 
 
 def _entities(tags: Sequence[str | None], spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, str]]:
-    """(start, end, kind): a B-, S- or U- begins one, any other tag goes on with one of its kind or begins one."""
+    """(start, end, kind): B-, S- and U- begin one; any other tag continues one of its kind or begins one."""
     opened: tuple[int, int, str] | None = None
     for tag, (low, high) in zip((each or "O" for each in tags), spans, strict=True):
         kind = tag[2:]

@@ -1,4 +1,4 @@
-"""Rows of token classification: words with one tag each, or texts with labelled character spans."""
+"""Rows of token classification: words with a tag each, or texts with labelled character spans."""
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at run time, where no type checker sees them)
@@ -17,6 +17,7 @@ from tasks.config import DataConfig
 from tasks.config.errors import DataError
 from tasks.data.curation.check import Findings
 from tasks.data.messages import count, first, rows_at
+from tasks.data.rows.class_text import missing_warnings
 from tasks.data.rows.columns import SPANS, TAGS, TEXT, TOKENS, Role, choose
 from tasks.data.rows.labels import encode_labels, label_names
 from tasks.data.rows.prepare import LINEAGE, Column, Head, Prepared
@@ -24,6 +25,7 @@ from tasks.data.rows.prepare import prepare as prepare_rows
 from tasks.data.rows.text_lists import as_lists, value_of
 from tasks.data.rows.word_rows import sentences
 from tasks.data.tables.class_names import names_in_order
+from tasks.data.tables.positions import position
 from tasks.data.tables.spans import as_spans
 
 WORD = re.compile(r"\w+|[^\w\s]")
@@ -41,14 +43,14 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
 def as_words(
     tables: Mapping[str, pa.Table], data: DataConfig, tagged: bool = True
 ) -> tuple[dict[str, pa.Table], DataConfig, list[str]]:
-    """Tables of words and tags in lists, however they are written, and what a user should know.
+    """Tables of words and tags in lists, however they are written, the config with their columns, and notices.
 
-    Lists of a file without types are lists; rows of one word each are put together to sentences; spans
-    (`data.columns.spans`, or a column `spans` or `entities`) become words and IOB2 tags: a word belongs to a span it
-    shares a character with, and words are cut where a span begins or ends within them.
+    Lists written as text are parsed; rows of one word each are grouped into sentences; spans (`data.columns.spans`, or
+    a column `spans` or `entities`; `start` and `end` in characters) become words and IOB2 tags: a word belongs to a
+    span that it shares a character with, and is split where a span begins or ends within it.
 
     Args:
-        tagged: whether tags are there; if not, spans are left as they are.
+        tagged: whether the rows have tags; if not, spans are left unchanged.
     """
     done, told, given = {}, [], data
     for split, table in tables.items():
@@ -86,9 +88,9 @@ class Tagged:
         tokens, tags = table[columns["tokens"]], table[columns["tags"]]
         for role, column in (("tokens", tokens), ("tags", tags)):
             if not pa.types.is_list(column.type):
-                hint = "; of rows of one word each, data.columns.sentence names the column that says their sentence"
+                hint = "; for rows of one word each, set data.columns.sentence to the column with the sentence id"
                 return Findings((f"{field}: column {columns[role]!r} (data.columns.{role}) holds {column.type}, "
-                                 f"not lists with one entry a word{hint * pa.types.is_string(column.type)}: "
+                                 f"not lists with one entry per word{hint * pa.types.is_string(column.type)}: "
                                  f"{rows_at(table, range(table.num_rows))}",))  # fmt: skip
             if pa.types.is_nested(column.type.value_type):
                 return Findings((f"{field}: column {columns[role]!r} (data.columns.{role}) holds {column.type}, not "
@@ -101,13 +103,13 @@ class Tagged:
             errors.append(f"{field}: {count(len(empty), 'row')} without words: {rows_at(table, empty)}")
         if len(uneven):
             at = int(uneven[0])
-            errors.append(f"{field}: {count(len(uneven), 'row')} with not as many tags as words (the first has "
+            errors.append(f"{field}: {count(len(uneven), 'row')} with unequal numbers of words and tags (the first has "
                           f"{lengths[0][at]} words and {lengths[1][at]} tags): {rows_at(table, uneven)}")  # fmt: skip
         elif tokens.combine_chunks().flatten().null_count:
             rows = np.repeat(np.arange(len(tokens)), lengths[0])[
                 tokens.combine_chunks().flatten().is_null().to_numpy(zero_copy_only=False)
             ]
-            errors.append(f"{field}: {count(len(np.unique(rows)), 'row')} with a null among its words: "
+            errors.append(f"{field}: {count(len(np.unique(rows)), 'row')} with a null among the words: "
                           f"{rows_at(table, np.unique(rows))}")  # fmt: skip
         return Findings(tuple(errors))
 
@@ -117,7 +119,7 @@ class Tagged:
         flat, lineage = pa.chunked_array([_flat(column)]), _lineage(train, column)
         labels = label_names(flat, data.labels, "data.train", lineage, order)
         if data.labels is None and labels != order and all(SCHEME.match(label) for label in labels):
-            # a kind that training begins but never goes on must still be one the model can go on with
+            # a kind with only B- tags in train needs an I- tag too, for entities of several words
             inside = {f"I-{label[2:]}" for label in labels if label.startswith("B-")}
             labels = sorted({*labels, *inside})
         return {"labels": labels, "problem_type": None}
@@ -133,12 +135,13 @@ class Tagged:
         words = table[columns["tokens"]].cast(pa.list_(pa.string()))
         return {"tokens": words, "tags": pa.ListArray.from_arrays(pa.array(offsets), pc.cast(ids, pa.int32()))}
 
-    def settle(self, train: pa.Table, head: Head) -> list[str]:
-        return _broken(train, head["labels"]) if all(SCHEME.match(label) for label in head["labels"]) else []
+    def validate_encoded(self, train: pa.Table, head: Head) -> list[str]:
+        told = missing_warnings(head["labels"], "data.train")
+        return told + (_broken(train, head["labels"]) if all(SCHEME.match(label) for label in head["labels"]) else [])
 
 
 def _broken(table: pa.Table, labels: Sequence[str]) -> list[str]:
-    """Warning: an `I-` that goes on with nothing, or with another kind."""
+    """Warning: an `I-` tag that does not follow an entity of its kind."""
     tags = table["tags"].combine_chunks()
     ids, lengths = tags.flatten().to_numpy(), tags.value_lengths().to_numpy()
     kinds = {name: at for at, name in enumerate(sorted({label[2:] for label in labels}))}
@@ -151,8 +154,8 @@ def _broken(table: pa.Table, labels: Sequence[str]) -> list[str]:
     rows = np.unique(np.repeat(np.arange(len(tags)), lengths)[bad])
     if not len(rows):
         return []
-    return [f"data.train: {count(len(rows), 'row')} with an I- tag that goes on with no entity of its kind (it counts "
-            f"as a new one): {rows_at(table, rows)}"]  # fmt: skip
+    return [f"data.train: {count(len(rows), 'row')} with an I- tag that does not follow an entity of its kind (it "
+            f"begins a new one): {rows_at(table, rows)}"]  # fmt: skip
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:
@@ -160,7 +163,7 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _lineage(table: pa.Table, column: pa.ChunkedArray) -> pa.Table | None:
-    """For each tag the place of its row, so that a complaint about a tag can name it."""
+    """The file and line of each tag's row, for messages about tags."""
     if not set(LINEAGE) <= set(table.column_names):
         return None
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
@@ -168,12 +171,16 @@ def _lineage(table: pa.Table, column: pa.ChunkedArray) -> pa.Table | None:
 
 
 def _worded(table: pa.Table, text: str, spans: str, field: str) -> pa.Table:
-    """Raises DataError for spans that lie outside their text, overlap, or lack a label; with their rows."""
+    """The table with words and tags made of texts and spans.
+
+    Raises:
+        DataError: spans that lie outside their text, cover only whitespace, overlap, or lack a label; names their rows.
+    """
     tokens, tags = [], []
     bad: dict[str, list[int]] = {}
     for row, (words, marks) in enumerate(zip(table[text].to_pylist(), table[spans].to_pylist(), strict=True)):
         marks = value_of(marks) if isinstance(marks, str) else marks
-        found, wrong = ([], "belongs to no text") if not isinstance(words, str) else _tagged(words, marks or [])
+        found, wrong = ([], "has no text") if not isinstance(words, str) else _tagged(words, marks or [])
         tokens.append([word for word, _ in found])
         tags.append([tag for _, tag in found])
         if wrong:
@@ -185,24 +192,27 @@ def _worded(table: pa.Table, text: str, spans: str, field: str) -> pa.Table:
         ))  # fmt: skip
     taken = {"tokens", "tags"} & set(table.column_names)
     if taken:
-        raise DataError(f"{field}: the columns {first(sorted(taken))} stand beside {spans!r}; set data.columns.tags or "
-                        "data.columns.spans to say which are meant")  # fmt: skip
+        raise DataError(f"{field}: there are columns {first(sorted(taken))} and also {spans!r}; set data.columns.tags "
+                        "or data.columns.spans to choose one")  # fmt: skip
     return table.append_column("tokens", pa.array(tokens, pa.list_(pa.string()))).append_column(
         "tags", pa.array(tags, pa.list_(pa.string()))
     )
 
 
 def _tagged(text: str, spans: Any) -> tuple[list[tuple[str, str]], str]:
-    """Words with IOB2 tags, and what is wrong with the spans, if anything is."""
+    """Words with IOB2 tags, and what is wrong with the spans (empty: nothing)."""
     marks: list[tuple[int, int, str]] = []
     spans = as_spans([spans]) or [spans]
     if not isinstance(spans[0], list) or not all(isinstance(span, Mapping) for span in spans[0]):
-        return [], "is none of start, end and label"
+        return [], "is not start, end and label"
     for span in spans[0]:
-        start, end, label = span.get("start"), span.get("end"), span.get("label", span.get("entity"))
-        if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end <= len(text)):
-            return [], "lies outside its text"
-        if not label or isinstance(label, list | dict):
+        start, end = position(span.get("start")), position(span.get("end"))
+        label = span.get("label", span.get("entity"))
+        if start is None or end is None or not start < end <= len(text):
+            return [], "is outside its text"
+        if text[start:end].isspace():
+            return [], "covers only whitespace"
+        if label is None or label != label or isinstance(label, list | dict) or not str(label).strip():
             return [], "has no label"
         marks.append((start, end, str(label)))
     marks.sort()

@@ -1,4 +1,4 @@
-"""Rows of language models: texts; and of sequence to sequence: a text in, a text out."""
+"""Rows of language modeling (texts) and of sequence-to-sequence tasks (a source and a target text)."""
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at run time, where no type checker sees them)
@@ -18,24 +18,24 @@ from tasks.data.rows.prepare import prepare as prepare_rows
 
 
 def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
-    """Rows of language models: `text`, and maybe `text_pair`. See `tasks.data.rows.prepare.prepare`."""
+    """Rows of language modeling: `text`, optionally `text_pair`. See `tasks.data.rows.prepare.prepare`."""
     return prepare_rows(tables, data, roles, Texts())
 
 
 def prepare_pairs(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
     """Rows of `sequence-sequence`: `source` and `target`, or one column `translation` of `{language: text}` with two
-    languages (the first is the source; `data.columns` says otherwise). See `tasks.data.rows.prepare.prepare`."""
+    languages (the first is the source, unless `data.columns` is set). See `tasks.data.rows.prepare.prepare`."""
     names = {name.lower() for name in tables["train"].column_names}
     if {"instruction", "input", "output"} <= names and data.columns.source is None:
-        raise DataError("data.columns.source: these rows are Alpaca's (instruction, input, output): the question is "
-                        "instruction and input together, and input may be empty; join the two in a column of their "
-                        "own, or set data.columns.source: instruction")  # fmt: skip
-    return prepare_rows({name: untied(table, data) for name, table in tables.items()}, data, roles, Pairs())
+        raise DataError("data.columns.source: rows in the Alpaca format (instruction, input, output): the source "
+                        "is instruction and input together, and input may be empty; join the two in one column and set "
+                        "data.columns.source to it, or set data.columns.source: instruction")  # fmt: skip
+    return prepare_rows({name: split_translation(table, data) for name, table in tables.items()}, data, roles, Pairs())
 
 
 @dataclass(frozen=True)
 class Texts:
-    """A text a row."""
+    """A text per row."""
 
     texts: tuple[str, ...] = ("text", "text_pair")
     identity: tuple[str, ...] = ("text", "text_pair")
@@ -46,7 +46,7 @@ class Texts:
 
     def head(self, train: pa.Table, columns: Mapping[str, str], data: DataConfig) -> Head:
         if data.labels:
-            raise ConfigError("data.labels: this task has no classes; leave it out")
+            raise ConfigError("data.labels: this task has no classes; remove it")
         return {"labels": None, "problem_type": None}
 
     def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> None:
@@ -55,20 +55,20 @@ class Texts:
     def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
         return {}
 
-    def settle(self, train: pa.Table, head: Head) -> list[str]:
+    def validate_encoded(self, train: pa.Table, head: Head) -> list[str]:
         return []
 
 
 @dataclass(frozen=True)
 class Pairs(Texts):
-    """A source and a target a row."""
+    """A source and a target text per row."""
 
     texts: tuple[str, ...] = ("source", "target")
     identity: tuple[str, ...] = ("source",)
     target: str = "target"
 
 
-def untied(table: pa.Table, data: DataConfig) -> pa.Table:
+def split_translation(table: pa.Table, data: DataConfig) -> pa.Table:
     name = "translation"
     if name not in table.column_names or not pa.types.is_struct(table.schema.field(name).type):
         return table
@@ -78,7 +78,7 @@ def untied(table: pa.Table, data: DataConfig) -> pa.Table:
     if len(fields) < 2 or not set(pair) <= set(fields):
         return table
     if len(fields) > 2 and None in wanted:
-        raise ConfigError(f"data.columns.source: column 'translation' has {', '.join(fields)}; name two of them in "
+        raise ConfigError(f"data.columns.source: column 'translation' has {', '.join(fields)}; set two of them as "
                           "data.columns.source and data.columns.target")  # fmt: skip
     kept = [column for column in table.column_names if column != name and column not in LINEAGE]
     columns = {column: table[column] for column in kept}

@@ -1,4 +1,4 @@
-"""Rows of one word each (`sentence_id, word, tag`), as tables of tagged text often are -> rows of one sentence each."""
+"""Rows of one word each (`sentence_id, word, tag`) -> rows of one sentence each."""
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at run time, where no type checker sees them)
@@ -26,15 +26,15 @@ SENTENCE = Role(
 
 
 def sentences(table: pa.Table, data: DataConfig, field: str) -> tuple[pa.Table, DataConfig, list[str]]:
-    """The words (and tags) of one sentence as lists, where a column says which sentence a word belongs to; rows of
-    other kinds as they are. An empty cell is the sentence of the row above, a name holds within its file. Sentences
-    stand in the order of their first words, with the other columns of that row.
+    """One row per sentence with lists of its words (and tags), where a column holds each word's sentence; other tables
+    unchanged. An empty cell means the sentence of the row above; sentence ids are unique within a file only. Sentences
+    are in the order of their first words and keep the other columns of that row.
 
     Returns:
-        The table, the config with the columns' names, and what a user should know.
+        The table, the config with the columns' names, and notices for the user.
 
     Raises:
-        DataError: a first word without its sentence.
+        DataError: the first words have no sentence, or the sentence column is nested.
     """
     names = [name for name in table.column_names if not name.startswith("__")]
     lower = {name.lower() for name in names}
@@ -47,7 +47,7 @@ def sentences(table: pa.Table, data: DataConfig, field: str) -> tuple[pa.Table, 
     ids = table[chosen["sentence"]]
     if pa.types.is_nested(ids.type):
         raise DataError(f"{field}: column {chosen['sentence']!r} (data.columns.sentence) holds {ids.type}, not one "
-                        f"value a row: {rows_at(table, range(table.num_rows))}")  # fmt: skip
+                        f"value per row: {rows_at(table, range(table.num_rows))}")  # fmt: skip
     ids = pc.cast(ids, pa.string())
     ids = pc.fill_null_forward(pc.if_else(pc.equal(pc.utf8_trim_whitespace(ids), ""), None, ids))
     if lost := np.flatnonzero(ids.is_null().to_numpy()).tolist():
@@ -56,7 +56,7 @@ def sentences(table: pa.Table, data: DataConfig, field: str) -> tuple[pa.Table, 
     places = [FILE] if FILE in table.column_names else []
     keys = row_keys([table.select(places).append_column("id", ids)], [*places, "id"])[0]
     found, scattered = _gathered(table, [chosen[role] for role in ("tokens", "tags") if role in chosen], keys)
-    apart = f", {count(scattered, 'sentence')} of which not in one piece" if scattered else ""
+    apart = f", {count(scattered, 'sentence')} of which not in consecutive rows" if scattered else ""
     told = (
         f"{field}: {count(table.num_rows, 'row')} of one word each are read as {count(found.num_rows, 'sentence')}, "
         f"by column {chosen['sentence']!r}{apart}"
@@ -66,7 +66,7 @@ def sentences(table: pa.Table, data: DataConfig, field: str) -> tuple[pa.Table, 
 
 
 def _gathered(table: pa.Table, columns: list[str], keys: np.ndarray) -> tuple[pa.Table, int]:
-    """A row for each key, `columns` as lists; and how many keys do not stand in one piece."""
+    """One row per key with `columns` as lists, and the number of keys whose rows are not consecutive."""
     _, firsts, of = np.unique(keys, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(firsts))[of]
     order = np.argsort(rank, kind="stable")

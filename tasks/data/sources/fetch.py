@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,9 +16,10 @@ import pyarrow as pa
 
 from tasks.config.errors import ConfigError, DataError
 from tasks.config.sections.secrets import has_credentials, without_credentials
-from tasks.data.messages import nearest
+from tasks.data.messages import first, nearest
+from tasks.data.sources.local_path import NoPath, local_path
 from tasks.data.sources.materialize import BATCH, keep, table_of
-from tasks.data.sources.query import one_select, reading, reading_engine
+from tasks.data.sources.query import as_written, one_select, reading, reading_engine
 from tasks.data.sources.url_variables import filled, unset
 from tasks.data.tables.class_names import with_class_names
 
@@ -107,31 +109,40 @@ def from_database(spec: str, field: str, cache: Path) -> Path:
     """
     written, found, query = spec.removeprefix("sql:").partition("::")
     if not found or not query.strip():
-        raise ConfigError(f"{field}: {without_credentials(spec, '…')!r} is not sql:<database URL>::<SELECT …>")
+        raise ConfigError(f"{field}: {without_credentials(spec)!r} is not sql:<database URL>::<SELECT …>")
     if has_credentials(f"sql:{written}"):
         raise ConfigError(f"{field}: the URL holds a password, which would stand in records; write $NAME in its place "
                           "and set it in the environment")  # fmt: skip
-    query = one_select(query, field)
+    url = filled(written)
+    query = one_select(query, field, re.split(r"[:+]", url.url)[0].lower())
     if name := unset(written):
         raise ConfigError(f"{field}: ${name} in the database URL is not set in the environment")
-    from sqlalchemy import text
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
-    url = filled(written)
     try:
         target = make_url(url.url)
         url = replace(url, values=(*url.values, ("PASSWORD", str(target.password or ""))))
-        if target.drivername.startswith("sqlite") and target.database and not Path(target.database).is_file():
+        if target.drivername.startswith("sqlite") and target.database and not _is_file(target.database):
             raise DataError(f"{field}: there is no database at {written!r}")
         with reading_engine(target).connect() as connection:
-            rows = reading(connection).execution_options(yield_per=BATCH).execute(text(query))
-            return keep(_tables(list(rows.keys()), rows, field), cache, "query", field)
+            rows = reading(connection).execution_options(yield_per=BATCH).execute(as_written(query))
+            names = list(rows.keys())
+            if repeated := [repr(name) for name, times in Counter(names).items() if times > 1]:
+                raise DataError(f"{field}: the query gives {first(repeated)} twice; name one of them with AS")
+            return keep(_tables(names, rows, field), cache, "query", field)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise ConfigError(f"{field}: the database URL cannot be used: {url.hide(str(error))}") from None
     except SQLAlchemyError as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise DataError(f"{field}: the query fails: {url.hide(reason)}") from None
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return local_path(text).is_file()
+    except NoPath:
+        return False
 
 
 def _tables(names: list[str], rows: Iterable[Any], field: str) -> Iterator[pa.Table]:

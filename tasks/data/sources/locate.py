@@ -5,13 +5,13 @@ from __future__ import annotations
 import glob
 import hashlib
 import importlib.metadata
-import json
 import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -22,9 +22,12 @@ from tasks.config.cache import cache_home
 from tasks.config.errors import MISTAKES, ConfigError, DataError, FinetuneError
 from tasks.data.messages import nearest
 from tasks.data.sources.fetch import fetched, from_database, from_hub
-from tasks.data.sources.url_variables import filled
+from tasks.data.sources.local_path import NoPath, local_path
+from tasks.data.sources.saved_dataset import is_dataset, is_dataset_dict, shards, split_of
+from tasks.data.sources.url_variables import filled, unset
 
-HUB_NAME = re.compile(r"[\w-]+(/[\w-]+)?")  # what is no path, and no file's name
+# What is no path, and no file's name: a suffix with a digit is a version (`owner/name.v1`), another one a format.
+HUB_NAME = re.compile(r"[\w-]+(/[\w-]+(\.[\w-]*\d[\w-]*)*)?")
 
 
 @dataclass(frozen=True)
@@ -70,49 +73,32 @@ def _kept(path: Path) -> list[Source]:
 
 
 def _local(item: str, base: Path, field: str) -> list[Source]:
-    given = Path(item.removeprefix("file://")).expanduser()
+    try:
+        given = local_path(item)
+    except NoPath as error:
+        shown = item if len(item) <= 80 else f"{item[:80]}…"
+        raise DataError(f"{field}: {shown!r} is no path of a file or folder: {error}") from None
     path = base / given
     if path.is_file():
         return [Source(path, path.name)]
-    if path.is_dir() and (path / "state.json").is_file() and (path / "dataset_info.json").is_file():
-        return _saved_dataset(path, field)
-    if path.is_dir() and (path / "dataset_dict.json").is_file():
-        return _saved_split(path, field)
+    if path.is_dir() and is_dataset(path):
+        return [Source(*each) for each in shards(path, field)]
+    if path.is_dir() and is_dataset_dict(path):
+        return [Source(*each) for each in shards(split_of(path, field), field)]
     if path.is_dir():
         root, paths = path, [child for child in path.rglob("*") if child.is_file()]
     elif glob.has_magic(str(given)):
         root = base / _fixed_part(given)
-        paths = [match for match in root.glob(str(path.relative_to(root))) if match.is_file()]
+        try:
+            paths = [match for match in root.glob(str(path.relative_to(root))) if match.is_file()]
+        except ValueError as error:  # `**` with something else beside it
+            raise DataError(f"{field}: {item!r} is no pattern of files: {error}") from None
     else:
         siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
         gone = "" if path.parent.is_dir() else " (its folder does not exist either)"
         hub = f"; a data set of the hub is written hf:{item}" if HUB_NAME.fullmatch(item) else ""
         raise DataError(f"{field}: no file or folder {item!r}{gone}{nearest(path.name, siblings)}{hub}")
     return _data_files(((found, found.relative_to(root).as_posix()) for found in paths), item, field)
-
-
-def _saved_dataset(folder: Path, field: str) -> list[Source]:
-    """What `Dataset.save_to_disk` wrote: its Arrow shards, in their order."""
-    state = json.loads((folder / "state.json").read_text())
-    if state.get("_indices_files") or state.get("_indices_data_files"):
-        raise DataError(f"{field}: {str(folder)!r} was saved with an index of rows; save `flatten_indices()` of it")
-    return [Source(folder / each["filename"], each["filename"]) for each in state["_data_files"]]
-
-
-def saved_split(spec: str | list[str], split: str) -> bool:
-    """Whether `spec` is the folder of a saved `DatasetDict` that has this split."""
-    folder = Path(spec).expanduser() / "dataset_dict.json" if isinstance(spec, str) else Path("none")
-    return folder.is_file() and split in json.loads(folder.read_text())["splits"]
-
-
-def _saved_split(folder: Path, field: str) -> list[Source]:
-    """What `DatasetDict.save_to_disk` wrote: the split that bears the field's name."""
-    splits = json.loads((folder / "dataset_dict.json").read_text())["splits"]
-    wanted = field.rpartition(".")[2]
-    split = wanted if wanted in splits else splits[0] if len(splits) == 1 else None
-    if split is None:
-        raise DataError(f"{field}: {str(folder)!r} has the splits {', '.join(splits)}; give the folder of one of them")
-    return _saved_dataset(folder / split, field)
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -123,6 +109,8 @@ def _fixed_part(pattern: Path) -> Path:
 def _packaged(item: str, field: str) -> list[Source]:
     distribution, _, inside = item.removeprefix("package:").partition("/")
     inside = inside.strip("/")
+    if not distribution.strip() or not inside:
+        raise ConfigError(f"{field}: {item!r} is not package:<distribution>/<path>")
     try:
         # the file list of the installed distribution: importing the package could run its code
         files = importlib.metadata.files(distribution) or []
@@ -145,7 +133,7 @@ def _packaged(item: str, field: str) -> list[Source]:
 def _remote(written: str, field: str, cache: Path | None) -> list[Source]:
     protocol, given = written.partition("://")[0], filled(written)
     try:
-        fs, root = fsspec.url_to_fs(given.url)
+        fs, root = _filesystem(given.url)
         if protocol in ("http", "https"):  # a `?` begins no name there, nor is it a wildcard; there are no folders
             files = [(root, PurePosixPath(urlsplit(root).path).name)]
         elif glob.has_magic(root):
@@ -167,8 +155,17 @@ def _remote(written: str, field: str, cache: Path | None) -> list[Source]:
     except (FinetuneError, *MISTAKES):
         raise
     except Exception as error:  # noqa: BLE001 — each service's client has errors of its own, which are no OSErrors
-        why = given.hide(f"{type(error).__name__}: {error}")
+        unset_name = unset(written)
+        unset_note = f" (${unset_name} is not set in the environment)" if unset_name else ""
+        why = given.hide(f"{type(error).__name__}: {error}") + unset_note
         raise DataError(f"{field}: {written!r} cannot be read: {why}") from None
+
+
+def _filesystem(url: str) -> tuple[Any, str]:
+    try:
+        return fsspec.url_to_fs(url)
+    except TypeError as error:  # one that a URL alone does not say enough of
+        raise ValueError(str(error)) from None
 
 
 def _named(paths: Iterable[str], start: str) -> list[tuple[str, str]]:

@@ -28,6 +28,8 @@ def table_of(columns: Mapping[str, list[Any]], field: str, start: int) -> pa.Tab
     """
     arrays = {}
     for name, values in columns.items():
+        if str(name) in arrays:
+            raise DataError(f"{field}: two of its columns have the name {str(name)!r}")
         try:
             arrays[str(name)] = pa.array(values, from_pandas=True)  # NaN among texts means that there is none
         except UNFIT as error:
@@ -36,9 +38,9 @@ def table_of(columns: Mapping[str, list[Any]], field: str, start: int) -> pa.Tab
                 continue
             odd, other = odd_one(values)
             kinds = type(values[odd]).__name__, type(values[other]).__name__
-            why = f"is {kinds[0]}, row {start + other} {kinds[1]}" if kinds[0] != kinds[1] else "cannot be kept"
-            raise DataError(f"{field}: column {name!r} holds more than one kind: row {start + odd} {why} "
-                            f"({str(error).splitlines()[0]})") from error  # fmt: skip
+            why = f"holds more than one kind: row {start + odd} is {kinds[0]}, row {start + other} {kinds[1]}"
+            why = why if kinds[0] != kinds[1] else f"cannot be kept: row {start + odd}"
+            raise DataError(f"{field}: column {name!r} {why} ({str(error).splitlines()[0]})") from error
     return pa.table(arrays)
 
 

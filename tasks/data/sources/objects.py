@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, islice
 from pathlib import Path, PurePath
 from typing import Any
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tasks.config.errors import DataError
 from tasks.data.messages import first
+from tasks.data.sources.local_path import NoPath, local_path
 from tasks.data.sources.materialize import BATCH, keep, table_of
 from tasks.data.sources.read import SUFFIXES
 from tasks.data.tables.class_names import field_of, with_class_names
@@ -20,6 +21,7 @@ from tasks.data.tables.plain_types import plain
 
 SPLITS = ("train", "validation", "test")
 SCHEME = re.compile(r"(?:[a-z][a-z0-9+.-]*://|package:|hf:|sql:)")
+NONE = object()
 BY_POSITION = {1: ("text",), 2: ("text", "label"), 3: ("text", "text_pair", "label")}
 
 
@@ -63,9 +65,16 @@ def _is_source(text: str) -> bool:
     """A file that is there, a URL or another scheme, a path, a name with a data file's ending."""
     if "\n" in text or len(text) > 1024:
         return False
-    if SCHEME.match(text) or Path(text).expanduser().exists():
+    if SCHEME.match(text) or _is_there(text):
         return True
     return not re.search(r"\s", text) and ("/" in text or PurePath(text).suffix.lower() in {*SUFFIXES, ".txt", ".gz"})
+
+
+def _is_there(text: str) -> bool:
+    try:
+        return local_path(text).exists()
+    except NoPath:
+        return False
 
 
 def rows_to_file(value: Any, field: str, cache: Path, names: Sequence[str] | None = None) -> Path:
@@ -129,21 +138,28 @@ def _from_frame(frame: Any, field: str) -> pa.Table:
 
 def _from_columns(columns: Mapping[str, Any], field: str) -> pa.Table:
     for name, values in columns.items():
-        if isinstance(values, str | bytes) or not (isinstance(values, Iterable) and hasattr(values, "__len__")):
+        if not _has_order(values):
             raise DataError(f"{field}: column {name!r} is {type(values).__name__}, not a list of values, one a row")
     sizes = {name: len(values) for name, values in columns.items()}
     if len(set(sizes.values())) > 1:
         said = ", ".join(f"{name!r} {size}" for name, size in sizes.items())
-        raise DataError(f"{field}: its columns are not of one length: {said}")
+        short = min(sizes, key=lambda name: sizes[name])
+        raise DataError(f"{field}: its columns are not of one length: {said}; row {sizes[short] + 1} has no {short!r}")
     return table_of({name: list(values) for name, values in columns.items()}, field, 1)
+
+
+def _has_order(values: Any) -> bool:
+    if isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable):
+        return False
+    return hasattr(values, "__len__") and getattr(values, "ndim", 1) > 0
 
 
 def _from_rows(rows: Any, field: str, names: Sequence[str] | None) -> Iterator[pa.Table]:
     if not isinstance(rows, Iterable) and hasattr(rows, "__getitem__") and hasattr(rows, "__len__"):
         rows = map(rows.__getitem__, range(len(rows)))
     stream = iter(rows)
-    head = next(stream, None)
-    if head is None:
+    head = next(stream, NONE)
+    if head is NONE:
         raise DataError(f"{field}: there are no rows")
     if isinstance(head, Mapping):
         keys = list(head)
@@ -151,6 +167,8 @@ def _from_rows(rows: Any, field: str, names: Sequence[str] | None) -> Iterator[p
         keys = list(names or ("text",))[:1]
     elif isinstance(head, tuple | list):
         keys = list(names or BY_POSITION.get(len(head), ()))
+        if len(set(keys)) < len(keys):
+            raise DataError(f"{field}: two of the columns named have one name: {first(keys)}")
         if len(keys) != len(head):
             raise DataError(f"{field}: row 1 has {len(head)} values; give rows as dicts, or the columns' names")
     else:

@@ -28,7 +28,7 @@ from tasks.data.tables.spans import as_spans
 from tasks.data.tables.spill import BATCH, spilled
 
 COLUMNS = 10_000  # more are no table, but one written with its rows as columns
-JSON_GAP = re.compile(r"[\s,]*")
+BLANK = re.compile(r"[ \t\r\n]*")
 
 Parsed = tuple[pa.Table, Sequence[int]]
 
@@ -40,7 +40,13 @@ def json_objects(name: str, text: Text, problems: list[str]) -> Parsed | None:
         problems.append(f"{name} is empty")
         return None
     whole = text.head().lstrip().startswith("[")
-    records = _elements(name, text.read(), problems) if whole else _lines(name, text, problems)
+    return records_table(
+        name, _elements(name, text.read(), problems) if whole else _lines(name, text, problems), problems
+    )
+
+
+def records_table(name: str, records: Iterator[tuple[int, Any]], problems: list[str]) -> Parsed | None:
+    """A table of `(place, record)` pairs: all keys of all records, null where a record lacks one."""
     places = array("q")
 
     def tables() -> Iterator[pa.Table]:
@@ -59,10 +65,25 @@ def _batches(
         good = [(place, record) for place, record in some if isinstance(record, dict) and record]
         bad = [(place, record) for place, record in some if not isinstance(record, dict) or not record]
         problems.extend(
-            f"{name}:{place}: is {_kind(record)}, not an object with named columns" for place, record in bad
+            f"{name}:{place}: is {kind_of(record)}, not an object with named columns" for place, record in bad
         )
         places.extend(place for place, _ in good)
         yield _columns(name, good, problems)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        key = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise RepeatedKey(f"an object has the key {key!r} twice")
+    return found
+
+
+class RepeatedKey(ValueError):
+    """Of an object's values for one key, Python's `json` keeps the last and says nothing."""
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _lines(name: str, text: Text, problems: list[str]) -> Iterator[tuple[int, Any]]:
@@ -71,7 +92,7 @@ def _lines(name: str, text: Text, problems: list[str]) -> Iterator[tuple[int, An
             if not line.strip():
                 continue
             try:
-                value = json.loads(line.rstrip())
+                value = DECODER.decode(line.rstrip())
             except json.JSONDecodeError as error:
                 problems.append(f"{name}:{number}: broken JSON: {error.msg} at column {error.colno}")
             except (ValueError, RecursionError) as error:
@@ -82,15 +103,21 @@ def _lines(name: str, text: Text, problems: list[str]) -> Iterator[tuple[int, An
 
 def _elements(name: str, text: str, problems: list[str]) -> Iterator[tuple[int, Any]]:
     """One element after the other, so that the whole file is never a list of Python objects."""
-    one = json.JSONDecoder().raw_decode
-    at, row = text.index("[") + 1, 0
+    row = 0
+    at = _after(text, text.index("[") + 1)
     try:
-        while text[(at := _after(text, at)) : at + 1] != "]":
-            value, at = one(text, at)
+        while row or text[at : at + 1] != "]":
+            value, at = DECODER.raw_decode(text, at)
             row += 1
             yield row, value
-        if text[at + 1 :].strip():
-            raise json.JSONDecodeError("text after the end of the array", text, at + 1)
+            at = _after(text, at)
+            if text[at : at + 1] == "]":
+                break
+            if text[at : at + 1] != ",":
+                raise json.JSONDecodeError("Expecting ',' or ']'", text, at)
+            at = _after(text, at + 1)
+        if (end := _after(text, at + 1)) < len(text):
+            raise json.JSONDecodeError("text after the end of the array", text, end)
     except json.JSONDecodeError as error:
         problems.append(f"{name}:{error.lineno}: broken JSON: {error.msg} at column {error.colno}")
     except (ValueError, RecursionError) as error:
@@ -98,26 +125,34 @@ def _elements(name: str, text: str, problems: list[str]) -> Iterator[tuple[int, 
 
 
 def _after(text: str, at: int) -> int:
-    gap = JSON_GAP.match(text, at)
+    """The position of what follows blanks."""
+    gap = BLANK.match(text, at)
     return gap.end() if gap else at
 
 
 def _columns(name: str, records: list[tuple[int, dict[str, Any]]], problems: list[str]) -> pa.Table:
     columns: dict[str, pa.Array] = {}
+    places = [place for place, _ in records]
     for key, place in _keys(records).items():
         if len(columns) == COLUMNS:
             problems.append(f"{name}:{place}: at most {COLUMNS:,} columns are read: {key!r} is one too many")
             break
-        values = [record.get(key) for _, record in records]
-        try:
-            key.encode()  # half a character of two is no name
-            columns[key] = pa.array(values)
-        except UNFIT as error:
-            if (spans := as_spans(values)) is not None:
-                columns[key] = pa.array(spans)
-                continue
-            problems.append(_odd_one(name, key, [place for place, _ in records], values, error))
+        column = column_of(name, key, [record.get(key) for _, record in records], places, problems)
+        if column is not None:
+            columns[key] = column
     return pa.table(columns)
+
+
+def column_of(name: str, key: str, values: list[Any], places: Sequence[int], problems: list[str]) -> pa.Array | None:
+    """Values of JSON as a column; None, and a problem, where one is of another kind than those before it."""
+    try:
+        key.encode()  # half a character of two is no name
+        return pa.array(values)
+    except UNFIT as error:
+        if (spans := as_spans(values)) is not None:
+            return pa.array(spans)
+        problems.append(_odd_one(name, key, places, values, error))
+        return None
 
 
 def _keys(records: list[tuple[int, dict[str, Any]]]) -> dict[str, int]:
@@ -129,15 +164,16 @@ def _keys(records: list[tuple[int, dict[str, Any]]]) -> dict[str, int]:
     return found
 
 
-def _odd_one(name: str, key: str, places: list[int], values: list[Any], error: Exception) -> str:
+def _odd_one(name: str, key: str, places: Sequence[int], values: list[Any], error: Exception) -> str:
     odd, other = odd_one(values)
-    kinds = _kind(values[odd]), _kind(values[other])
+    kinds = kind_of(values[odd]), kind_of(values[other])
     if odd != other and kinds[0] != kinds[1]:
         return f"{name}:{places[odd]}: {key!r} is {kinds[0]}, but {kinds[1]} at {name}:{places[other]}"
     return f"{name}:{places[odd]}: {key!r} cannot be kept: {str(error).splitlines()[0]}"
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a value of JSON is called in messages."""
     if value == {}:
         return "an empty object"
     kinds = {bool: "true/false", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}

@@ -17,8 +17,8 @@ from tasks.data.sources.text_file import Text, unmarked
 from tasks.data.tables.spill import BATCH, spilled
 
 FIELD = 2**28  # characters after which a field is read no further: its quote was never closed
-SEPARATORS = ",;\t"
-HINT = re.compile(r"sep=(.)\r?\n")  # Excel's first line
+SEPARATORS = ",;\t|"
+HINT = re.compile(r"sep=([^\"\s]|\t)\r?\n")  # Excel's first line
 
 
 def tsv_is_quoted(text: Text) -> bool:
@@ -40,20 +40,38 @@ def tsv_is_quoted(text: Text) -> bool:
 
 
 def separator_of(text: Text) -> str:
-    """What stands between the fields of a CSV: a comma, or a semicolon or a tab where it divides the first records
-    evenly and the comma does not (as Excel writes them where the comma is the decimal mark)."""
+    """What stands between the fields of a CSV: a comma, or a semicolon, a tab or a bar where it divides the first
+    records evenly and the comma does not (as Excel writes them where the comma is the decimal mark). Where none does,
+    it is the first of them that divides the header: records it does not divide as often are then named."""
     if hint := HINT.match(text.head()):
         return hint[1]
-    for separator in SEPARATORS:
+    found = {separator: _widths(text, separator) for separator in SEPARATORS}
+    even = (separator for separator, widths in found.items() if len(set(widths)) == 1 and widths[0] > 1)
+    headed = (separator for separator, widths in found.items() if widths and widths[0] > 1)
+    return next(even, None) or next(headed, None) or ","
+
+
+def _widths(text: Text, separator: str) -> list[int]:
+    """How many fields each of the first records has, up to one that cannot be read."""
+    widths: list[int] = []
+    limit = csv.field_size_limit(FIELD)
+    try:
         with text.open() as file:
-            try:
-                records = islice(csv.reader(unmarked(file), delimiter=separator), 20)
-                widths = {len(values) for values in records if values}
-            except csv.Error:
-                continue
-        if len(widths) == 1 and widths != {1}:
-            return separator
-    return ","
+            records = csv.reader(unmarked(file), delimiter=separator)
+            widths.extend(len(values) for values in islice(records, 20) if values)
+    except csv.Error:
+        pass
+    finally:
+        csv.field_size_limit(limit)
+    return widths
+
+
+def other_separator(text: Text) -> str | None:
+    """What a file called tab-separated is separated by, if its header has no tab."""
+    with text.open() as file:
+        header = next((line for line in unmarked(file) if line.strip()), "")
+    separator = separator_of(text)
+    return separator if "\t" not in header and separator in header else None
 
 
 def delimited(name: str, text: Text, delimiter: str, quoted: bool, problems: list[str]) -> Parsed | None:
@@ -78,12 +96,15 @@ def delimited(name: str, text: Text, delimiter: str, quoted: bool, problems: lis
             return None
         schema = pa.schema([(column, pa.string()) for column in header])
         lines = array("q")
+        apart = "" if delimiter in ",\t" else f" (separated by {delimiter!r})"
 
         def tables() -> Iterator[pa.Table]:
             while some := list(islice(records, BATCH)):
                 good = [(line, values) for line, values in some if len(values) == len(header)]
                 bad = [(line, values) for line, values in some if len(values) != len(header)]
-                problems.extend(f"{name}:{line}: {len(v)} fields, the header has {len(header)}" for line, v in bad)
+                problems.extend(
+                    f"{name}:{line}: {len(v)} fields, the header has {len(header)}{apart}" for line, v in bad
+                )
                 lines.extend(line for line, _ in good)
                 columns = list(zip(*(values for _, values in good), strict=True)) or [()] * len(header)
                 yield pa.table([pa.array(column, pa.string()) for column in columns], schema=schema)

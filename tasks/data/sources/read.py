@@ -18,7 +18,8 @@ from tasks.config.errors import ConfigError, DataError
 from tasks.data.messages import FILE, ROW, count, first, nearest
 from tasks.data.sources import parse, parse_delimited
 from tasks.data.sources.locate import Source
-from tasks.data.sources.parse_text import conll, document, text_lines
+from tasks.data.sources.parse_documents import document
+from tasks.data.sources.parse_text import conll, text_lines
 from tasks.data.sources.text_file import Text, text_of
 
 FIELD = 16 * 2**20  # bytes of text a field may hold
@@ -59,6 +60,7 @@ class _Log:
     problems: list[str] = dataclass_field(default_factory=list)
     encodings: dict[str, list[str]] = dataclass_field(default_factory=dict)
     quoted: list[str] = dataclass_field(default_factory=list)
+    columns: list[str] = dataclass_field(default_factory=list)
     separators: dict[str, list[str]] = dataclass_field(default_factory=dict)
 
 
@@ -100,7 +102,7 @@ def _refuse_unknown(format: str, encoding: str) -> None:
         raise ConfigError(f"data.format: {format!r} is none of auto, {', '.join(FORMATS)}{nearest(format, FORMATS)}")
     try:
         "".encode("utf-8" if encoding == "auto" else encoding)
-    except LookupError:
+    except (LookupError, ValueError):
         raise ConfigError(f"data.encoding: {encoding!r} is no encoding; utf-8, cp1252, utf-16 are") from None
 
 
@@ -149,6 +151,9 @@ def _parse(source: Source, kind: str, encoding: str, log: _Log) -> parse.Parsed 
             if separator != ",":
                 log.separators.setdefault(separator, []).append(source.name)
             parsed = parse_delimited.delimited(source.name, text, separator, True, log.problems)
+        elif kind == "tsv" and (other := parse_delimited.other_separator(text)):
+            log.problems.append(f"{source.name}:1: its header has no tab, but {other!r}; set data.format to csv")
+            return None
         elif kind == "tsv":
             quoted = parse_delimited.tsv_is_quoted(text)
             if quoted:
@@ -158,7 +163,7 @@ def _parse(source: Source, kind: str, encoding: str, log: _Log) -> parse.Parsed 
             parsed = (text_lines if kind == "text" else conll)(source.name, text.read(), log.problems)
         else:
             document_like = kind == "json" and text.head().lstrip()[:1] == "{"  # JSON lines are a row a line
-            whole = document(source.name, text, log.problems) if document_like else None
+            whole = document(source.name, text, log.problems, log.columns) if document_like else None
             if whole is None and len(log.problems) == before:
                 whole = parse.json_objects(source.name, text, log.problems)
             parsed = whole
@@ -204,13 +209,28 @@ def _refuse_large(table: pa.Table, rows: Sequence[int], name: str, problems: lis
                         f"{table.column_names[parse.COLUMNS]!r} is one too many")  # fmt: skip
         return
     for column in table.column_names:
-        if pa.types.is_string(table[column].type) and table[column].nbytes > FIELD:
-            sizes = pc.fill_null(pc.binary_length(table[column]), 0).to_numpy()
+        if table[column].nbytes > FIELD:
+            sizes = np.concatenate([_text_bytes(chunk) for chunk in table[column].chunks])
             problems.extend(
                 f"{name}:{rows[at]}: {column!r} holds {sizes[at] / 2**20:.1f} MiB of text, and at most "
                 f"{FIELD / 2**20:.0f} are read"
                 for at in np.flatnonzero(sizes > FIELD).tolist()
             )
+
+
+def _text_bytes(values: pa.Array) -> np.ndarray:
+    """How many bytes of text each value holds, in lists and objects too."""
+    kind = values.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return pc.fill_null(pc.binary_length(values), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    sizes = np.zeros(len(values), np.int64)
+    if pa.types.is_struct(kind):
+        return sum((_text_bytes(each) for each in values.flatten()), sizes)
+    if pa.types.is_map(kind):
+        return _text_bytes(values.cast(pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)]))))
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        np.add.at(sizes, pc.list_parent_indices(values).to_numpy(), _text_bytes(pc.list_flatten(values)))
+    return sizes
 
 
 def _with_lineage(table: pa.Table, sources: list[Source], counts: list[int], rows: Sequence[Sequence[int]]) -> pa.Table:
@@ -230,6 +250,9 @@ def _notices(log: _Log, field: str) -> tuple[str, ...]:
         f"{field}: {count(len(names), 'file')} read as separated by {separator!r}, not by ',': {first(names)}"
         for separator, names in log.separators.items()
     ]
+    if log.columns:
+        notices.append(f"{field}: read as columns, each a list with one value a row: {first(log.columns)} "
+                       "(data.format: jsonl reads such an object as one row)")  # fmt: skip
     if log.quoted:
         notices.append(f"{field}: tab-separated, but quoted as CSV is, and read so: {first(log.quoted)}")
     return tuple(notices)

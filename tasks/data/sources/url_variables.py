@@ -24,7 +24,7 @@ class Filled:
         """`text`, another's error say, with names in the places of values, and without passwords in URLs."""
         for name, value in sorted(self.values, key=lambda pair: -len(pair[1])):
             text = text.replace(value, f"${name}") if len(value) >= SHORTEST else text
-        return without_credentials(text, "(a secret)")
+        return without_credentials(text)
 
 
 def filled(written: str) -> Filled:

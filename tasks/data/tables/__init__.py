@@ -1,1 +1,1 @@
-"""Arrow tables as files: written in equal bytes, mapped, spilled to disk, exported; types made plain."""
+"""Arrow tables as files: deterministic bytes, memory mapping, spilling to disk, export; normalized types."""

@@ -1,4 +1,4 @@
-"""Tables on disk: Arrow IPC files, equal bytes for equal rows, opened by mapping them into memory."""
+"""Arrow IPC files with equal bytes for equal rows, opened by memory mapping."""
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at run time, where no type checker sees them)
@@ -17,7 +17,7 @@ BATCH_ROWS = 16_384
 def write(table: pa.Table, path: Path) -> None:
     """Write `table` as an uncompressed Arrow IPC file (a compressed one cannot be mapped), in batches of 16,384 rows.
 
-    Equal content gives equal bytes, however it was chunked, sliced or dictionary-encoded before; metadata is left out.
+    Equal content gives equal bytes, independent of chunks, slices and dictionaries; metadata is not written.
     """
     dictionaries = {f.name: _values(table[f.name]) for f in table.schema if pa.types.is_dictionary(f.type)}
     schema = pa.schema([pa.field(f.name, _index32(f.type), f.nullable) for f in table.schema])
@@ -29,7 +29,7 @@ def write(table: pa.Table, path: Path) -> None:
 
 
 def open_table(path: Path) -> pa.Table:
-    """The table of an Arrow IPC file, memory-mapped: nothing is copied, pages are read as they are touched."""
+    """The table of an Arrow IPC file, memory-mapped: nothing is copied, pages are read on access."""
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
@@ -42,7 +42,7 @@ def _values(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _canonical(column: pa.ChunkedArray, values: pa.Array | None) -> pa.Array:
-    """One array whose bytes depend on its values alone."""
+    """One array whose bytes depend only on its values."""
     if values is not None:
         codes = pc.index_in(column.cast(column.type.value_type), value_set=values)
         return pa.DictionaryArray.from_arrays(_whole(codes), values)
@@ -50,8 +50,8 @@ def _canonical(column: pa.ChunkedArray, values: pa.Array | None) -> pa.Array:
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
-    # A slice drags its parent's buffers along, and what lies under a null or past the last bit is whatever was there
-    # before: taking rows writes it anew.
+    # A slice refers to its parent's buffers, and the bytes under a null or after the last bit are undefined: `take`
+    # writes new buffers.
     return column.combine_chunks().take(pa.array(np.arange(len(column))))
 
 

@@ -1,4 +1,4 @@
-"""Class names that stand in a file's metadata, beside columns of numbers: `ClassLabel` of the `datasets` library."""
+"""Class names in a file's metadata, for columns of class ids: `ClassLabel` of the `datasets` library."""
 
 # pyright: reportAttributeAccessIssue=false
 # (pyarrow.compute makes its functions at run time, where no type checker sees them)
@@ -13,16 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 KEY = b"huggingface"
-ORDER = b"class_names"  # in a column's own metadata: the names in the order of the ids they stood for
+ORDER = b"class_names"  # in a column's own metadata: the names in the order of their ids
 
 
 def with_class_names(table: pa.Table, metadata: Mapping[bytes, bytes] | None) -> pa.Table:
-    """The table with names in place of the class ids of its `ClassLabel` columns, in lists too; -1, which stands for
-    no label there, becomes null. The order of the names goes with the column, for ids to stay what they were.
+    """The table with names in place of the class ids of its `ClassLabel` columns, also within lists; -1
+    (no label) becomes null. The column's metadata keeps the order of the names, so that ids stay the same.
 
     Args:
         metadata: of an Arrow schema, as `datasets` writes it (`features.arrow_schema.metadata`, Arrow and Parquet
-            files). Without any, or for columns of other kinds, nothing changes.
+            files). Without it, and for other columns, nothing changes.
     """
     for name, names in _class_names(metadata).items():
         if name in table.column_names and (kind := _id_type(table.schema.field(name).type)) is not None:
@@ -35,39 +35,43 @@ def with_class_names(table: pa.Table, metadata: Mapping[bytes, bytes] | None) ->
 
 
 def field_of(field: pa.Field, kind: pa.DataType) -> pa.Field:
-    """A field of another type, of whose metadata the order of its classes is left."""
+    """The field with another type; of its metadata only the order of the classes is kept."""
     said = (field.metadata or {}).get(ORDER)
     return pa.field(field.name, kind, metadata={ORDER: said} if said else None)
 
 
 def names_in_order(table: pa.Table, name: str) -> list[str] | None:
-    """The names of a column's classes in the order of their ids; None where nobody gave them ids."""
+    """The names of a column's classes in the order of their ids; None for columns without class ids."""
     said = (table.schema.field(name).metadata or {}).get(ORDER)
     return json.loads(said) if said else None
 
 
 def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
     try:
-        features = json.loads((metadata or {})[KEY])["info"]["features"]
-    except (KeyError, TypeError, ValueError):
+        features: Any = json.loads((metadata or {})[KEY])["info"]["features"]
+    except (KeyError, TypeError, ValueError, RecursionError):
         return {}
-    found = {name: _names_in(feature) for name, feature in features.items()}
+    if not isinstance(features, Mapping):
+        return {}
+    found = {str(name): _names_in(feature) for name, feature in features.items()}
     return {name: names for name, names in found.items() if names}
 
 
 def _names_in(feature: Any) -> list[str] | None:
-    """The names of a `ClassLabel`, or of the one that a list (`Sequence`, `List`, `[feature]`) holds."""
+    """The names of a `ClassLabel`, or of the `ClassLabel` in a list (`Sequence`, `List`, `[feature]`)."""
     if isinstance(feature, Sequence) and not isinstance(feature, str) and len(feature) == 1:
         return _names_in(feature[0])
     if not isinstance(feature, Mapping):
         return None
     if feature.get("_type") == "ClassLabel":
-        return feature.get("names")
-    return _names_in(feature["feature"]) if feature.get("_type") in ("Sequence", "List", "LargeList") else None
+        names = feature.get("names")
+        known = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        return names if known else None
+    return _names_in(feature.get("feature")) if feature.get("_type") in ("Sequence", "List", "LargeList") else None
 
 
 def _id_type(kind: pa.DataType) -> pa.DataType | None:
-    """The integers a column holds, in lists or not; None where it holds something else (names already, say)."""
+    """The integer type of a column's values, also within lists; None for other types (such as names)."""
     while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         kind = kind.value_type
     return kind if pa.types.is_integer(kind) else None
@@ -82,7 +86,7 @@ def _named(values: pa.Array, names: Sequence[str]) -> pa.Array:
         known = pc.and_(pc.greater_equal(values, 0), pc.less(values, len(names)))
         return pa.array(names, pa.string()).take(pc.if_else(known, values, None).cast(pa.int64()))
     if values.null_count:
-        values = pa.array(values.to_pylist(), values.type)  # a null may hide values, which offsets still count
+        values = pa.array(values.to_pylist(), values.type)  # offsets may include values hidden under a null
     if not pa.types.is_list(values.type):
         values = values.cast(pa.list_(values.type.value_type))
     missing = values.is_null() if values.null_count else None

@@ -1,4 +1,4 @@
-"""The one value among many that does not go with the others: Arrow says only that there is one."""
+"""Finds the value whose type does not fit the others: Arrow reports only that there is one."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import pyarrow as pa
 
 UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError)
-"""What Arrow raises of values that it cannot hold in one column."""
+"""What Arrow raises for values that do not fit in one column."""
 
 
 def odd_one(values: Sequence[Any]) -> tuple[int, int]:
-    """The positions of the first value that no column holds beside the one before it, and of that one; the same
-    position twice for a value that no column holds at all."""
+    """The positions of the first value that does not fit in a column with the first non-null value, and of the latter;
+    the same position twice for a value that Arrow cannot store at all."""
     known = [at for at, value in enumerate(values) if value is not None]
     for at in known:
         if not _fit([values[at]]):

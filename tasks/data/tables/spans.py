@@ -1,4 +1,4 @@
-"""Character spans written as lists (`[[0, 5, "ORG"], …]`, doccano's and spaCy's way), which no Arrow type holds."""
+"""Character spans written as lists (`[[0, 5, "ORG"], …]`, as doccano and spaCy do), which no Arrow type can store."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def as_spans(values: Sequence[Any]) -> list[Any] | None:
-    """`[start, end, label]` as `{start, end, label}` in every value; None where one holds something else."""
+    """`[start, end, label]` as `{start, end, label}` in every value; None if one has another form."""
     if any(value is not None and not (_is_list(value) and all(map(_is_span, value))) for value in values):
         return None
     names = ("start", "end", "label")

@@ -1,4 +1,4 @@
-"""Tables too large for memory lie in scratch files, mapped: their pages are the system's to take back."""
+"""Tables too large for memory are kept in memory-mapped scratch files, whose pages the system can evict."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from tasks.artifacts.scratch import Scratch
 
-LARGE = 48 * 2**20  # bytes: what is smaller stays in memory
+LARGE = 48 * 2**20  # bytes; smaller tables stay in memory
 BATCH = 8192
 
 
 def spilled(tables: Iterable[pa.Table]) -> list[pa.Table]:
-    """The tables, neighbours of one schema as one: in memory while they are small, from then on in scratch files."""
+    """The tables, consecutive ones of one schema as one: in memory while they are small, else in scratch files."""
     small: list[pa.Table] = []
     size = 0
     stream = iter(tables)
@@ -34,7 +34,7 @@ def spilled(tables: Iterable[pa.Table]) -> list[pa.Table]:
 
 
 def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
-    """Rows of a table, in the order given: in memory where they are few, else in a scratch file."""
+    """Rows of a table, in the order of `rows`: in memory if the table is small, else in a scratch file."""
     if table.nbytes <= LARGE:
         return table.take(pa.array(rows)).combine_chunks()
     batches = table.to_batches()
@@ -45,7 +45,7 @@ def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
 
 
 def _picked(batches: list[pa.RecordBatch], starts: np.ndarray, rows: np.ndarray, schema: pa.Schema) -> pa.Table:
-    """Rows from where they lie: Arrow's own `take` would first make one piece of all text there is."""
+    """Rows taken batch by batch: Arrow's `take` on a table would first concatenate all text."""
     order = np.argsort(rows, kind="stable")
     rising = rows[order]
     at = np.searchsorted(starts, rising, side="right") - 1
@@ -62,7 +62,7 @@ def _chain(small: list[pa.Table], rest: Iterable[pa.Table]) -> Iterable[pa.Table
 
 
 class _Scratch:
-    """A folder of Arrow files, gone once they are mapped."""
+    """A folder of Arrow files, removed once they are mapped."""
 
     def __init__(self) -> None:
         self._scratch = Scratch()
@@ -93,11 +93,11 @@ class _Scratch:
 
     def __exit__(self, *_: object) -> None:
         self._close()
-        self._scratch.remove()  # what is mapped stays readable
+        self._scratch.remove()  # mapped files stay readable
 
 
 def plain_files(table: pa.Table) -> pa.Table:
-    """Dictionaries as plain strings: a file holds one dictionary a column, and batches bring their own."""
+    """Dictionaries as plain strings: a file has one dictionary per column, but each batch its own."""
     for at, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(at, field.name, table[field.name].cast(field.type.value_type))

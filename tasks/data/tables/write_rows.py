@@ -1,4 +1,4 @@
-"""Rows out of the house: Parquet, Arrow, JSON lines or CSV, batch by batch, complete or absent."""
+"""Export of rows to Parquet, Arrow, JSON lines or CSV, batch by batch; an interrupted write leaves no file."""
 
 import json
 import sys
@@ -18,10 +18,10 @@ KINDS = {".parquet": "parquet", ".arrow": "arrow", ".jsonl": "jsonl", ".ndjson":
 
 
 class RowsFile:
-    """Writes tables to `path` (None: JSON lines to stdout) as a context manager; an error leaves nothing behind.
+    """Writes tables to `path` (None: JSON lines to stdout) as a context manager; after an error no file is left.
 
     Raises:
-        ConfigError: the name's ending is none of a known format's; its folder does not exist.
+        ConfigError: unknown file extension, or the folder does not exist.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -83,7 +83,7 @@ def _lines(table: pa.Table, sink: IO[str]) -> None:
 
 
 def _flat(table: pa.Table) -> pa.Table:
-    """CSV holds no lists: they are written as JSON."""
+    """Lists as JSON texts, as CSV has no lists."""
     columns = {}
     for name in table.column_names:
         column = table[name]

@@ -8,6 +8,8 @@ import numpy as np
 import pyarrow as pa
 from torch.utils.data import Dataset
 
+from tasks.data.tokens.token_table import token_lengths
+
 
 class TokenRows(Dataset[dict[str, Any]]):
     """Rows of a token table as `{column: 1-D array or number}`.
@@ -40,9 +42,7 @@ class TokenRows(Dataset[dict[str, Any]]):
 
     def lengths(self) -> list[int]:
         """Tokens of each row."""
-        column = self._columns["input_ids"]
-        assert isinstance(column, _Lists)
-        return column.lengths()
+        return token_lengths(self.table).tolist()
 
 
 class _Lists:
@@ -60,9 +60,6 @@ class _Lists:
         offsets, values = self._chunks[place]
         inner = index - self._starts[place]
         return values[offsets[inner] : offsets[inner + 1]]
-
-    def lengths(self) -> list[int]:
-        return [int(n) for offsets, _ in self._chunks for n in np.diff(offsets)]
 
 
 def _column(column: pa.ChunkedArray) -> "_Lists | np.ndarray":

@@ -39,7 +39,7 @@ class Encoded:
     told: tuple[str, ...] = ()
 
 
-def encode_text(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged: bool) -> Encoded:
+def encode_text(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> Encoded:
     """Tokenize `text` (and `text_pair`) with their `label`.
 
     Args:
@@ -47,7 +47,7 @@ def encode_text(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged
         tokenizer: a transformers tokenizer.
         shape: `max_length`, `overlong` and `stride`; pairs are cut longest first.
         field: how messages call these rows.
-        judged: whether rows are kept for evaluation too.
+        labelled: whether rows are kept for evaluation too.
 
     Returns:
         `input_ids` (list of int32), for pairs of models that tell segments apart `token_type_ids` (list of int8),
@@ -74,7 +74,7 @@ def encode_text(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged
     )
 
 
-def encode_prompt(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged: bool) -> Encoded:
+def encode_prompt(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> Encoded:
     """Tokenize `text` for a model that is to go on with it: without the end token some tokenizers put behind it.
 
     Returns:

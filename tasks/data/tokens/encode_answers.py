@@ -5,16 +5,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.config.errors import DataError
+from tasks.config.errors import ConfigError, DataError
 from tasks.data.messages import count, rows_at
 from tasks.data.tokens.encode import Encoded, Piece, Shape, Windows, batches, encode_windows, stride_of
 
 
-def encode_answers(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged: bool) -> Encoded:
+def encode_answers(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> Encoded:
     """Tokenize `question` and `context`; long contexts become windows that overlap by `stride` tokens.
 
     The first answer is trained on. In a window that does not hold it whole, or where there is none, both positions
-    are the CLS token's (as transformers' run_qa has it).
+    are the CLS token's, or the first where the tokenizer has no CLS token (as in transformers' run_qa).
 
     Returns:
         `input_ids`, maybe `token_type_ids`, `start_positions`, `end_positions` (int64, token positions), and for rows
@@ -23,12 +23,13 @@ def encode_answers(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, jud
 
     Raises:
         DataError: a question that leaves no room for its context; `overlong` is `error` and there are overlong rows.
+        ConfigError: questions without an answer to train on, and a tokenizer without a CLS token to point at.
     """
-    refuse_long_questions(rows, tokenizer, shape, field)
+    refuse_questions(rows, tokenizer, shape, field, labelled)
     left = tokenizer.padding_side == "left"
     names = ["input_ids"] + ["token_type_ids"] * ("token_type_ids" in tokenizer.model_input_names)
     known = "answers" in rows.column_names
-    found = Windows([*names, "__span", *(["__offsets"] if judged else [])])
+    found = Windows([*names, "__span", *(["__offsets"] if labelled else [])])
     texts: list[str] = []
     for start, batch in batches(rows):
         contexts = batch["context"].to_pylist()
@@ -40,18 +41,26 @@ def encode_answers(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, jud
             placed = [_placed(piece, answers[at], 0 if left else 1, tokenizer.cls_token_id) for piece in pieces]
             before = len(found.origins)
             found.add(start + at, placed, shape["overlong"])
-            if judged:
+            if labelled:
                 kept = placed[: len(found.origins) - before]
                 texts += [contexts[at][piece.values["__from"][0] : piece.values["__from"][1]] for piece in kept]
     found.refuse(rows, shape, field)
     more: dict[str, Any] = {}
-    if judged:
+    if labelled:
         more["__text"] = lambda _: pa.array(texts, pa.string())
-    if judged and known:
+    if labelled and known:
         more["__answers"] = lambda origins: pa.array(_texts(rows).take(origins))
     encoded = found.encoded(rows, more)
     table = _positions(encoded.table) if known else encoded.table.drop_columns(["__span"])
     return Encoded(table, encoded.cut, encoded.lost)
+
+
+def _refuse_unanswered(rows: pa.Table, field: str) -> None:
+    unanswered = [at for at, texts in enumerate(_texts(rows).to_pylist()) if not texts]
+    if unanswered:
+        raise ConfigError(f"model.name: {field} has {count(len(unanswered), 'question')} without an answer "
+                          f"({rows_at(rows, unanswered)}), for which question-answering needs a tokenizer with a cls "
+                          "token, and this base's has none; use another base, or leave them out")  # fmt: skip
 
 
 def _texts(rows: pa.Table) -> pa.Array:
@@ -90,8 +99,15 @@ def _placed(piece: Any, answers: dict[str, Any], part: int, cls: int) -> Piece:
     return Piece({**known, "__span": span, "__offsets": shifted.ravel(), "__from": (low, high)})
 
 
-def refuse_long_questions(rows: pa.Table, tokenizer: Any, shape: Shape, field: str) -> None:
-    """Raise DataError for questions that leave no room for their context."""
+def refuse_questions(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> None:
+    """Refuse questions that cannot be encoded.
+
+    Raises:
+        DataError: some leave no room for their context.
+        ConfigError: some that are trained on have no answer, and the tokenizer has no CLS token to point at.
+    """
+    if not labelled and tokenizer.cls_token is None:
+        _refuse_unanswered(rows, field)
     room = shape["max_length"] - tokenizer.num_special_tokens_to_add(pair=True) - stride_of(shape) - 1
     core = tokenizer.backend_tokenizer
     core.no_truncation()

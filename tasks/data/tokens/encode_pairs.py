@@ -9,7 +9,7 @@ from tasks.data.messages import count, rows_at
 from tasks.data.tokens.encode import Encoded, Piece, Shape, Windows, batches, encode_windows
 
 
-def encode_pairs(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged: bool) -> Encoded:
+def encode_pairs(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> Encoded:
     """Tokenize `source` (after `shape["prefix"]`) and `target`, the target as the tokenizer writes targets: Marian,
     mBART and NLLB have another vocabulary or language mark there.
 
@@ -44,7 +44,7 @@ def encode_pairs(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judge
     becomes = "left out, being over" if source["overlong"] == "drop" else "cut to"
     told = (f"{field}: {count(len(long), 'target')} of {rows.num_rows} {becomes} {most}",) if long else ()
     more: dict[str, Any] = {}
-    if judged and known:
+    if labelled and known:
         more["__target"] = lambda origins: rows["target"].combine_chunks().take(origins)
     return found.encoded(rows, more, told)
 

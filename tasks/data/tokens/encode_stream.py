@@ -11,7 +11,7 @@ from tasks.data.messages import count, rows_at
 from tasks.data.tokens.encode import UNBOUNDED, Encoded, Piece, Shape, Windows, batches, encode_windows, lineage
 
 
-def encode_stream(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged: bool) -> Encoded:
+def encode_stream(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> Encoded:
     """Tokenize `text` (and `text_pair`) whole, special tokens as the tokenizer puts them, with the end token behind
     it if `shape["append_eos"]` and it is not there yet.
 

@@ -12,7 +12,7 @@ from tasks.data.tokens.encode import Encoded, Piece, Shape, Windows, batches, en
 IGNORED = -100
 
 
-def encode_words(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judged: bool) -> Encoded:
+def encode_words(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> Encoded:
     """Tokenize `tokens` (lists of words) with their `tags` (lists of class ids).
 
     A word's first piece carries its tag, the others are ignored (-100) unless `shape["label_all_tokens"]`. A window
@@ -39,14 +39,14 @@ def encode_words(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, judge
         tags = batch["tags"].to_pylist() if known else [[0] * len(each) for each in words]
         encoded = encode_windows(tokenizer, words, shape, "longest_first", pretokenized=True)
         for at, pieces in enumerate(encoded):
-            labelled = _labelled(pieces, tags[at], everything)
-            telling = [piece for piece in labelled if (piece.values["labels"] != IGNORED).any()]
-            if not telling and not judged:
+            windows_labelled = _labelled(pieces, tags[at], everything)
+            telling = [piece for piece in windows_labelled if (piece.values["labels"] != IGNORED).any()]
+            if not telling and not labelled:
                 empty.append(start + at)
             else:
-                windows = telling if telling and shape["overlong"] == "window" else labelled
+                windows = telling if telling and shape["overlong"] == "window" else windows_labelled
                 whole = len(pieces) == 1 or shape["overlong"] == "window"
-                windows = _with_bare(windows, labelled, tags[at], whole)
+                windows = _with_bare(windows, windows_labelled, tags[at], whole)
                 found.add(start + at, windows, shape["overlong"])
                 if missing := sum(len(window.values["__bare"]) for window in windows):
                     bare[start + at] = missing
@@ -67,7 +67,7 @@ def _told(rows: pa.Table, empty: list[int], bare: Mapping[int, int], field: str)
 
 
 def _labelled(pieces: list[Any], tags: list[int], everything: bool) -> list[Piece]:
-    done, labelled = -1, []
+    done, windows_labelled = -1, []
     for piece in pieces:
         ids = piece.encoding.word_ids
         words = np.asarray([-1 if word is None else word for word in ids], dtype=np.int32)
@@ -75,17 +75,17 @@ def _labelled(pieces: list[Any], tags: list[int], everything: bool) -> list[Piec
         labels = np.full(len(words), IGNORED, dtype=np.int32)
         shown = (words > done) if everything else first
         labels[shown] = np.asarray(tags, dtype=np.int32)[words[shown]]
-        labelled.append(
+        windows_labelled.append(
             Piece({"input_ids": piece.values["input_ids"], "labels": labels, "__words": np.where(first, words, -1)})
         )
         done = max(done, int(words.max(initial=-1)))
-    return labelled
+    return windows_labelled
 
 
-def _with_bare(windows: list[Piece], labelled: list[Piece], tags: list[int], whole: bool) -> list[Piece]:
+def _with_bare(windows: list[Piece], windows_labelled: list[Piece], tags: list[int], whole: bool) -> list[Piece]:
     """The windows with the words without tokens that each has read: those up to its last word, the last window to the
     row's end if the row was read `whole`."""
-    words = [piece.values["__words"] for piece in labelled]
+    words = [piece.values["__words"] for piece in windows_labelled]
     bare = np.setdiff1d(np.arange(len(tags), dtype=np.int32), np.concatenate(words))
     ends = np.maximum.accumulate([int(window.values["__words"].max(initial=-1)) for window in windows])
     ends[-1] = len(tags) if whole else ends[-1]

@@ -21,6 +21,15 @@ def open_tokens(paths: Sequence[Path], starts: Sequence[int]) -> pa.Table:
     return pa.concat_tables([_moved(open_table(path), start) for path, start in zip(paths, starts, strict=True)])
 
 
+def token_lengths(table: pa.Table) -> np.ndarray:
+    """Tokens of each row (int64): of `input_ids`, and of every further column of ids (`chosen_input_ids`, say)."""
+    total = np.zeros(table.num_rows, dtype=np.int64)
+    for name in table.column_names:
+        if name == "input_ids" or name.endswith("_input_ids"):
+            total += np.concatenate([chunk.value_lengths().to_numpy() for chunk in table[name].chunks] or [total])
+    return total
+
+
 def _moved(table: pa.Table, start: int) -> pa.Table:
     if not start:
         return table

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.evaluation.predictor import Judged, firsts, lineage
+from tasks.evaluation.predictor import BatchPredictions, firsts, lineage
 from tasks.evaluation.threshold import HALF, chosen
 
 
-class ClassJudge:
+class ClassPredictor:
     """One text, one verdict; the windows of a long text are averaged.
 
     Args:
@@ -28,11 +28,11 @@ class ClassJudge:
         self.labels, self.problem = head["labels"], head["problem_type"]
         self.threshold = np.float32(head.get("threshold", HALF))
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
         output = model(**batch)
         logits = output.logits.float().cpu().numpy()
         loss = float(output.loss) if output.loss is not None else float("nan")
-        return Judged({"logits": list(logits.reshape(len(logits), -1))}, loss, len(logits))
+        return BatchPredictions({"logits": list(logits.reshape(len(logits), -1))}, loss, len(logits))
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
         starts = firsts(tokens)

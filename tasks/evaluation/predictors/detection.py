@@ -5,13 +5,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.evaluation.predictor import Judged, firsts, lineage
+from tasks.evaluation.predictor import BatchPredictions, firsts, lineage
 
 IGNORED = -100
 COUNTS = ("tokens", "correct", "seen", "replaced", "true_positive", "false_positive")
 
 
-class DetectionJudge:
+class DetectionPredictor:
     """Masks and samples are the same in every evaluation.
 
     Predictions:
@@ -26,7 +26,7 @@ class DetectionJudge:
     def __init__(self, head: Mapping[str, Any], **_: Any) -> None:
         pass
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
         output = model(**batch)
@@ -47,13 +47,13 @@ class DetectionJudge:
             "true_positive": (flags & replaced).sum(1).tolist(),
             "false_positive": (flags & ~replaced).sum(1).tolist(),
         }
-        return Judged(columns, float(output.loss), len(per_row))
+        return BatchPredictions(columns, float(output.loss), len(per_row))
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
         return pa.table(lineage(tokens) | {name: found[name] for name in found.column_names})
 
 
-class SuspicionJudge:
+class ReplacedPredictor:
     """A discriminator by itself, asked about texts as they are.
 
     Args:
@@ -72,7 +72,7 @@ class SuspicionJudge:
     ) -> None:
         self.special, self.tokenizer = set(processor["special_ids"]), tokenizer()
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
         logits = model(**batch).logits
         scores = logits.float().reshape(batch["input_ids"].shape).sigmoid().cpu().numpy()
         ids, mask = (batch[name].cpu().numpy() for name in ("input_ids", "attention_mask"))
@@ -81,7 +81,7 @@ class SuspicionJudge:
             kept = [at for at in seen.nonzero()[0] if int(row[at]) not in self.special]
             columns["ids"].append(row[kept])
             columns["scores"].append(score[kept])
-        return Judged(columns, 0.0, 0.0)
+        return BatchPredictions(columns, 0.0, 0.0)
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
         starts, verdicts = firsts(tokens), found.to_pylist()

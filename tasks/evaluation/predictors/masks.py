@@ -5,12 +5,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.evaluation.predictor import Judged, firsts, lineage
+from tasks.evaluation.predictor import BatchPredictions, firsts, lineage
 
 BEST = 5
 
 
-class MaskJudge:
+class MaskPredictor:
     """Fills the mask tokens of each row's text.
 
     Args:
@@ -29,7 +29,7 @@ class MaskJudge:
     ) -> None:
         self.mask, self.tokenizer = processor["mask_token_id"], tokenizer()
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
         logits, masked = model(**batch).logits, batch["input_ids"] == self.mask
         columns: dict[str, Any] = {"candidates": [], "scores": []}
         for row, places in zip(logits, masked, strict=True):
@@ -37,7 +37,7 @@ class MaskJudge:
             columns["scores"].append(scores.cpu().tolist())
             columns["candidates"].append([[self.tokenizer.decode([token]).strip() for token in each]
                                           for each in ids.cpu().tolist()])  # fmt: skip
-        return Judged(columns, 0.0, 0.0)
+        return BatchPredictions(columns, 0.0, 0.0)
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
         starts = firsts(tokens)

@@ -5,12 +5,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.evaluation.predictor import Judged, lineage
+from tasks.evaluation.predictor import BatchPredictions, lineage
+from tasks.models.generation import ONE_EACH
 
 NEW_TOKENS = 64
 
 
-class PromptJudge:
+class PromptPredictor:
     """Generates from each row's text, with the generation config the model was saved with.
 
     Args:
@@ -32,12 +33,12 @@ class PromptJudge:
         if generation.get("generation_num_beams"):
             self.limits["num_beams"] = generation["generation_num_beams"]
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
         produced = model.generate(
-            **batch, **self.limits, max_length=None, pad_token_id=self.tokenizer.pad_token_id
+            **batch, **self.limits, **ONE_EACH, max_length=None, pad_token_id=self.tokenizer.pad_token_id
         )[:, batch["input_ids"].shape[1] :]  # fmt: skip
         texts = self.tokenizer.batch_decode(produced, skip_special_tokens=True)
-        return Judged({"prediction": texts}, 0.0, 0.0)
+        return BatchPredictions({"prediction": texts}, 0.0, 0.0)
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
         return pa.table(lineage(tokens) | {"prediction": found["prediction"]})

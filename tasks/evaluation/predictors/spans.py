@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.evaluation.predictor import Judged, firsts, lineage
+from tasks.evaluation.predictor import BatchPredictions, firsts, lineage
 
 BEST = 20
 LONGEST = 30
 
 
-class SpanJudge:
+class SpanPredictor:
     """As transformers' run_qa: of the 20 best starts and ends of each window, the pair of the highest summed logits
     that lies within the context, in order, and is at most 30 tokens long. Where training held questions without an
     answer (`head["no_answer"]`), the CLS token's score (the least over the windows) competes, and "" may win.
@@ -32,11 +32,12 @@ class SpanJudge:
     def __init__(self, head: Mapping[str, Any], processor: Mapping[str, Any], **_: Any) -> None:
         self.no_answer, self.cls = bool(head.get("no_answer")), processor["cls_token_id"]
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
         output = model(**batch)
         mask = batch["attention_mask"].bool()
         left = (~mask).sum(1) if not mask[:, 0].all() else mask.sum(1) * 0  # positions count without left padding
-        nothing = (batch["input_ids"] == self.cls).int().argmax(1, keepdim=True)
+        # as in training: a tokenizer without a CLS token has the first position in its place
+        nothing = left[:, None] if self.cls is None else (batch["input_ids"] == self.cls).int().argmax(1, keepdim=True)
         columns: dict[str, Any] = {}
         none = 0.0
         for name, logits in (("start", output.start_logits.float()), ("end", output.end_logits.float())):
@@ -46,7 +47,7 @@ class SpanJudge:
             columns[f"{name}_scores"] = list(scores.cpu().numpy())
         columns["none"] = none.cpu().numpy()  # type: ignore[union-attr]
         rows = len(mask)
-        return Judged(columns, float(output.loss) if output.loss is not None else float("nan"), rows)
+        return BatchPredictions(columns, float(output.loss) if output.loss is not None else float("nan"), rows)
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
         starts = firsts(tokens)

@@ -5,11 +5,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.evaluation.predictor import Judged, lineage
+from tasks.evaluation.predictor import BatchPredictions, lineage
 from tasks.evaluation.predictors.tokens import IGNORED, surprise
+from tasks.models.generation import scoring
 
 
-class TextJudge:
+class TextPredictor:
     """Generates with the model (unless `generation["predict_with_generate"]` is false).
 
     Args:
@@ -27,14 +28,11 @@ class TextJudge:
     ) -> None:
         self.tokenizer = tokenizer()
         self.generates = generation.get("predict_with_generate", True)
-        self.limits = {
-            "max_length": generation.get("generation_max_length"), "num_beams": generation.get("generation_num_beams"),
-        }  # fmt: skip
-        self.limits = {name: value for name, value in self.limits.items() if value}
+        self.generation = generation
         fields = [("nll", pa.float64()), ("tokens", pa.int64()), ("correct", pa.int64())]
         self.found = pa.schema([*fields, ("prediction", pa.string())] if self.generates else fields)
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
         columns: dict[str, Any] = {}
         loss = weight = 0.0
         rows = len(batch["input_ids"])
@@ -46,9 +44,9 @@ class TextJudge:
             columns = {"nll": [0.0] * rows, "tokens": [0] * rows, "correct": [0] * rows}
         if self.generates:
             given = {name: batch[name] for name in ("input_ids", "attention_mask")}
-            produced = model.generate(**given, **self.limits)
+            produced = model.generate(**given, **scoring(model.generation_config.to_dict(), self.generation))
             columns["prediction"] = self.tokenizer.batch_decode(produced, skip_special_tokens=True)
-        return Judged(columns, loss, weight)
+        return BatchPredictions(columns, loss, weight)
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
         columns = lineage(tokens)

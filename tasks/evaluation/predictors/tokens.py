@@ -5,12 +5,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.evaluation.predictor import Judged, lineage
+from tasks.evaluation.predictor import BatchPredictions, lineage
 
 IGNORED = -100
 
 
-class TokenJudge:
+class TokenPredictor:
     """Masked language models: every masked token is scored.
 
     Predictions:
@@ -24,18 +24,18 @@ class TokenJudge:
     def __init__(self, head: Mapping[str, Any], **_: Any) -> None:
         pass
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
         labels = batch["labels"]
         logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
         columns = surprise(logits[:, : logits.shape[1] - self.shift], labels[:, self.shift :])
         tokens = sum(columns["tokens"])
-        return Judged(columns, sum(columns["nll"]) / tokens if tokens else 0.0, tokens)
+        return BatchPredictions(columns, sum(columns["nll"]) / tokens if tokens else 0.0, tokens)
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
         return pa.table(lineage(tokens) | {name: found[name] for name in found.column_names})
 
 
-class NextTokenJudge(TokenJudge):
+class NextTokenPredictor(TokenPredictor):
     """Causal language models: every token is scored by what stands before it."""
 
     shift = 1

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.evaluation.predictor import Judged, firsts, lineage
+from tasks.evaluation.predictor import BatchPredictions, firsts, lineage
 
 IGNORED = -100
 
 
-class WordJudge:
+class WordPredictor:
     """The tag of a word is that of its first piece; of a word without tokens it is O (null where no class is O). Words
     that no window reached (`overlong: truncate`) are in neither list.
 
@@ -25,13 +25,13 @@ class WordJudge:
     def __init__(self, head: Mapping[str, Any], **_: Any) -> None:
         self.labels = head["labels"]
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> Judged:
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
         output = model(**batch)
         best = output.logits.argmax(-1).cpu().numpy().astype(np.int32)
         mask = batch["attention_mask"].cpu().numpy().astype(bool)
         weight = float((batch["labels"] != IGNORED).sum()) if "labels" in batch else 0.0
         loss = float(output.loss) if output.loss is not None else 0.0
-        return Judged({"tags": [row[seen] for row, seen in zip(best, mask, strict=True)]}, loss, weight)
+        return BatchPredictions({"tags": [row[seen] for row, seen in zip(best, mask, strict=True)]}, loss, weight)
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
         starts = firsts(tokens)

@@ -63,29 +63,49 @@ def _with_adapter(model: ModelConfig, folder: Path) -> dict[str, Path]:
         raise ConfigError(f"model.name: {model.name!r} has no {ADAPTER_WEIGHTS}{_pickled(folder)}")
     files = _beside(model, folder, base_files)
     if any(each.startswith(INSIDE) for each in files):
-        raise ConfigError(f"model.name: {model.name!r} is an adapter to an adapter; merge the inner one first "
-                          "(export.merge: true, or peft's merge_and_unload)")  # fmt: skip
+        raise _nested(model)
     return {**files, **{INSIDE + each: folder / each for each in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}}
 
 
 def _beside(model: ModelConfig, folder: Path, files_of: Callable[[ModelConfig], dict[str, Path]]) -> dict[str, Path]:
     """The files of the base that an adapter names; what lies beside the adapter goes before them: a config that knows
     its labels, its tokenizer."""
-    config = json.loads((folder / ADAPTER_CONFIG).read_text())
+    config = _adapter_config(folder)
     if not (name := config.get("base_model_name_or_path")):
         raise ConfigError(f"model.name: {model.name!r} is an adapter whose {ADAPTER_CONFIG} names no base; write it "
                           "there as base_model_name_or_path")  # fmt: skip
+    if name == model.name or is_adapter(Path(name).expanduser()):
+        raise _nested(model)
     try:
-        base = files_of(model.model_copy(update={"name": str(name), "revision": config.get("revision")}))
+        base = files_of(model.model_copy(update={"name": name, "revision": config.get("revision")}))
     except ConfigError as error:
         why = str(error).removeprefix("model.name: ")
-        raise ConfigError(f"model.name: {model.name!r} is an adapter to {str(name)!r}, which cannot be used: {why}; "
+        raise ConfigError(f"model.name: {model.name!r} is an adapter to {name!r}, which cannot be used: {why}; "
                           f"put it there, or say in {ADAPTER_CONFIG} where it is") from error  # fmt: skip
     own = _files_in(folder, _wanted(model, weights=False))
     del own[ADAPTER_CONFIG]
     if "tokenizer_config.json" in own:  # a tokenizer is all of one folder's files
         base = {each: path for each, path in base.items() if not any(map(PurePath(each).match, TOKENIZERS))}
     return {**base, **own}
+
+
+def _nested(model: ModelConfig) -> ConfigError:
+    return ConfigError(f"model.name: {model.name!r} is an adapter to an adapter; merge the inner one first "
+                       "(export.merge: true, or peft's merge_and_unload)")  # fmt: skip
+
+
+def _adapter_config(folder: Path) -> dict[str, Any]:
+    path = folder / ADAPTER_CONFIG
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"model.name: {path} cannot be read: {error}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"model.name: {path} holds {found!r:.40}, not the object that peft writes")
+    for field, kinds in {"peft_type": str, "base_model_name_or_path": str | None, "revision": str | None}.items():
+        if not isinstance(found.get(field), kinds):
+            raise ConfigError(f"model.name: {path} says {field}: {found.get(field)!r:.40}, not a text")
+    return found
 
 
 def _files_in(folder: Path, patterns: list[str]) -> dict[str, Path]:

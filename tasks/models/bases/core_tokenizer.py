@@ -79,7 +79,7 @@ def limit(tokens: float, positions: int | None, model_type: str, pad: int | None
 
 
 def check_tokenizer(tokenizer: Any, task: str, needs: Sequence[str]) -> None:
-    """Refuse a tokenizer that lacks what a task needs: `fast`, `mask_token`, `cls_token`, `eos_token`.
+    """Refuse a tokenizer that lacks what a task needs: `fast`, `mask_token`, `eos_token`.
 
     Raises:
         ConfigError: naming the task and what is missing.

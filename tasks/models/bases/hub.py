@@ -10,6 +10,8 @@ from typing import Any
 from tasks.config import ConfigError, ModelConfig
 from tasks.models.bases.files import ADAPTER_WEIGHTS, INDEX, INSIDE, WEIGHTS
 
+SLOW = ("vocab*", "*.model", "*.tiktoken")  # what tokenizers without a tokenizer.json are made of
+
 
 def snapshot(model: ModelConfig, patterns: list[str], weights: bool, hint: str = "") -> Path:
     """The folder of a hub model's files that match `patterns`: from the cache if all are there, else fetched. What a
@@ -53,7 +55,11 @@ def commit_of(files: Mapping[str, Path]) -> str | None:
 def _is_whole(folder: Path, weights: bool) -> bool:
     """Whether a cached folder has what a model consists of: other tools may have fetched parts of it."""
     if not weights:
-        return any((folder / name).exists() for name in ("tokenizer.json", "tokenizer_config.json"))
+        from huggingface_hub import constants
+
+        # with a connection, the files of a slow tokenizer alone may be the rest of a download that was cut
+        names = ["tokenizer.json", "tokenizer_config.json", *(SLOW if constants.HF_HUB_OFFLINE else ())]
+        return any(True for name in names for _ in folder.glob(name))
     if not (folder / INDEX).exists():
         return any((folder / name).exists() for name in (WEIGHTS, ADAPTER_WEIGHTS))
     with suppress(ValueError, KeyError, AttributeError):

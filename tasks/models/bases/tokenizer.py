@@ -3,36 +3,40 @@
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, GenerationConfig
 
 from tasks.artifacts.formats import json
 from tasks.config.errors import ConfigError
 from tasks.models.bases.core_tokenizer import UNBOUNDED, limit
+from tasks.models.bases.files import GENERATION
 from tasks.models.load import config_of, quiet
+
+COUNTS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens", "num_beams", "num_return_sequences")
 
 
 def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any]:
-    """Write tokenizer files, `config.json` and `padding.json` of the base in `folder` to `out`.
+    """Write tokenizer files, `config.json` and `processor.json` of the base in `folder` to `out`.
 
     Returns:
         `model_type`, `max_length` (tokens, special ones counted in), `vocabulary` (rows its ids need), the tokenizer's
         class, and for estimates `hidden_size`, `num_layers`, `num_heads`.
 
     Raises:
-        ConfigError: the config or the tokenizer cannot be read.
+        ConfigError: the config, the generation config or the tokenizer cannot be read.
     """
     quiet()
     try:
         config = config_of(folder, trust_remote_code)
     except (ValueError, OSError) as error:
         raise ConfigError(f"model.name: its config.json cannot be used: {_first_line(error)}") from error
+    _check_generation(folder)
     tokenizer = open_tokenizer(folder, trust_remote_code)
     text = config.get_text_config()
     if (length := limit_of(tokenizer, text)) < UNBOUNDED:
         tokenizer.model_max_length = length  # else whoever cuts texts by it hands the model more than it can read
     tokenizer.save_pretrained(out)
     config.save_pretrained(out)
-    json.write(processor_of(tokenizer), out / "padding.json")
+    json.write(processor_of(tokenizer), out / "processor.json")
     return {
         "model_type": config.model_type,
         "max_length": length,
@@ -43,6 +47,19 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any
         "tokenizer": type(tokenizer).__name__,
         "trust_remote_code": trust_remote_code,
     }
+
+
+def _check_generation(folder: Path) -> None:
+    """Raise ConfigError for a generation config that no model can be loaded with."""
+    if not (folder / GENERATION).is_file():
+        return
+    try:
+        given = GenerationConfig.from_dict(json.read(folder / GENERATION))
+        given.validate()
+        if odd := next((name for name in COUNTS if type(getattr(given, name)) not in (int, type(None))), None):
+            raise TypeError(f"{odd} is {getattr(given, odd)!r}, not a whole number")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"model.name: its {GENERATION} cannot be used: {_first_line(error)}") from error
 
 
 def open_tokenizer(folder: Path, trust_remote_code: bool) -> Any:

@@ -1,6 +1,6 @@
-"""Cells of a sweep as Prefect tasks, each watching over a process of its own: here, or on a Ray or Dask cluster.
+"""Cells of a sweep as Prefect tasks, each supervising a process: on this machine, or on a Ray or Dask cluster.
 
-A cell that fails, is killed or runs out of memory is one red task; nothing else notices.
+A cell that fails, is killed or runs out of memory is one failed task; other cells are not affected.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import tempfile
 import threading
 import time
@@ -23,12 +24,13 @@ from tasks.config.errors import MachineError
 from tasks.runtime.environment import environment_kept
 from tasks.runtime.log import say, warn
 from tasks.runtime.parallel.processes import KILLED, IsCancelled, Processes, run_alone
+from tasks.runtime.parallel.reach import api_url
 from tasks.runtime.prefect_api.cancelling import cancellation, mark, mark_cancelling
 from tasks.runtime.secrets import hidden
 
 CELL = "flows.sweep.cell:carry"
 HEAVY = ("flows.sweep.cell", "flows.pipeline", "torch", "peft", "transformers", "transformers.trainer")
-# Threads that spin while they wait starve each other where cells share cores; waiting changes no bit.
+# Where cells share cores, OpenMP threads that spin while waiting slow each other down; results do not change.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 TAIL = 4000
 POLL = 0.05
@@ -38,7 +40,7 @@ Start = Callable[[str, Path, IsCancelled], int]
 
 
 class Fanout:
-    """Carries out cells, some at once; a context manager.
+    """Runs cells, several at a time; a context manager.
 
     Args:
         sweep: where. slots: of each device of this machine.
@@ -54,8 +56,9 @@ class Fanout:
         self._futures: list[Any] = []
 
     def __enter__(self) -> Self:
-        environment = {**PATIENT, **_api()}
-        with ExitStack() as stack:  # what was entered is left again where the rest cannot be
+        url = api_url()
+        environment = PATIENT | ({"PREFECT_API_URL": url} if url else {})
+        with ExitStack() as stack:  # what was entered is exited again if the rest fails
             stack.enter_context(environment_kept())  # Dask would leave OMP_NUM_THREADS=1 to trainings after it
             self._runner = _runner(self.sweep, sum(self.slots.values()))
             if self.sweep.runner == "processes":
@@ -85,11 +88,11 @@ class Fanout:
         return self._processes.run(path, log, {}, cancelled)
 
     def _end(self) -> None:
-        """In the middle of it: cells finish their step and save, what has not begun never begins."""
+        """Stop: running cells finish their step and save a checkpoint, the others never start."""
         self._ending.set()
         say("stopping: cells finish their step and save a checkpoint; Ctrl-C again ends them at once")
         if self._processes is None:
-            mark_cancelling()  # which those who wait for cells see, wherever they are
+            mark_cancelling()  # seen by the tasks on workers that wait for cells
             deadline = time.monotonic() + STOP_SECONDS
             for future in self._futures:
                 future.wait(max(deadline - time.monotonic(), POLL))
@@ -104,7 +107,7 @@ class Fanout:
     def run(
         self, orders: Sequence[Mapping[str, Any]], told: Callable[[int, Mapping[str, Any]], None]
     ) -> list[dict[str, Any]]:
-        """Carry out orders (`label`, `config`, `origin`, `folder`, `until`); return what came of each, in their order.
+        """Run orders (`label`, `config`, `origin`, `folder`, `host`, `until`); return their outcomes, in order.
 
         Args:
             told: called with (place, outcome) as each cell ends.
@@ -138,15 +141,15 @@ class Fanout:
 
 
 def _outcome_of(future: Any) -> dict[str, Any] | None:
-    """What came of a cell; None while it is under way."""
+    """A cell's outcome; None while it runs."""
     found: Any = None
-    for _ in range(ATTEMPTS):  # a poll of Dask's can fail by itself, when its timeout and the answer meet
+    for _ in range(ATTEMPTS):  # a poll of Dask can fail when its timeout coincides with the answer
         try:
             found = future.result(timeout=POLL, raise_on_failure=False)
             break
         except TimeoutError:
             return None
-        except Exception as error:  # noqa: BLE001 — the worker is gone, or Prefect's engine failed: one red row
+        except Exception as error:  # noqa: BLE001 — the worker is gone, or Prefect's engine failed: one failed cell
             found = error
     return found if isinstance(found, dict) else {"state": "failed", "error": f"its worker ended: {found}"}
 
@@ -159,7 +162,7 @@ def _as_task(carry: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:
 
 
 def _carry_far(environment: Mapping[str, str], slots: Mapping[str, int], order: dict[str, Any]) -> Any:
-    """On a worker of a cluster: a process from scratch, which waits for a slot of that machine."""
+    """On a worker of a cluster: a new process, which waits for a slot of that machine."""
 
     def start(path: str, log: Path, cancelled: IsCancelled) -> int:
         return run_alone(CELL, path, log, environment, cancelled)
@@ -168,10 +171,17 @@ def _carry_far(environment: Mapping[str, str], slots: Mapping[str, int], order: 
 
 
 def _carry(start: Start, slots: Mapping[str, int], order: dict[str, Any]) -> Any:
-    """Inside the cell's task: make its flow run, start its process, wait, and say what came of it."""
+    """Inside the cell's task: create its flow run, start its process, wait, and return its outcome as a state."""
+    from httpx import TransportError
     from prefect.states import Cancelled, Completed, Crashed, Failed
 
-    flow_run, sweep = _below(order)
+    try:
+        flow_run, sweep = _below(order)
+    except TransportError as error:
+        raise MachineError(
+            f"{socket.gethostname()}: the Prefect API at {api_url()} does not answer here ({error}); set "
+            "PREFECT_API_URL to the address of a server that every worker reaches"
+        ) from error
     folder = Path(tempfile.mkdtemp(prefix="finetune-cell-"))
     try:
         spec = {**order, "slots": dict(slots), "flow_run": flow_run, "outcome": str(folder / "outcome.json"),
@@ -191,11 +201,13 @@ def _carry(start: Start, slots: Mapping[str, int], order: dict[str, Any]) -> Any
         if outcome is None:
             assert code is not None
             outcome = {"state": "killed" if code < 0 else "failed", "error": _end_of(code)}
-            mark(flow_run, Crashed(message=outcome["error"]))  # a killed process cannot say that it was
+            mark(flow_run, Crashed(message=outcome["error"]))  # a killed process cannot report it itself
         if outcome["state"] in ("completed", "paused"):
             return Completed(name=outcome["state"].capitalize(), message=str(outcome["metrics"]), data=outcome)
         outcome["log"] = hidden(log.read_text(errors="replace")[-TAIL:]) if log.exists() else ""
         ended = Cancelled if outcome["state"] == "interrupted" else Failed
+        if not outcome.get("begun", True):  # its own flow run never started, and would be Pending for ever
+            mark(flow_run, ended(message=outcome["error"]))
         return ended(message=outcome["error"], data=outcome)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -222,7 +234,7 @@ def _below(order: Mapping[str, Any]) -> tuple[str, str | None]:
     context = TaskRunContext.get()
     flow: Any = SimpleNamespace(name="finetune", version=None, retries=None, retry_delay_seconds=None)
     with get_client(sync_client=True) as client:
-        if context:  # Prefect tells its server of task runs at leisure; one with a run below it must be there now
+        if context:  # Prefect reports task runs with a delay; the parent of a flow run must exist now
             mine = context.task_run
             client.create_task_run(
                 context.task, mine.flow_run_id, mine.dynamic_key, id=mine.id, name=mine.name, state=mine.state
@@ -234,20 +246,12 @@ def _below(order: Mapping[str, Any]) -> tuple[str, str | None]:
     return str(made.id), str(context.task_run.flow_run_id) if context else None
 
 
-def _api() -> dict[str, str]:
-    """The Prefect API this flow talks to, for the processes of its cells."""
-    from prefect.settings import PREFECT_API_URL
-
-    url = PREFECT_API_URL.value()
-    return {"PREFECT_API_URL": str(url)} if url else {}
-
-
 def _runner(sweep: SweepConfig, slots: int) -> Any:
     try:
         if sweep.runner == "ray":
             from prefect_ray import RayTaskRunner
 
-            # No dashboard, nothing reported: a local cluster only has to carry cells.
+            # No dashboard and no usage reports: a local cluster only runs cells.
             local = {} if sweep.address else {"num_cpus": slots, "include_dashboard": False}
             return RayTaskRunner(address=sweep.address, init_kwargs=local)
         if sweep.runner == "dask":
@@ -267,7 +271,7 @@ def _runner(sweep: SweepConfig, slots: int) -> Any:
 
 @contextmanager
 def _bound(sweep: SweepConfig, runner: Any) -> Iterator[Callable[[Any, dict[str, Any]], Any]]:
-    """How a task is submitted. A cell whose worker died must not be run again behind our back: Ray would, thrice."""
+    """How a task is submitted. A cell whose worker died must not be retried unnoticed, as Ray would three times."""
 
     def submit(task: Any, parameters: dict[str, Any]) -> Any:
         return runner.submit(task, parameters=parameters)
@@ -288,6 +292,6 @@ def _bound(sweep: SweepConfig, runner: Any) -> Iterator[Callable[[Any, dict[str,
 
 
 def warn_of(label: str, outcome: Mapping[str, Any]) -> None:
-    """Say that a cell failed, and why."""
+    """Log that a cell failed, and why."""
     if outcome["state"] not in ("completed", "paused"):
         warn(f"cell {label}: {outcome['state']}: {outcome.get('error')}")

@@ -1,4 +1,4 @@
-"""Processes for the cells of a sweep: each its own, so that one that dies takes nobody along."""
+"""Processes for the cells of a sweep: one each, so that one that dies affects no other."""
 
 import contextlib
 import json
@@ -22,10 +22,10 @@ IsCancelled = Callable[[], bool]
 
 
 class _Forker:
-    """A process that has imported what cells need and forks them, and what it has said so far."""
+    """A process that has imported what cells need and forks them, and the state it has reported so far."""
 
     def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
-        # A session of its own: Ctrl-C in a terminal must reach the sweep alone, which then ends its cells in order.
+        # Its own session: Ctrl-C in a terminal must reach only the sweep, which then stops its cells itself.
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
             env={**os.environ, **environment},
@@ -36,7 +36,7 @@ class _Forker:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def order(self, line: bytes) -> None:
-        """Have an order carried out.
+        """Start an order.
 
         Raises:
             BrokenPipeError: the process is gone.
@@ -46,8 +46,8 @@ class _Forker:
         self.process.stdin.flush()
 
     def wait(self, order: str, cancelled: IsCancelled) -> int | None:
-        """Wait until an order is carried out, asking it to stop if it is cancelled; return the exit code, None if it
-        was never begun.
+        """Wait until an order has ended, asking it to stop if it is cancelled; return the exit code, None if it
+        was never started.
         """
         told = False
         while True:
@@ -105,22 +105,22 @@ class Processes:
         self._forker.process.wait()
 
     def end(self) -> None:
-        """Ask all processes to stop, which lets a training save a checkpoint; no order is taken any more."""
+        """Ask all processes to stop, which lets a training save a checkpoint; no more orders are accepted."""
         with self._lock, contextlib.suppress(BrokenPipeError):  # it is gone already
             self._ended = True
             assert self._forker.process.stdin is not None
             self._forker.process.stdin.close()
 
     def kill(self) -> None:
-        """End all of them on the spot."""
+        """Kill all of them at once."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._forker.process.pid, signal.SIGKILL)
 
     def run(self, order: str, log: Path, environment: Mapping[str, str], cancelled: IsCancelled = lambda: False) -> int:
-        """Carry an order out and wait; return the exit code, negative if a signal killed it.
+        """Run an order and wait; return the exit code, negative if a signal killed it.
 
         Args:
-            cancelled: asked now and then; once it is true, the process is asked to stop (SIGTERM).
+            cancelled: polled; once it returns true, the process is asked to stop (SIGTERM).
 
         Raises:
             MachineError: the processes are being ended, or none can be started.
@@ -133,18 +133,18 @@ class Processes:
         raise MachineError(GONE)
 
     def pid(self, order: str) -> int | None:
-        """The process that carries `order` out, while it does."""
+        """The process that runs `order`, while it does."""
         return self._forker.pids.get(order)
 
     def _taken(self, line: bytes) -> _Forker:
-        """Give an order to the process that forks, to another one if it is gone; return who took it."""
+        """Give an order to the forking process, or to a new one if it is gone; return the one that accepted it."""
         with self._lock:
             if not self._ended and self._forker.gone:
                 self._forker.process.wait()
                 self._forker = _Forker(self._command, self.environment)
             if self._ended:
                 raise MachineError(GONE)
-            with contextlib.suppress(BrokenPipeError):  # it is going; whoever waits for it will see
+            with contextlib.suppress(BrokenPipeError):  # it is ending; the wait for the order notices
                 self._forker.order(line)
             return self._forker
 
@@ -152,7 +152,7 @@ class Processes:
 def run_alone(
     function: str, order: str, log: Path, environment: Mapping[str, str], cancelled: IsCancelled = lambda: False
 ) -> int:
-    """Carry one order out in a process started from scratch, where nothing is there to fork from; the exit code."""
+    """Run one order in a new process, where there is none to fork from; return the exit code."""
     told = False
     with log.open("ab") as file:
         process = subprocess.Popen(

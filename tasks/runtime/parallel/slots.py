@@ -1,5 +1,7 @@
-"""How many trainings share a device: each holds a slot, a lock of the kernel's, which is free again when its holder is
-gone, however it went. Slots are of the machine, so sweeps that run at once share them."""
+"""How many trainings share a device: each holds a slot, a kernel file lock.
+
+A slot is released when its holder ends for any reason. Slots belong to the machine, so concurrent sweeps share them.
+"""
 
 import os
 import tempfile
@@ -13,7 +15,7 @@ from tasks.models import device
 
 
 def slots_folder() -> Path:
-    """Where the machine's slots are: of this user, gone with a reboot."""
+    """The folder of this user's slots on this machine; it is temporary."""
     return Path(tempfile.gettempdir()) / f"finetune-slots-{os.getuid()}"
 
 
@@ -49,5 +51,5 @@ def devices(parallel: int | None, threads: int | None) -> dict[str, int]:
     if found != "cpu":
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(found.count(",") + 1)))
         return {f"cuda-{each.strip()}": parallel or 1 for each in visible.split(",")[: found.count(",") + 1]}
-    # Two: one computes while the other reads or saves. Their threads wait passively, so they do not collapse.
+    # Two: one computes while the other reads or saves; their threads wait passively.
     return {"cpu": parallel or max(1, device.cores() // threads if threads else min(2, device.cores()))}

@@ -2,8 +2,8 @@
 
 A line on stdin is an order, `{"order": …, "log": path, "environment": {…}}`: a child is forked that calls
 `function(order)` with its output in the log. Lines on stdout answer `{"order", "pid"}` and, when the child is gone,
-`{"pid", "code"}` (negative: killed by that signal). When stdin ends (whoever gave orders is gone, however it went) the
-children are asked to stop, which lets a training save a checkpoint, and waited for.
+`{"pid", "code"}` (negative: killed by that signal). When stdin ends (the process that gave orders is gone) the children
+are asked to stop, which lets a training save a checkpoint, and waited for.
 
 Starting a training costs ten seconds of imports, forking one nothing. A fork is only safe from a process without
 threads of its own (those that OpenBLAS and jemalloc start when they are loaded see to forks themselves, and nothing is
@@ -29,7 +29,7 @@ from typing import Any, NoReturn
 from tasks.models import device
 
 GRACE_SECONDS = 60.0
-LIKELY_VICTIM = "500"  # of 1000: where memory runs out, the kernel takes a cell before it takes the whole sweep
+LIKELY_VICTIM = "500"  # of 1000: when memory runs out, the kernel kills a cell before the whole sweep
 
 
 def main() -> None:
@@ -39,8 +39,8 @@ def main() -> None:
     with device.untouched():
         for module in modules:
             importlib.import_module(module)
-    gc.freeze()  # what is imported is no rubbish: a cell need not look through it, nor copy its pages to do so
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches whoever gives the orders
+    gc.freeze()  # excludes what is imported from garbage collection, which would copy its pages in every fork
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is handled by the process that gives orders
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     wake, alarm = os.pipe()
     os.set_blocking(alarm, False)
@@ -81,7 +81,7 @@ def _start(function: str, order: dict[str, Any], ours: tuple[int, int]) -> int:
 
 
 def _become(function: str, order: dict[str, Any], ours: tuple[int, int], whole: bool) -> NoReturn:
-    """In the child: a process of its own, with its own output; unless `whole`, started from scratch."""
+    """In the child: set up signals and output; unless `whole`, replace it by a new process."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
@@ -99,7 +99,7 @@ def _become(function: str, order: dict[str, Any], ours: tuple[int, int], whole: 
 
 
 def _carry(function: str, order: str) -> NoReturn:
-    """In the child: call the function, and end as a process does, but for what the parent had begun."""
+    """In the child: call the function, and exit without running what the parent had registered."""
     threading.Thread(target=_stop_with, args=(os.getppid(),), daemon=True).start()
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(LIKELY_VICTIM)
@@ -117,7 +117,7 @@ def _carry(function: str, order: str) -> NoReturn:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process now, as a process does, but for what the parent had begun."""
+    """Exit now, running exit handlers and flushing output, without the interpreter's teardown."""
     atexit._run_exitfuncs()
     logging.shutdown()
     sys.stdout.flush()
@@ -150,7 +150,7 @@ def _end(children: set[int]) -> None:
 
 
 def _answer(said: dict[str, Any]) -> None:
-    with contextlib.suppress(BrokenPipeError):  # nobody is left to hear it; what is in hand is still ended in order
+    with contextlib.suppress(BrokenPipeError):  # no reader is left; running children are still ended properly
         os.write(1, json.dumps(said).encode() + b"\n")
 
 

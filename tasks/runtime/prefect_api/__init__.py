@@ -1,3 +1,4 @@
-"""What talks to Prefect: which server hears of a run, flows, deployments and workers, Cancel and signals as its states.
+"""The Prefect server and what is registered on it: the API of a run, deployments, workers, cancellation, signals.
 
-May import the rest of the runtime's own modules below it, and Prefect; no stage's bytes are made here."""
+May import Prefect and the other modules of `tasks.runtime`; nothing here is part of a stage's result.
+"""

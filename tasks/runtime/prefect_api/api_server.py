@@ -51,7 +51,7 @@ MANY_CONNECTIONS = {
 }
 
 
-DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"  # a lasting server heeds it: Postgres, where many runs come at once
+DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"  # a persistent server heeds it: Postgres, where many runs come at once
 
 
 def template() -> Path:

@@ -1,4 +1,4 @@
-"""Cancel reaches a cell wherever it runs: whoever waits for its process asks Prefect's API now and then."""
+"""Cancellation of a cell wherever it runs: the task that waits for its process polls Prefect's API."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +12,8 @@ OF_SWEEP = OF_CELL | {"CRASHED", "FAILED"}
 
 @contextmanager
 def cancellation(cell: str, sweep: str | None) -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether a cell's flow run is to be stopped. No answer from the API is no: a server
-    that restarts must cost nobody a training.
+    """Yield a function that says whether a cell's flow run is to be stopped. No answer from the API counts as no: a
+    restarting server must not end a training.
 
     Args:
         cell, sweep: ids of the cell's flow run and of the sweep's; either may be cancelled.
@@ -27,7 +27,7 @@ def cancellation(cell: str, sweep: str | None) -> Iterator[Callable[[], bool]]:
         def cancelled() -> bool:
             try:
                 found = {each: client.read_flow_run(UUID(each)).state_type for each in wanted}
-            except Exception:  # noqa: BLE001 — no answer, whatever the client calls it
+            except Exception:  # noqa: BLE001 — no answer, whichever error the client raises
                 return False
             return any(state is not None and state.value in wanted[each] for each, state in found.items())
 
@@ -35,7 +35,7 @@ def cancellation(cell: str, sweep: str | None) -> Iterator[Callable[[], bool]]:
 
 
 def mark_cancelling() -> None:
-    """Say of the flow run this code is in that it is being cancelled, so that those who work for it elsewhere stop."""
+    """Set the current flow run to Cancelling, so that its cells on other machines stop."""
     from prefect.client.orchestration import get_client
     from prefect.context import FlowRunContext
     from prefect.states import Cancelling

@@ -1,4 +1,4 @@
-"""Everything around a flow run that is not the run: its API, its quiet, and the imports that can overlap."""
+"""The surroundings of a flow run: its API, its logging, and imports that overlap with the API's start."""
 
 import logging
 import sys
@@ -15,7 +15,7 @@ from tasks.runtime.prefect_api.server import Server, answers, api
 from tasks.runtime.secrets import discreet, lending
 
 Result = TypeVar("Result")
-# Prefect's own 180 s would be taken for death by the automation that calls silent runs Crashed after 90 s.
+# Prefect's default of 180 s is longer than the 90 s after which the automation marks silent runs as Crashed.
 HEARTBEAT_SECONDS = 30
 RESTART_SECONDS = 20.0
 
@@ -32,10 +32,10 @@ def in_flow() -> bool:
 
 
 def heard(patient: bool = False) -> bool:
-    """Whether there is an API to tell anything; where it is gone, Prefect's client would try for a minute each time.
+    """Whether the API answers; where it is gone, Prefect's client would retry for a minute on each call.
 
     Args:
-        patient: whether to wait for a lasting server that may only be starting again. A child of ours does not.
+        patient: whether to wait for a persistent server that may be restarting; a child server of ours never restarts.
     """
     from prefect.settings import PREFECT_API_URL
 
@@ -94,7 +94,7 @@ def import_heavy() -> None:
 
 
 def silence_prefect() -> None:
-    """Keep Prefect's own lines off a terminal that has ours; its API still gets them."""
+    """Remove Prefect's console log handlers; its API still gets the log."""
     from prefect.logging.configuration import setup_logging
 
     setup_logging()
@@ -103,7 +103,7 @@ def silence_prefect() -> None:
         for handler in list(logger.handlers):
             if type(handler).__name__ in ("PrefectConsoleHandler", "_SafeStreamHandler"):
                 logger.removeHandler(handler)
-    logging.getLogger("prefect").addHandler(logging.NullHandler())  # else Python says that there is none
+    logging.getLogger("prefect").addHandler(logging.NullHandler())  # else Python warns that there is none
     logging.lastResort = None
 
 

@@ -29,7 +29,7 @@ SERVES = "tasks.runtime.prefect_api.api_server"
 
 
 def home() -> Path:
-    """Where a lasting local server keeps its database and says where it listens."""
+    """Where a persistent local server keeps its database and says where it listens."""
     return cache_home() / "server"
 
 
@@ -89,7 +89,7 @@ def _recorded() -> dict[str, str | int] | None:
 
 
 def running() -> dict[str, str | int] | None:
-    """`{"url", "pid"}` of the lasting local server, if it answers."""
+    """`{"url", "pid"}` of the persistent local server, if it answers."""
     state = _recorded()
     return state if state and answers(str(state["url"])) else None
 
@@ -113,7 +113,7 @@ class Server:
         while not answers(self.url, seconds=5.0):
             if self.child.poll() is not None or time.monotonic() > deadline:
                 log = (self.folder / "log").read_text(errors="replace")[-2000:] if self.folder else ""
-                raise MachineError(f"the local Prefect API did not start; its last words:\n{log}")
+                raise MachineError(f"the local Prefect API did not start; its last log lines:\n{log}")
             time.sleep(0.05)
 
     def stop(self) -> None:
@@ -132,7 +132,7 @@ def api() -> Iterator[Server]:
     """
     if url := configured():
         if why := silence(url.rstrip("/"), seconds=10.0):
-            shown = without_credentials(url, "(a secret)")
+            shown = without_credentials(url)
             raise MachineError(f"PREFECT_API_URL: {shown} does not answer ({why}); start that server, or unset it to "
                                "run without")  # fmt: skip
         yield Server(url, None, None)
@@ -149,7 +149,7 @@ def api() -> Iterator[Server]:
 
 
 def start(port: int = PORT) -> dict[str, str | int]:
-    """Start a lasting local server with the UI; return `{"url", "pid"}` once it answers."""
+    """Start a persistent local server with the UI; return `{"url", "pid"}` once it answers."""
     if there := running():
         return there
     home().mkdir(parents=True, exist_ok=True)
@@ -162,7 +162,7 @@ def start(port: int = PORT) -> dict[str, str | int]:
 
 
 def stop() -> bool:
-    """Stop the lasting local server; False if none runs.
+    """Stop the persistent local server; False if none runs.
 
     Raises:
         MachineError: one answers, but not from the process that was started here.
@@ -183,7 +183,7 @@ def stop() -> bool:
 
 
 def _is_ours(pid: int) -> bool:
-    """Whether a process is the lasting server of this home: ids are reused, and mean others in another container."""
+    """Whether a process is the persistent server of this home: ids are reused, and mean others in another container."""
     try:
         command = psutil.Process(pid).cmdline()
     except psutil.Error:

@@ -1,10 +1,10 @@
-"""What a Prefect server needs to offer this project: a work pool, deployments, automations, and a worker."""
+"""What a Prefect server needs for this project: a work pool, deployments and automations."""
 
 import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,13 @@ from tasks.config.errors import ConfigError, MachineError
 from tasks.config.sections.secrets import without_credentials
 from tasks.runtime.prefect_api import server
 from tasks.runtime.prefect_api.api_server import QUIET
-from tasks.runtime.secrets import HIDDEN
 
 DEPLOYMENTS = Path(__file__).parents[3] / "deployments"
 POOL = "finetune"
 
 
 def address(port: int) -> str:
-    """The URL of the API to serve on: the configured one, else that of the lasting local server, started if need be.
+    """The URL of the API to serve on: the configured one, else that of the persistent local server, started if needed.
 
     Raises:
         MachineError: it does not answer, or the port is taken.
@@ -29,7 +28,7 @@ def address(port: int) -> str:
     if url := server.configured():
         if why := server.silence(url.rstrip("/"), seconds=10.0):
             raise MachineError(
-                f"PREFECT_API_URL: {without_credentials(url, HIDDEN)} does not answer ({why}); start that "
+                f"PREFECT_API_URL: {without_credentials(url)} does not answer ({why}); start that "
                 "server, or unset it to have one here"
             )
         return url.rstrip("/")
@@ -37,7 +36,7 @@ def address(port: int) -> str:
 
 
 def put_up(url: str, folder: Path = DEPLOYMENTS) -> list[str]:
-    """Make pool, deployments and automations on the server what `folder` says; return what there is now.
+    """Create or update the pool, deployments and automations of `folder` on the server; return their names.
 
     Raises:
         ConfigError: `folder` is not there, or Prefect refuses what is in it.
@@ -52,10 +51,14 @@ def put_up(url: str, folder: Path = DEPLOYMENTS) -> list[str]:
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PWD": str(Path.cwd())})
     if done.returncode:
         raise ConfigError(f"{file}: Prefect refuses it:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-    names = [each["name"] for each in yaml.safe_load(file.read_text())["deployments"]]
-    asyncio.run(_close(names))
+    entrypoints = {each["name"]: each["entrypoint"] for each in yaml.safe_load(file.read_text())["deployments"]}
+    asyncio.run(_close(entrypoints))
     automations = yaml.safe_load((folder / "automations.yaml").read_text())["automations"]
-    return [pool, *(f"deployment {name}" for name in names), *(asyncio.run(_automation(each)) for each in automations)]
+    return [
+        pool,
+        *(f"deployment {name}" for name in entrypoints),
+        *(asyncio.run(_automation(each)) for each in automations),
+    ]
 
 
 def environment_for(url: str) -> dict[str, str]:
@@ -78,15 +81,21 @@ async def _pool() -> str:
     return f"work pool {POOL}"
 
 
-async def _close(names: Sequence[str]) -> None:
-    """Let the server refuse parameters that no flow has: Prefect's schemas are open at the top."""
+async def _close(entrypoints: Mapping[str, str]) -> None:
+    """Let the server refuse parameters that no flow has: Prefect's schemas are open at the top.
+
+    Args:
+        entrypoints: of our deployments by name; deployments of other flows may have the same names.
+    """
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import DeploymentUpdate
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
 
     async with get_client() as client:
-        ours = DeploymentFilter(name=DeploymentFilterName(any_=list(names)))
-        for each in await client.read_deployments(deployment_filter=ours):
+        named = DeploymentFilter(name=DeploymentFilterName(any_=list(entrypoints)))
+        for each in await client.read_deployments(deployment_filter=named):
+            if each.entrypoint != entrypoints[each.name]:
+                continue
             schema = {**(each.parameter_openapi_schema or {}), "additionalProperties": False}
             await client.update_deployment(each.id, DeploymentUpdate(parameter_openapi_schema=schema))
 

@@ -1,4 +1,4 @@
-"""A stop by signal, said in Prefect's words: the run is Cancelled, and so is the task it stopped in.
+"""Stops by signal as Prefect states: the run is Cancelled, and so is the task it stopped in.
 
 A training finishes its step and saves a checkpoint before it stops (`callbacks.control.StopOnSignal`), which
 raises `Interrupted`; everywhere else SIGTERM stops at once, as SIGINT does. In a process that Prefect's worker started,
@@ -23,7 +23,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def cancellable(function: Function) -> Function:
-    """Have a flow that was interrupted end as Cancelled. Whoever called it gets the `Interrupted` all the same."""
+    """Let an interrupted flow end as Cancelled; its caller still gets the `Interrupted`."""
 
     @wraps(function)
     def call(*positional: Any, **named: Any) -> Any:
@@ -46,7 +46,7 @@ def cancellable(function: Function) -> Function:
 
 
 def interrupted(stop: KeyboardInterrupt) -> Interrupted:
-    """What a run says that was stopped outside a training's steps."""
+    """The error of a run that was stopped outside a training's steps."""
     by = f"stopped by signal {stop.number}" if isinstance(stop, Signalled) else "interrupted"
     return Interrupted(f"{by}; the same command goes on from here")
 

@@ -1,6 +1,6 @@
-"""A Prefect worker as a child: it ends with us, however we end, and its runs are told to stop before it goes.
+"""A Prefect worker as a child process: it ends with its parent, and its runs are stopped before it exits.
 
-Prefect's worker, when told to end, kills its runs on the spot, and the server calls them Running until they are missed.
+Prefect's worker kills its runs at once when it is stopped, and the server shows them as Running until they time out.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ def work(url: str, limit: int) -> int:
         limit: runs at a time.
     """
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
-    pace = {"PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "2")}  # 10 feels dead
+    pace = {"PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "2")}  # default: 10
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     worker = subprocess.Popen(
@@ -49,7 +49,7 @@ def work(url: str, limit: int) -> int:
 
 
 def runs_of(worker: int) -> list[psutil.Process]:
-    """The processes of the runs that a worker carries out."""
+    """The processes of a worker's runs."""
     try:
         children = psutil.Process(worker).children(recursive=True)
         return [each for each in children if "prefect.engine" in each.cmdline()]
@@ -68,6 +68,6 @@ def _interrupt(*_: Any) -> None:
 
 
 def _die_with_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job would not hear it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it by default
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGKILL)

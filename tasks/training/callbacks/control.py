@@ -1,4 +1,4 @@
-"""What happens between steps: when to save, when to stop, what is told to whoever watches."""
+"""What happens between steps: when to save, when to stop, what is reported."""
 
 import signal
 import threading
@@ -65,7 +65,7 @@ class Cadence(TrainerCallback):
 
 class StopOnSignal(TrainerCallback):
     """On SIGINT or SIGTERM: finish the step, save, stop; an evaluation is left at once, and made when the training
-    goes on. A second signal is taken at once by whoever had it before.
+    goes on. A second signal goes to the handler that was installed before.
 
     Attributes:
         caught: the signal that came. stopped: the same, once it has stopped the training: one that comes after the
@@ -100,7 +100,7 @@ class StopOnSignal(TrainerCallback):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Within, a signal does not wait for the end of a step.
+        """Within this context a signal does not wait for the end of a step.
 
         Raises:
             Signalled: it came, or had come before.

@@ -73,7 +73,7 @@ class Signs:
                 "with eval.best, or train less"]  # fmt: skip
 
 
-class WarnOfSigns(TrainerCallback):
+class WarnOfDiagnostics(TrainerCallback):
     """Tells a listener of the signs; a resumed training reads its history first, so nothing is said twice.
 
     Args:

@@ -1,4 +1,4 @@
-"""How often a resumed training logs and evaluates: as it is told, not as its checkpoint was."""
+"""A resumed training logs and evaluates at its own interval, not at that of its checkpoint."""
 
 from typing import Any
 

@@ -1,0 +1,61 @@
+"""What a training will be like, from a sample of its rows: for plans of data too large to tokenize for a look."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from tasks.artifacts.ref import ArtifactRef
+from tasks.config import RunConfig
+from tasks.data.tokens.token_table import token_lengths
+from tasks.models.device import placed
+from tasks.objectives import objective_of
+from tasks.runtime.context import RunContext, open_run
+from tasks.runtime.inputs import Pending
+from tasks.runtime.lengths import within
+from tasks.training.arithmetic import count_steps
+
+SAMPLE = 2000  # rows whose tokens are counted
+
+
+def sampled(rows: pa.Table) -> pa.Table:
+    """About `SAMPLE` rows at equal distances, or all if they are no more."""
+    step = max(1, rows.num_rows // SAMPLE)
+    # cut out one by one: `take` would copy all there are
+    return pa.concat_tables([rows.slice(row, 1) for row in range(0, rows.num_rows, step)]).combine_chunks()
+
+
+def sampled_plan(config: RunConfig, context: RunContext) -> dict[str, Any] | None:
+    """What an estimate reads of `plan.json`, from a sample of the training rows, and `sampled`: how many of how many.
+
+    None where rows, base or arguments are not known either.
+    """
+    known = [context.refs[stage] for stage in ("s01_arguments", "s03_base", "s04_prepare")]
+    if any(isinstance(ref, Pending) for ref in known):
+        return None
+    rows, asked = context.rows("s04_prepare"), context.read("s01_arguments", "arguments.json")
+    some = sampled(rows)
+    with open_run(context):
+        tokens = _tokens(config, context, some, context.refs["s03_base"])
+    lengths, scale = token_lengths(tokens), rows.num_rows / some.num_rows
+    placement = placed(asked)
+    return placement | {
+        "steps": asdict(count_steps(placement["arguments"], round(tokens.num_rows * scale))),
+        "tokens_per_epoch": round(int(lengths.sum()) * scale),
+        "longest": int(lengths.max(initial=0)),
+        "sampled": (some.num_rows, rows.num_rows),
+    }
+
+
+def _tokens(config: RunConfig, context: RunContext, rows: pa.Table, base: ArtifactRef) -> pa.Table:
+    """The rows as stage 5 would tokenize them."""
+    from tasks.models.bases.tokenizer import read_tokenizer
+
+    objective, opened = objective_of(config.task), context.open(base)
+    asked = {name: getattr(config.data, name) for name in ("max_length", "overlong", *objective.shape)}
+    shape: Mapping[str, Any] = {**within(asked, base), "special_ids": opened.json("processor.json")["special_ids"]}
+    encoded = objective.component("encode")(rows, read_tokenizer(opened.view()), shape, "data.train", False)
+    if objective.gather:
+        encoded = objective.component("gather")([encoded.table], shape, "data.train")
+    return encoded.table

@@ -1,0 +1,70 @@
+"""The components of a training: rows, collator, evaluator, hooks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.data.tokens.dataset import TokenRows
+from tasks.data.tokens.token_rows import scored_rows, tokens_of
+from tasks.evaluation.scoring import of_all_logits, while_training
+from tasks.training.evaluator import Evaluator
+from tasks.training.hooks import TrainingHook
+from tasks.training.trainer import FinetuneTrainer, Loss
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the task and the training methods give to a training.
+
+    Attributes:
+        rows: to train on. evaluation: to evaluate on meanwhile; None: none.
+        collate: rows -> batch. examination: how evaluation rows are scored.
+        hooks: the training methods. trainer: the class that trains. loss: the objective's own loss, if it has one.
+    """
+
+    rows: TokenRows
+    evaluation: TokenRows | None
+    collate: Callable[..., Any]
+    evaluator: Evaluator
+    hooks: Sequence[TrainingHook] = ()
+    trainer: type[FinetuneTrainer] = FinetuneTrainer
+    loss: Loss | None = None
+
+
+def components(
+    component: Callable[[str], Any],
+    plan: Mapping[str, Any],
+    shards: Callable[[str], Mapping[str, Path]],
+    head: Mapping[str, Any],
+    processor: Mapping[str, Any],
+    tokenizer: Callable[[], Any],
+    evaluating: bool,
+    hooks: Sequence[TrainingHook],
+    warn: Callable[[str], None],
+) -> Given:
+    """Import and assemble a task's components.
+
+    Args:
+        component: imports one of the objective's, by its field; None where it has none.
+        shards: the files of a split's token rows, by name.
+        tokenizer: reads the base's tokenizer, for predictors that need one.
+    """
+
+    def rows(split: str, most: int | None = None) -> TokenRows:
+        table = scored_rows(tokens_of(shards(split)), most)
+        return component("view")(table, processor, plan["seed"], plan["options"])
+
+    predictor = component("predictor")(
+        head=head, processor=processor, tokenizer=tokenizer, generation=plan["arguments"]
+    )
+    score, whole = while_training(component("scorer")(head), plan, warn), of_all_logits(plan, warn)
+    return Given(
+        rows=rows("train"),
+        evaluation=rows("validation", plan["max_samples"]) if evaluating else None,
+        collate=component("collate")(processor),
+        evaluator=Evaluator(predictor, score, whole),
+        hooks=hooks,
+        trainer=component("trainer"),
+        loss=component("loss"),
+    )

@@ -1,0 +1,61 @@
+"""Layer-wise learning rate decay: lower layers change less.
+
+Howard and Ruder 2018 (ULMFiT, arXiv:1801.06146, 3.2, "discriminative fine-tuning"); with one factor for all layers as
+in Clark et al. 2020 (ELECTRA, arXiv:2003.10555, appendix B: 0.8 or 0.9) and Sun et al. 2019 (arXiv:1905.05583: 0.95).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from tasks.config.sections.section import NO_TRUTH, Positive, Section
+from tasks.training.hooks import TrainingHook
+from tasks.training.methods.base import Method
+
+
+class LayerwiseLrDecay(Section):
+    """Options. `layerwise_lr_decay: 0.9` is short for `{decay: 0.9}`."""
+
+    bare: ClassVar[str] = "decay"
+
+    decay: Annotated[float, Field(gt=0, le=1), NO_TRUTH] = Field(
+        default=0.95, description="Each layer's learning rate over that of the layer above it, in (0, 1]."
+    )
+    head_multiplier: Positive = Field(
+        default=2.0, description="The head's learning rate over train.learning_rate, which the top layer has."
+    )
+
+
+class LayerwiseLearningRates(TrainingHook):
+    """A group for each layer: the top layer has `learning_rate`, each layer below `decay` times the rate of the one
+    above it, the embeddings the lowest, the head `head_multiplier` times `learning_rate`.
+
+    Raises:
+        ConfigError: the layers of the model's architecture are not known.
+    """
+
+    def parameter_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Split `groups` by layer, lowest first."""
+        from tasks.models.layers import depths
+
+        depth_of, layers = depths(self.model)
+        rate, decay = self.plan["arguments"]["learning_rate"], self.options["decay"]
+        found = []
+        for depth in range(layers + 2):
+            head = depth == layers + 1
+            factor = self.options["head_multiplier"] if head else decay ** (layers - depth)
+            for group in groups:
+                held = [at for at, name in enumerate(group["names"]) if depth_of[name] == depth]
+                parameters, names = [group["params"][at] for at in held], [group["names"][at] for at in held]
+                found.append({**group, "params": parameters, "names": names, "lr": rate * factor})
+        return [group for group in found if group["params"]]
+
+
+LAYERWISE_LR_DECAY = Method(
+    name="layerwise_lr_decay",
+    summary="Lower layers get lower learning rates, the head a higher one.",
+    options=LayerwiseLrDecay,
+    hook="tasks.training.methods.layerwise_lr_decay:LayerwiseLearningRates",
+)

@@ -1,0 +1,1 @@
+"""A package of a user's own: a task whose rows have a weight, and a training method."""
