@@ -1,14 +1,14 @@
-# Every target makes what it needs. `make help` lists them.
+# Every target builds what it needs. `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# In random order, by two processes; `make test PYTEST_ADDOPTS=--randomly-seed=N` repeats the order it printed.
+# Random order, two processes; `make test PYTEST_ADDOPTS=--randomly-seed=N` repeats the order of a run that printed N.
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadgroup
-# Not compiled: of all these modules few are ever imported, and those are compiled then. It halves the time.
+# Without compiling, which halves the time: few of these modules are ever imported, and those are compiled then.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --constraint constraints.txt
-# … unless the environment, as in many containers, forbids it: then every process would compile them anew.
+# Allow compiling on import: if the environment forbids it, as in many containers, every process would compile again.
 export PYTHONDONTWRITEBYTECODE :=
-# Threads that wait give their core away: where several processes share the cores, spinning costs tenfold.
+# Waiting threads yield their core: if several processes share the cores, spinning is ten times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 export PYTHONHASHSEED ?= $(shell $(PYTHON) -c "import random; print(random.randrange(1000))")
 
@@ -21,7 +21,7 @@ help:  ## list the targets
 quickstart: $(VENV)/demo  ## fine-tune a real model on real text, in about a minute
 	$(BIN)/finetune run deployments/presets/quickstart.yaml
 
-test: environment lint  ## what CI runs: lint, types, import contracts, the quick tests, one proof of each kind
+test: environment lint  ## what CI runs: lint, types, import contracts, the fast tests, one slow test of each kind
 	$(PYTEST) -m "not slow or selected"
 
 lint: $(VENV)/dev  ## lint, types, import contracts
@@ -30,21 +30,21 @@ lint: $(VENV)/dev  ## lint, types, import contracts
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
 
-check: lint  ## lint and the quick tests, no proofs
+check: lint  ## lint and the fast tests
 	$(PYTEST) -m "not slow"
 
-prove: environment  ## every test and every proof; ends with a line for each promise of README.md
+prove: environment  ## all tests; ends with a line for each promise of README.md
 	$(PYTEST) --promises
 
-environment:  # the packages and the browser of the tests, side by side
+environment:  # the packages and the browser for the tests, installed in parallel
 	@$(MAKE) --no-print-directory --jobs 2 $(VENV)/dev browser
 
-browser:  ## a browser for the tests of the run form (where there is none, and apt may install one)
+browser:  ## install a browser for the tests of the run form (if there is none, and apt is permitted)
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
 	  { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -qq -y chromium; } >/dev/null 2>&1 || \
 	  echo "no chromium: the tests of the run form are skipped"
 
-bench: $(VENV)/dev  ## every figure in seconds or bytes, as ratios where they can be
+bench: $(VENV)/dev  ## benchmarks of time and memory, as ratios if possible
 	$(BIN)/python tests/benchmarks/overhead.py
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/data.py
@@ -52,10 +52,10 @@ bench: $(VENV)/dev  ## every figure in seconds or bytes, as ratios where they ca
 	$(BIN)/python -m tests.benchmarks.serving
 	$(BIN)/python -m tests.benchmarks.load --runs 50
 
-real: $(VENV)/dev  ## a real run of each task, as a table (FINETUNE_TEST_DATA says where the sets are)
+real: $(VENV)/dev  ## a real run of each task, as a table (FINETUNE_TEST_DATA: folder of the data sets)
 	$(BIN)/python tests/real/table.py
 
-clean:  ## remove the environment and what runs left here
+clean:  ## remove the environment, runs and build files
 	rm -rf $(VENV) runs build *.egg-info
 
 $(VENV)/bin/python:

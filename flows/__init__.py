@@ -20,7 +20,7 @@ LAZY = {
     "predict": "flows.inference",
 }
 
-# Read when a GPU is first used: sums in one order, and GPUs counted by the bus, as the driver counts them.
+# Read when a GPU is first used: deterministic cuBLAS, and GPUs numbered by PCI bus, as the driver numbers them.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config import Loaded, RunConfig, load
+from tasks.config.json_types import JsonObject
 from tasks.data.sources.fetch import fetching_once
 from tasks.data.sources.locate import own_cache
-from tasks.execution.execute import CallerOptions, alone, dry_run, entering
+from tasks.execution.execute import CallerOptions, dry_run, exclusive_run, with_caller
 from tasks.results.finetuned import FineTuned
 from tasks.runtime.context import RunContext, StageEntry
 from tasks.runtime.prefect_api import launch
@@ -30,7 +31,7 @@ def run(
     """
     caller = CallerOptions(loaded.origin, stages or {}, loaded.file, listener)
     parameters = {name: getattr(loaded.config, name) for name in SECTIONS}
-    with alone(), entering(caller), fetching_once():
+    with exclusive_run(), with_caller(caller), fetching_once():
         if launch.in_flow():
             from flows.pipeline import finetune as flow
 
@@ -46,23 +47,23 @@ def run(
 
 
 def plan(loaded: Loaded) -> tuple[RunConfig, RunContext]:
-    """Say what `run` would do. Light stages run into memory so that their successors' keys are known."""
+    """Return what `run` would do. Light stages run in memory so that the keys of later stages are known."""
     from flows.pipeline import pipeline
 
     with launch.blocks_at_hand(loaded.config.secrets):
         return dry_run(loaded.config, pipeline, CallerOptions(loaded.origin, file=loaded.file), run_in_plan=True)
 
 
-def lint(loaded: Loaded, rejected: Path | None = None) -> dict[str, Any]:
-    """Check a config's data as stage 4 would; return its counts, warnings, one sample row, lengths.
+def lint(loaded: Loaded, rejected: Path | None = None) -> JsonObject:
+    """Check a config's data as stage 4 does; return counts, warnings, one sample row, lengths.
 
     Args:
-        rejected: where bad rows go as JSON lines (file, line, why, row), if there are any.
+        rejected: file for bad rows, as JSON lines (file, line, why, row).
 
     Raises:
         DataError: naming the file and line of what is wrong.
     """
-    from tasks.execution.lint import putting_aside, tokens
+    from tasks.execution.lint import rejecting_rows, tokens
     from tasks.objectives import objective_of
     from tasks.runtime.inputs import Unkeyed
     from tasks.s04_prepare import prepare, reading
@@ -70,7 +71,7 @@ def lint(loaded: Loaded, rejected: Path | None = None) -> dict[str, Any]:
     def check(config: RunConfig, _: str) -> None:
         prepare(objective=objective_of(config.task), reading=reading(config.data), data=Unkeyed(value=config.data))
 
-    def whole() -> dict[str, Any]:
+    def whole() -> JsonObject:
         resolved, context = dry_run(
             loaded.config, check, CallerOptions(loaded.origin, file=loaded.file), run_in_plan=True
         )
@@ -79,7 +80,7 @@ def lint(loaded: Loaded, rejected: Path | None = None) -> dict[str, Any]:
         return {**found, "tokens": tokens(resolved, splits)}
 
     with launch.blocks_at_hand(loaded.config.secrets):
-        return putting_aside(whole, rejected)
+        return rejecting_rows(whole, rejected)
 
 
 def finetune(
@@ -98,7 +99,7 @@ def finetune(
             generator.
         overrides: `["train.learning_rate=1e-4", …]`.
         stages: functions to use in place of stages, by name (`{"s05_tokenize": mine}`), with the stage's own
-            signature: `mine(build, *, …) -> facts`. Their source stands in the key.
+            signature: `mine(build, *, …) -> facts`. Their source is part of the key.
 
     Returns:
         The finished run; it unpacks to the model, in eval mode, and its tokenizer.
@@ -110,18 +111,18 @@ def finetune(
         raise TypeError("finetune: give a config or sections as keywords, not both")
     given = config if config is not None else sections
     if isinstance(given, Mapping) and "data" in given:
-        from tasks.data.sources.objects import hold
+        from tasks.data.sources.objects import save_rows
 
-        given = {**given, "data": hold(given["data"], own_cache())}
+        given = {**given, "data": save_rows(given["data"], own_cache())}
     return run(load(given, overrides), stages)
 
 
 def _prepare(loaded: Loaded, caller: CallerOptions) -> bool:
-    """While the API starts: find what is missing (and what is wrong), import what only heavy stages need; say whether
+    """While the API starts, plan the run (which finds config errors) and import what heavy stages need; return whether
     there is anything to build."""
     from flows.pipeline import pipeline
 
-    if loaded.config.secrets:  # what they open cannot be looked into before the API answers
+    if loaded.config.secrets:  # they cannot be read before the API answers
         launch.import_heavy()
         return True
     _, context = dry_run(loaded.config, pipeline, caller, run_in_plan=False)

@@ -26,13 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from tasks.config.sections.secrets import without_credentials
 
     try:
-        with _outliving_readers() if options.goes_on else nullcontext(), _console():
+        with _surviving_broken_pipes() if options.goes_on else nullcontext(), _console():
             return options.verb(options)
     except FinetuneError as error:
         print(f"finetune: {without_credentials(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("finetune: interrupted; the same command goes on from here", file=sys.stderr)
+        print("finetune: interrupted; run the same command again to resume", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -46,27 +46,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _console() -> Iterator[None]:
-    """Our own lines on stderr, other libraries' only when something is wrong; afterwards logging is as it was."""
-    logger, last = logging.getLogger("finetune"), logging.lastResort
-    before = logger.handlers, logger.level, logger.propagate
+    """Show our log lines on stderr, other libraries' only on errors; restore logging afterwards."""
+    logger, last, quantizer = logging.getLogger("finetune"), logging.lastResort, logging.getLogger("bitsandbytes")
+    before = logger.handlers, logger.level, logger.propagate, quantizer.level
     handler = _BesideBars()
     handler.setFormatter(logging.Formatter("  %(message)s"))
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.INFO)
+    quantizer.setLevel(logging.ERROR)  # it warns of kernels that a CPU does not need
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         yield
     finally:
-        logger.handlers, _, logger.propagate = before
+        logger.handlers, _, logger.propagate, _ = before
         logger.setLevel(before[1])
+        quantizer.setLevel(before[3])
         logging.lastResort = last
 
 
 @contextmanager
-def _outliving_readers() -> Iterator[None]:
-    """Where stdout or stderr is a pipe, and who reads it goes (`| head -1`), output ends and the run does not."""
+def _surviving_broken_pipes() -> Iterator[None]:
+    """If stdout or stderr is a pipe whose reader exits (`| head -1`), drop the output and let the run continue."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(_lasting, before)
+    sys.stdout, sys.stderr = map(_surviving, before)
     try:
         yield
     finally:
@@ -75,11 +77,11 @@ def _outliving_readers() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
-def _lasting(stream: TextIO) -> TextIO:
+def _surviving(stream: TextIO) -> TextIO:
     try:
         descriptor = stream.fileno()
         mode = os.fstat(descriptor).st_mode
-    except (AttributeError, OSError):  # closed, or no file at all
+    except (AttributeError, OSError):  # closed, or not a real file
         return stream
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         return stream
@@ -89,7 +91,7 @@ def _lasting(stream: TextIO) -> TextIO:
 
 
 class _Pipe(io.FileIO):
-    """A pipe that becomes /dev/null, for this process and those it starts, when nobody reads it any more."""
+    """A pipe that becomes /dev/null, for this process and its children, when its reader has gone."""
 
     def write(self, data: Any) -> int:
         try:
@@ -102,7 +104,7 @@ class _Pipe(io.FileIO):
 
 
 class _BesideBars(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes lines above a progress bar instead of through it."""
+    """Writes lines above a progress bar instead of into it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if "tqdm" not in sys.modules:
@@ -114,7 +116,7 @@ class _BesideBars(logging.StreamHandler):  # type: ignore[type-arg]
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Overrides may stand anywhere after the config, before options and behind them."""
+    """Parse arguments; overrides may be anywhere after the config, before or after options."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     options.goes_on = getattr(options, "goes_on", False)

@@ -1,4 +1,4 @@
-"""The door to finished models: a model folder and rows in, predictions or metrics out."""
+"""The Python API of trained models: a model folder and rows in, predictions or metrics out."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,20 +19,20 @@ def predict(
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> "Asked":
-    """Apply a trained model to rows without answers.
+    """Predict with a trained model on unlabelled rows.
 
     Args:
         model: a folder that `finetune run` wrote, or, with `task`, any transformers model.
-        source: as `data.train`: a file, a folder, a glob, a URL.
-        output: a `.parquet`, `.arrow`, `.jsonl` or `.csv` file; None: JSON lines to stdout. The rows' own columns
-            stand before the predictions.
+        source: a file, a folder, a glob, a URL, as `data.train`.
+        output: a `.parquet`, `.arrow`, `.jsonl` or `.csv` file; None: JSON lines to stdout. The columns of the rows
+            come before the predictions.
         overrides: `["data.columns.text=body", "train.generation_max_length=40", …]`.
-        say: told what a user should know.
+        say: called with notes for the user.
 
     Raises:
         ConfigError, DataError: naming the argument, or the file and line.
     """
-    return _ask(model, source, output, task, overrides, say, labelled=False)
+    return _infer(model, source, output, task, overrides, say, labelled=False)
 
 
 def evaluate(
@@ -44,15 +44,15 @@ def evaluate(
     overrides: Sequence[str] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> "Asked":
-    """Measure a finished model on rows with the right answers; see `predict`.
+    """Score a trained model on labelled rows; see `predict`.
 
     Args:
-        output: where the predictions go; None: nowhere.
+        output: where to write the predictions; None: not written.
     """
-    return _ask(model, source, output, task, overrides, say, labelled=True)
+    return _infer(model, source, output, task, overrides, say, labelled=True)
 
 
-def _ask(
+def _infer(
     model: str | Path, source: str, output: str | Path | None, task: str | None, overrides: Sequence[str],
     say: Callable[[str], None], labelled: bool,
 ) -> "Asked":  # fmt: skip

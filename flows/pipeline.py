@@ -1,14 +1,14 @@
 """The pipeline: twelve stages, in order. This is the flow Prefect deploys; `from flows import finetune` calls it.
 
-What a stage is given is what its result depends on, and nothing else is in its key.
+A stage's arguments are what its result depends on; they are its cache key, and nothing else is.
 """
 # ruff: noqa: I001 — the imports are the table of contents; one a line would bury it
 
 from tasks import s01_arguments, s02_seed, s03_base, s04_prepare, s05_tokenize, s06_model, s07_adapter
 from tasks import s08_trainer, s09_train, s10_evaluate, s11_save, s12_handoff
 from tasks.config import (
-    CheckpointConfig, DataConfig, EvalConfig, ExportConfig, ModelConfig, NoPeft, PeftConfig, Preset,
-    QuantConfig, RunConfig, Secrets, Seed, StoreConfig, Text, TrainConfig, as_used, computing, watching,
+    CheckpointConfig, EvalConfig, ExportConfig, ModelConfig, NoPeft, Preset,
+    QuantConfig, RunConfig, Secrets, Seed, StoreConfig, Text, TrainConfig, with_effective_limits, computing, watching,
 )  # fmt: skip
 from tasks.objectives import objective_of, schema
 from tasks.objectives.methods import Methods
@@ -22,28 +22,28 @@ from tasks.results.finetuned import FineTuned
 @as_flow("finetune")
 def finetune(
     model: ModelConfig,
-    data: DataConfig,
+    data: schema.Data,
     task: schema.Task = "text-classification",
     name: Text | None = None,
     seed: Seed = 42,
     output_dir: Text | None = None,
     preset: Preset = "recommended",
-    methods: schema.Methods = {},  # noqa: B006 — nobody changes it
-    peft: PeftConfig = NoPeft(),
+    methods: schema.Methods = {},  # noqa: B006 — never changed
+    peft: schema.Peft = NoPeft(),
     quant: QuantConfig = QuantConfig(),
-    train: TrainConfig = TrainConfig(),
+    train: schema.Train = TrainConfig(),
     eval: EvalConfig = EvalConfig(),
     checkpoint: CheckpointConfig = CheckpointConfig(),
     export: ExportConfig = ExportConfig(),
     store: StoreConfig = StoreConfig(),
     secrets: Secrets = {},  # noqa: B006 — never changed
 ) -> FineTuned | Paused:
-    """Fine-tune a model. What is in the store is not done again; a run that died is simply run again."""
+    """Fine-tune a model. Results in the store are reused; to resume a run that died, run it again."""
     return execute(RunConfig.model_validate(locals()), pipeline)
 
 
 def pipeline(run: RunConfig, resolved: str) -> FineTuned:
-    """The twelve calls. `resolved` is `run` as YAML, saved beside the model."""
+    """The twelve calls. `resolved` is `run` as YAML, saved with the model."""
     objective, rows_of, judging = objective_of(run.task), s04_prepare.reading(run.data), run.eval
     arguments = s01_arguments.arguments(objective=objective, train=computing(run.train), eval=judging,
                                         custom=s10_evaluate.own_metrics(judging))  # fmt: skip
@@ -77,7 +77,7 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
         with_card=run.export.card, merge=run.export.merge, base=base, data=rows.select("data.json"), head=head,
         model=model, plan=plan, trained=weights, history=Unkeyed(value=trained.select("history.json", "state*.json")),
         shape=shape, evaluated=evaluated.select(*s11_save.RESULTS), sources=s04_prepare.sources(run.data),
-        output_dir=Unkeyed(value=run.output_dir), resolved=Unkeyed(value=as_used(resolved, shape)),
+        output_dir=Unkeyed(value=run.output_dir), resolved=Unkeyed(value=with_effective_limits(resolved, shape)),
         promote=Unkeyed(value=run.export.promote),
     )  # fmt: skip
     files, results = saved.without(*s11_save.TIMED), evaluated.select("*s.json")

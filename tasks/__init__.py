@@ -1,4 +1,4 @@
-"""The twelve stages, in order. Each is a file of its own; this is the one place that lists them."""
+"""The twelve stages, in order. Each has its own file; this is the only list of them."""
 
 STAGES = (
     "s01_arguments",

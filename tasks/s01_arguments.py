@@ -1,10 +1,10 @@
-"""Stage 1: what was asked becomes training arguments.
+"""Stage 1: resolve the training arguments.
 
 In: the `train` section as resolved (defaults of task and preset filled in), `eval.best` and `eval.patience`.
-Out: `arguments.json`, ready for `transformers.TrainingArguments`, and what this project adds to them.
+Out: `arguments.json`: values for `transformers.TrainingArguments`, and this project's additions.
 
-A stage of its own because it is where a changed learning rate enters: everything before it in spirit, data and model,
-does not read it, and is not redone.
+A separate stage because a changed learning rate enters here: the stages of data and model do not depend on it and are
+not rebuilt.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from typing import Any
 from tasks.artifacts.formats import json
 from tasks.artifacts.ref import ArtifactRef
 from tasks.config import EvalConfig
+from tasks.config.json_types import JsonObject
 from tasks.data.tables.arrow_file import open_table
 from tasks.objectives.base import Objective
 from tasks.objectives.measured import refuse_undefined, refuse_unfit
@@ -26,11 +27,11 @@ OURS = ("float32_matmul_precision", "torch_num_threads")
 @stage(components=("metric_names", "greater_is_better"), run_in_plan=True)
 def arguments(
     build: Build, *, objective: Objective, train: Mapping[str, Any], eval: EvalConfig, custom: Mapping[str, str]
-) -> Mapping[str, Any]:
+) -> Mapping[str, object]:
     """Write `arguments.json`.
 
     Args:
-        custom: the versions of the code of a user's own metrics, by path.
+        custom: code versions of the user's own metrics, by path.
     """
     given = {name: value for name, value in train.items() if name not in OURS}
     if best := _best(objective, eval):
@@ -43,10 +44,10 @@ def arguments(
 
 
 def fitting(objective: Objective, rows: ArtifactRef, section: EvalConfig) -> ArtifactRef:
-    """Return the head of `rows`, once the metrics asked for are some that they have (a plan may not know them yet).
+    """Return the head of `rows` after checking the configured metrics against them (unless a plan has no rows yet).
 
     Raises:
-        ConfigError: one that the task has, but that these rows do not give.
+        ConfigError: a metric of the task that is undefined for these rows.
     """
     head = rows.select("head.json")
     if not head.members:
@@ -58,7 +59,7 @@ def fitting(objective: Objective, rows: ArtifactRef, section: EvalConfig) -> Art
     return head
 
 
-def _best(objective: Objective, section: EvalConfig) -> dict[str, Any]:
+def _best(objective: Objective, section: EvalConfig) -> JsonObject:
     if section.best is None:
         return {}
     known = objective.greater_is_better.get(section.best, True)

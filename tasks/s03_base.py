@@ -1,16 +1,15 @@
-"""Stage 3: a model's name becomes a pinned base.
+"""Stage 3: resolve a model's name to a pinned base.
 
-In: `model.name` and `model.revision`, as the files they stand for. Out: the tokenizer, `config.json`, `base.json`
-(which files, by digest; how long a text may be) and `processor.json` (what the collator needs). The weights are not
-copied: the artifact says their digests, and where they lie on this machine is found anew in every run. The folder of an
-adapter is a base too: the weights of the one it names, and itself.
+In: the files that `model.name` and `model.revision` refer to. Out: the tokenizer, `config.json`, `base.json` (digests
+of the files; the maximum length) and `processor.json` (what the collator needs). The weights are not copied: the
+artifact records their digests, and every run looks up their path on this machine. The folder of an adapter is a base
+too: the weights of the base it names, and its own.
 
-A stage of its own because everything after it depends on these bytes and nothing else of the model's name.
+A separate stage because all later stages depend on these bytes and not on the model's name.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tasks.artifacts.formats import json, weights
 from tasks.artifacts.keys.digests import digest_of
@@ -25,16 +24,16 @@ from tasks.runtime.stage import stage
 __all__ = ["base", "public_name"]
 
 
-def _files(model: Unkeyed, **_: Any) -> Mapping[str, Path]:
-    return base_files(model.value)  # the name is not in the key, the bytes it stands for are
+def _files(model: Unkeyed, **_: object) -> Mapping[str, Path]:
+    return base_files(model.value)  # the bytes are in the key, the name is not
 
 
 @stage(libraries=("transformers", "tokenizers"), files=_files, run_in_plan=True)
-def base(build: Build, *, model: ModelConfig, trust_remote_code: bool) -> Mapping[str, Any]:
-    """Write the tokenizer and what is to be known of the base.
+def base(build: Build, *, model: ModelConfig, trust_remote_code: bool) -> Mapping[str, object]:
+    """Write the tokenizer and facts about the base.
 
     Raises:
-        ConfigError: no such model; no tokenizer beside it; weights that are not whole.
+        ConfigError: no such model; no tokenizer with it; incomplete weights.
     """
     from tasks.models.bases.tokenizer import read_base
 

@@ -1,11 +1,10 @@
-"""Stage 4: what was given as data becomes rows that can be trusted.
+"""Stage 4: read the data into checked, split and labelled rows.
 
-In: the data files (by their bytes), how to read them, the task's idea of a row. Out: `train.arrow`,
-`validation.arrow`, `test.arrow` (those there are), `head.json`, `seen.json` (which rows of validation and test have a
-text that train has too) and `data.json`: counts, columns, warnings.
-All other columns stay in the rows, and every row knows its file and line.
+In: the data files (by content), how to read them, the task's columns. Out: `train.arrow`, `validation.arrow`,
+`test.arrow` (for the splits that exist), `head.json`, `seen.json` (validation and test rows with a text that is in
+train too) and `data.json`: counts, columns, warnings. Rows keep all other columns, and their file and line.
 
-A stage of its own because what is wrong with data must be said before a model is even looked at.
+A separate stage because errors in data must be reported before a model is loaded.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,8 @@ from typing import Any
 
 from tasks.artifacts.formats import json
 from tasks.config import DataConfig
+from tasks.config.json_types import JsonObject
+from tasks.data.rows.columns import may_be_used
 from tasks.data.sources.fetch import commit_of
 from tasks.data.sources.locate import Source, locate
 from tasks.data.sources.read import read
@@ -25,13 +26,13 @@ from tasks.runtime.inputs import Unkeyed
 from tasks.runtime.stage import stage
 
 SPLITS = ("train", "validation", "test")
-# What only tokenizing and training read.
+# Fields read only by tokenization and training.
 SHAPES = ("max_length", "overlong", "stride", "prefix", "max_target_length", "merge", "packing", "append_eos",
           "label_all_tokens", "mlm_probability")  # fmt: skip
 
 
-def _files(data: Unkeyed, **_: Any) -> Mapping[str, Path]:
-    """Each split's files, in order, under names without absolute paths."""
+def _files(data: Unkeyed, **_: object) -> Mapping[str, Path]:
+    """Return each split's files, in order, by names without absolute paths."""
     return {
         f"{split}/{i:05d}/{_name(source, data.value)}": source.path
         for split, spec in _specs(data.value)
@@ -40,14 +41,14 @@ def _files(data: Unkeyed, **_: Any) -> Mapping[str, Path]:
 
 
 def _name(source: Source, data: DataConfig) -> str:
-    """A text's folder is its class, so it belongs to its name even where the user gave the folder itself."""
+    """Return a source's name. A text's folder is its class, so it is included even if the user gave the folder."""
     if "/" not in source.name and (data.format == "folder" or source.path.suffix == ".txt"):
         return f"{source.path.parent.name}/{source.name}"
     return source.name
 
 
 def _specs(data: DataConfig) -> Iterator[tuple[str, str | list[str]]]:
-    """What each split is read from; the folder of a saved `DatasetDict`, given as train, has the others beside it."""
+    """Yield what each split is read from; the folder of a saved `DatasetDict`, given as train, holds all splits."""
     for split in SPLITS:
         spec = getattr(data, split) or (data.train if saved_split(data.train, split) else None)
         if spec is not None:
@@ -55,40 +56,44 @@ def _specs(data: DataConfig) -> Iterator[tuple[str, str | list[str]]]:
 
 
 def _format(data: DataConfig, sources: list[Source], objective: Objective) -> str:
-    """Text files are a text a file, of the class that is their folder, where classes are learnt; else a row a line."""
+    """Return the format. If the task has classes, a `.txt` file is one text of the class named by its folder; else each
+    line is a row."""
     texts = all(source.path.suffix == ".txt" for source in sources)
     learns_classes = any(role.name == "label" for role in objective.roles)
     return "text" if texts and data.format == "auto" and not learns_classes else data.format
 
 
 def sources(data: DataConfig) -> dict[str, str]:
-    """What of the data is the hub's, and at which commit, by field; called once its rows are there."""
+    """Return the hub data sets and their commits, by field; call it after the rows are read."""
     given = {f"data.{split}": [spec] if isinstance(spec, str) else spec for split, spec in _specs(data)}
     commits = {field: [(spec, commit_of(spec)) for spec in specs] for field, specs in given.items()}
     return {field: ", ".join(f"{spec} at commit {commit}" for spec, commit in found if commit)
             for field, found in commits.items() if any(commit for _, commit in found)}  # fmt: skip
 
 
-def reading(data: DataConfig) -> dict[str, Any]:
-    """What of the data section shapes rows: all but where files lie and what tokenizing does with them."""
+def reading(data: DataConfig) -> JsonObject:
+    """Return the fields of `data` that determine rows: all but paths and tokenization options."""
     return data.model_dump(mode="json", exclude={*SPLITS, *SHAPES})
 
 
 @stage(libraries=("pyarrow", "numpy"), components=("prepare", "roles"), files=_files, run_in_plan=True)
-def prepare(build: Build, *, objective: Objective, reading: Mapping[str, Any], data: DataConfig) -> Mapping[str, Any]:
-    """Read, check, split and label.
+def prepare(
+    build: Build, *, objective: Objective, reading: Mapping[str, Any], data: DataConfig
+) -> Mapping[str, object]:
+    """Read, check, split and label the data.
 
     Args:
-        reading: what of `data` shapes rows; it stands in the key. `data` itself does not: it also says where files lie.
+        reading: the fields of `data` that determine rows, part of the key. `data` itself is not: it has paths too.
 
     Raises:
-        DataError: naming the file and line of what is wrong.
+        DataError: invalid data, with file and line.
     """
     tables, notices = {}, []
     for split, _ in _specs(data):
         prefix = f"{split}/"
         sources = [Source(path, name.split("/", 2)[2]) for name, path in build.files.items() if name.startswith(prefix)]
-        found = read(sources, _format(data, sources, objective), data.encoding, f"data.{split}")
+        used = may_be_used(objective.roles, data.columns.model_dump())
+        found = read(sources, _format(data, sources, objective), data.encoding, f"data.{split}", used)
         tables[split] = found.table
         notices += found.notices
     prepared = objective.component("prepare")(tables, data, objective.roles)
@@ -97,14 +102,14 @@ def prepare(build: Build, *, objective: Objective, reading: Mapping[str, Any], d
     json.write(prepared.head, build.out / "head.json")
     json.write(prepared.seen, build.out / "seen.json")
     counts = {name: table.num_rows for name, table in prepared.splits.items()}
-    told = [*notices, *prepared.warnings]
+    warnings = [*notices, *prepared.warnings]
     facts = {
         "rows": counts,
         "classes": len(prepared.head["labels"] or []),
         "columns": prepared.columns,
         "dropped": prepared.dropped,
     }
-    json.write({**facts, "warnings": told, "preview": prepared.preview}, build.out / "data.json")
-    for line in told:
+    json.write({**facts, "warnings": warnings, "preview": prepared.preview}, build.out / "data.json")
+    for line in warnings:
         build.warn(line)
     return facts

@@ -1,13 +1,13 @@
-"""Stage 6: base and task become a model.
+"""Stage 6: create the model from the base and the task.
 
-In: the base's weights (by digest), the class names, how to load, a seed. Out: `config.json` with the head,
-`new.safetensors` with only the parameters the base lacks and those of a head whose rows were matched to the classes,
-`load.json`, `head.json` (the classes as the model has them: a base's own names stay where the data only numbers them),
-`size.json`, and the state of the generator after making them; where the base carries an adapter, `merged.safetensors`
-with what that has changed. A base of 7 billion parameters makes an artifact of some kilobytes.
+In: the base's weights (by digest), the class names, loading options, a seed. Out: `config.json` with the head,
+`new.safetensors` with only the parameters that the base lacks and a head that was matched to the classes, `load.json`,
+`head.json` (the model's classes: the base's names are kept if the data only has numbers), `size.json`, the state of the
+random generator afterwards, and, if the base has an adapter, `merged.safetensors` with the parameters it changed. For a
+base of 7 billion parameters the artifact has some kilobytes.
 
-A stage of its own because the head is drawn at random: it must be the same in every run that shares base, labels and
-seed, whatever else differs.
+A separate stage because the head is initialized at random: it must be the same in every run with the same base, labels
+and seed.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from typing import Any
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.config import ConfigError, ModelConfig, QuantConfig
+from tasks.config.json_types import JsonObject
 from tasks.models.bases.base import live_class
 from tasks.models.device import device
 from tasks.objectives.base import Objective
@@ -25,11 +26,11 @@ from tasks.runtime.log import warn
 from tasks.runtime.stage import stage
 
 
-def loading(objective: Objective, model: ModelConfig, quant: QuantConfig) -> dict[str, Any]:
-    """How the model will be loaded, as data.
+def loading(objective: Objective, model: ModelConfig, quant: QuantConfig) -> JsonObject:
+    """Return how to load the model, as data.
 
     Raises:
-        ConfigError: quantization was asked for, there is no CUDA, and `quant.on_unavailable` is `error`.
+        ConfigError: quantization without CUDA, if `quant.on_unavailable` is `error`.
     """
     wanted = quant.load_in_4bit or quant.load_in_8bit
     if wanted and device() == "cpu":
@@ -45,7 +46,7 @@ def loading(objective: Objective, model: ModelConfig, quant: QuantConfig) -> dic
         "on_unavailable", "bnb_4bit_quant_type", "bnb_4bit_use_double_quant"}  # fmt: skip
     live = live_class(model)
     if live and (wanted or ":" in objective.auto_model):
-        raise ConfigError("base: a live model of a class of your own cannot be quantized, and is no base of "
+        raise ConfigError("base: a live model of a custom class cannot be quantized or be the base of "
                           f"{objective.name}; save it as a transformers model first")  # fmt: skip
     return {
         "auto_model": objective.auto_model,
@@ -61,7 +62,7 @@ def loading(objective: Objective, model: ModelConfig, quant: QuantConfig) -> dic
 @stage(libraries=("torch", "transformers"), components=("auto_model",))
 def model(
     build: Build, *, objective: Objective, base: Artifact, head: Artifact, seeds: Artifact, loading: Mapping[str, Any]
-) -> Mapping[str, Any]:
+) -> Mapping[str, object]:
     """Write the model's config and new parameters.
 
     Raises:
@@ -76,11 +77,11 @@ def model(
     tokens = base.json("base.json")["vocabulary"]
     made = create(folder, build.out, Loading(**loading), ends, seeds.json("seeds.json")["model"], pad, tokens)
     if made.unused:
-        build.warn(f"model.name: the head of its adapter is of another task, or of other labels, and stays out: "
+        build.warn(f"model.name: its adapter's head is for another task or other labels and is not used: "
                    f"{', '.join(made.unused)}")  # fmt: skip
     if made.resized:
-        build.warn(f"model.name: its tokenizer has more tokens ({tokens:,}) than the model had rows for: its "
-                   "embeddings are resized, and the model is saved whole")  # fmt: skip
+        build.warn(f"model.name: its tokenizer has more tokens ({tokens:,}) than the model has embeddings; they "
+                   "are resized, and the whole model is saved")  # fmt: skip
     fitted = made.head
     if fitted is not None and fitted.said:
         (build.say if fitted.how == "kept" else build.warn)(f"model.name: {fitted.said}")

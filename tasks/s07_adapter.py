@@ -1,10 +1,10 @@
-"""Stage 7: the model gets its adapter, or passes through.
+"""Stage 7: add an adapter to the model, if one is configured.
 
 In: the model of stage 6 and the `peft` section. Out: `adapter_config.json` and `adapter_model.safetensors` with the
-adapter's first weights and the head it saves; for `peft.method: none` only `adapter.json`, which says so.
+adapter's initial weights and its saved head; for `peft.method: none` only `adapter.json`.
 
-A stage of its own because a sweep over ranks must not make the model anew, and because the first weights of an adapter
-are drawn at random: the generator goes on where stage 6 left it, as in a script that seeds once.
+A separate stage because a sweep over ranks must not create the model again, and because the initial weights are drawn
+at random: the generator continues from its state after stage 6, as in a script that seeds once.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from tasks.runtime.stage import stage
 def adapter(
     build: Build, *, objective: Objective, base: Artifact, model: Artifact, seeds: Artifact, peft: PeftConfig
 ) -> Mapping[str, Any]:
-    """Write the adapter's config and first weights.
+    """Write the adapter's config and initial weights.
 
     Raises:
         ConfigError: `peft.target_modules` matches no layer.

@@ -1,10 +1,10 @@
-"""Stage 8: arguments and rows become a plan of the training.
+"""Stage 8: plan the training.
 
-In: stage 1's arguments, the counts of stage 5, this machine's device and threads. Out: `plan.json`: every number
-training will use (steps, warm-up, precision, threads, order of rows) and why the chosen ones were chosen. No live
-objects: a Trainer is made from the plan where it trains.
+In: stage 1's arguments, the counts of stage 5, this machine's device and threads. Out: `plan.json`: every value that
+training will use (steps, warm-up, precision, threads, order of rows) and why it was chosen. No live objects: stage 9
+makes the Trainer from the plan.
 
-A stage of its own because a plan can be read, compared and costed before anything is spent.
+A separate stage because a plan can be read, compared and its cost estimated before training.
 """
 
 from collections.abc import Mapping
@@ -15,21 +15,22 @@ from typing import Any
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.config import ConfigError, DataConfig
+from tasks.config.json_types import JsonObject
 from tasks.models.device import device, matmul_precision, placed, threads
 from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
 from tasks.training.arithmetic import count_steps
 
-SCORING = ("scipy", "seqeval", "sacrebleu", "rouge-score")  # by their numbers the best checkpoint may be chosen
+SCORING = ("scipy", "seqeval", "sacrebleu", "rouge-score")  # their scores may choose the best checkpoint
 
 
-def options(objective: Objective, data: DataConfig) -> dict[str, Any]:
-    """What of the data section a task's rows are drawn by in every epoch."""
+def options(objective: Objective, data: DataConfig) -> JsonObject:
+    """Return the fields of `data` that affect how rows are sampled in each epoch."""
     return {"mlm_probability": data.mlm_probability} if objective.view.startswith("tasks.data.tokens.masking") else {}
 
 
-def _machine(**_: Any) -> Mapping[str, str]:
+def _machine(**_: object) -> Mapping[str, str]:
     return {"device": device(), "threads": str(threads()), "matmul": matmul_precision()}
 
 
@@ -43,32 +44,32 @@ def trainer(
     seeds: Artifact,
     options: Mapping[str, Any],
     methods: Mapping[str, Any],
-) -> Mapping[str, Any]:
+) -> Mapping[str, object]:
     """Write `plan.json`.
 
     Args:
-        options: fields of `data` that shape what is drawn from the rows in every epoch.
+        options: fields of `data` that affect how rows are sampled in each epoch.
         methods: the training methods and their options.
 
     Raises:
-        ConfigError: a warm-up as long as the training; a best checkpoint without rows to judge it by.
+        ConfigError: a warm-up as long as the training; `eval.best` without validation rows.
     """
-    asked, summary = arguments.json("arguments.json"), tokens.json("summary.json")
-    placement = placed(asked)
+    given, summary = arguments.json("arguments.json"), tokens.json("summary.json")
+    placement = placed(given)
     training = placement["arguments"]
     if "validation" not in summary:
         if training.get("load_best_model_at_end"):
-            raise ConfigError("eval.best: there are no validation rows to judge by; give data.validation, or a share "
-                              "of data.train in data.split.validation")  # fmt: skip
+            raise ConfigError("eval.best: there are no validation rows to evaluate on; set data.validation, or a "
+                              "share of data.train in data.split.validation")  # fmt: skip
         training["eval_strategy"] = "no"
     steps = count_steps(training, summary["train"]["rows"])
     plan = {
         "task": objective.name,
         "options": dict(options),
         "methods": dict(methods),
-        "patience": asked["patience"],
-        "max_samples": asked["max_samples"],
-        "own_best": asked.get("own_best"),
+        "patience": given["patience"],
+        "max_samples": given["max_samples"],
+        "own_best": given.get("own_best"),
         "scored_by": {name: version(name) for name in SCORING} if training.get("load_best_model_at_end") else {},
         "seed": seeds.json("seeds.json")["train"],
         "steps": asdict(steps),

@@ -1,10 +1,10 @@
-"""Stage 9: the plan is carried out.
+"""Stage 9: train.
 
 In: the plan, the token rows, model and adapter. Out: the trained weights (a whole model, or an adapter with its head)
-and `history.json` and `state.json` (the Trainer's). Checkpoints lie in the stage's work folder, complete or absent; a
-build that was killed is simply built again and goes on from the newest whole one, to the same bits.
+and the Trainer's `history.json` and `state.json`. Checkpoints are in the stage's work folder, complete or absent; a
+build that was killed resumes from the newest complete one and ends with bit-identical weights.
 
-A stage of its own because it is what everything else exists to spend once.
+A separate stage because it is the expensive one, to be run once.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from tasks.runtime.resuming import begin, keep_end, keeps_end, named_files, resu
 from tasks.runtime.rung import rung_of
 from tasks.runtime.stage import stage
 
-if TYPE_CHECKING:  # the methods a run has are in its key, the others are not
+if TYPE_CHECKING:  # only the methods that a run uses are in its key
     from tasks.objectives.methods import Methods
 
 LIBRARIES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy")
@@ -46,17 +46,17 @@ def train(
     watching: Mapping[str, Any],
     checkpoint: CheckpointConfig,
     resume: str | None,
-) -> Mapping[str, Any]:
+) -> Mapping[str, object]:
     """Train, evaluating and saving as planned.
 
     Args:
         methods: the training methods.
-        watching: training arguments that only say what is logged and kept; not in the key, and neither is `checkpoint`.
-        resume: whose checkpoint it goes on from; what lies there is in the key.
+        watching: training arguments that only affect logging and kept checkpoints; not in the key, as `checkpoint`.
+        resume: where the checkpoint to continue from is; its content is in the key.
 
     Raises:
-        Interrupted: a signal came; a checkpoint is saved. TrainingError: the training diverged.
-        Paused: the run asked for a pause, and it is reached (that it was, is a piece: it is not judged again).
+        Interrupted: by a signal; a checkpoint is saved. TrainingError: the training diverged.
+        Paused: a requested pause is reached; its evaluation is kept and not repeated.
     """
     from tasks.models.assemble import starting_model
     from tasks.models.bases.tokenizer import read_tokenizer
@@ -67,7 +67,7 @@ def train(
     from tasks.training.save import save_weights
 
     planned = plan.json("plan.json")
-    rung = rung_of(build, planned["steps"]["total"])  # raises if it was reached before
+    rung = rung_of(build, planned["steps"]["total"])  # raises Paused if it was reached before
     adapted = adapter.view() if "adapter_config.json" in adapter else None
     live = starting_model(model.view(), base.externals(), model.json("load.json"), adapted)
     begin(build, planned, lambda files: take_over(files, build.work, planned, live))
@@ -81,7 +81,7 @@ def train(
     with computing_as(planned), Progress(planned["steps"]["total"], build.say) as progress:
         watched = _watching(build, progress, watching, checkpoint, objective, rung.step, planned)
         done = run.train(live, planned, given, build.work, watched)
-    rung.end(done)  # raises if it is a pause
+    rung.end(done)  # raises Paused if this is a pause
     current().signalled = done.signalled
     keep_end(build, planned)
     save_weights(live, build.out)

@@ -1,21 +1,20 @@
-"""Stage 10: the trained weights are judged.
+"""Stage 10: evaluate the trained weights.
 
-In: the trained weights as they were saved (so what is judged is what is kept), the validation and test rows. Out:
-`metrics.json` (`eval_…` for validation, `test_…` for test), `intervals.json`, `slices.json`, `classes.json`
-(scores by class), `head.json` (the head
-with the threshold settled here), and `<split>.predictions.arrow`: what the task says of every row, with its file and
-line.
+In: the trained weights as saved, the validation and test rows. Out: `metrics.json` (`eval_…` for validation, `test_…`
+for test), `intervals.json`, `slices.json`, `classes.json` (scores by class), `head.json` (the head with the threshold
+chosen here), and `<split>.predictions.arrow`: the prediction for every row, with its file and line.
 
-A stage of its own because judging again, by other metrics, must not train again.
+A separate stage because evaluating again with other metrics must not train again.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.artifacts.keys.code import function_version
 from tasks.config import ConfigError, EvalConfig
+from tasks.config.json_types import JsonObject
 from tasks.data.tables.arrow_file import open_table
 from tasks.data.tokens.token_rows import scored_rows, tokens_of
 from tasks.evaluation.scoring import columns_of, score_table
@@ -24,11 +23,14 @@ from tasks.runtime.build import Build
 from tasks.runtime.progress import RowProgress
 from tasks.runtime.stage import stage
 
+if TYPE_CHECKING:
+    from tasks.evaluation.scoring import Scores
+
 PREFIX = {"validation": "eval", "test": "test"}
 
 
-def own_metrics(section: EvalConfig) -> dict[str, Any]:
-    """The code versions of a user's own metrics, by path.
+def own_metrics(section: EvalConfig) -> JsonObject:
+    """Return the code versions of the user's own metrics, by path.
 
     Raises:
         ConfigError: there is no such function, or its source cannot be read.
@@ -66,17 +68,17 @@ def evaluate(
     splits: list[str],
     seen: Artifact,
     rows: Artifact | None,
-) -> Mapping[str, Any]:
-    """Write metrics and predictions of every split but train.
+) -> Mapping[str, object]:
+    """Write metrics and predictions of validation and test.
 
     Args:
-        metrics: names to keep and paths of a user's own functions. custom: the versions of the code of those.
-        threshold: a probability, or `tuned` on validation. splits: which. bootstrap: samples of the intervals.
-        slices: columns of `rows` to slice by (`rows` is None where there is none).
-        seen: the rows whose text train has too: each metric has one beside it, `…_unseen`, of the others.
+        metrics: names to keep and paths of the user's own functions. custom: code versions of those functions.
+        threshold: a probability, or `tuned` on validation. splits: to evaluate. bootstrap: samples for the intervals.
+        slices: columns of `rows` to slice by (without slices `rows` is None).
+        seen: rows with a text that is in train too; each metric is also given without them, as `…_unseen`.
 
     Raises:
-        ConfigError: a metric or a column that is not there.
+        ConfigError: an unknown metric or column.
     """
     from tasks.evaluation.inference import ask
     from tasks.evaluation.threshold import decided, tune
@@ -101,7 +103,7 @@ def evaluate(
         ends = tune(ends, out) if threshold == "tuned" and split == "validation" else ends
         said, scorer = open_table(out), objective.component("scorer")(ends)
         columns = columns_of(slices, rows.path(f"{split}.arrow"), said) if rows else {}
-        known = [] if objective.gather else seen.json("seen.json").get(split, [])  # there a row is of several texts
+        known = [] if objective.gather else seen.json("seen.json").get(split, [])  # a gathered row has several texts
         scored = score_table(scorer, said, loss, metrics, bootstrap, columns, build.warn, known)
         _note(found, scored, split)
     found["metrics"] = json.finite(found["metrics"])
@@ -110,7 +112,7 @@ def evaluate(
     return found["metrics"]
 
 
-def _note(found: dict[str, dict[str, Any]], scored: Any, split: str) -> None:
+def _note(found: dict[str, dict[str, Any]], scored: "Scores", split: str) -> None:
     for kind in ("metrics", "intervals", "slices"):
         found[kind] |= {f"{PREFIX[split]}_{name}": value for name, value in getattr(scored, kind).items()}
     found["classes"] |= {split: scored.classes} if scored.classes else {}

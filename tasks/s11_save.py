@@ -1,11 +1,11 @@
-"""Stage 11: model, tokenizer, metrics and card become one folder.
+"""Stage 11: save model, tokenizer, metrics and card as one folder.
 
 In: the trained weights, the tokenizer, metrics, plan and counts. Out: an artifact that *is* the model folder: weights,
-tokenizer and the Trainer's state adopted by digest, the picture of the training drawn once. On every run the folder is
-brought to `output_dir` by one run at a time: files that already hold those bytes are left alone, others are replaced
-together. Without `output_dir` nothing is written outside the store.
+tokenizer and the Trainer's state are referenced by digest, plots are drawn once. Every run copies the folder to
+`output_dir`, one run at a time: files with the same content are left alone, others are replaced together. Without
+`output_dir` nothing is written outside the store.
 
-A stage of its own because a model is not saved until it can be loaded elsewhere, with its labels and its limits.
+A separate stage because a model is only saved when it can be loaded elsewhere, with its labels and limits.
 """
 
 from collections.abc import Mapping
@@ -13,6 +13,7 @@ from typing import Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
+from tasks.config.json_types import JsonObject
 from tasks.evaluation.plot_confusion import confusion_picture
 from tasks.evaluation.plots import training_curves
 from tasks.models.bases.files import GENERATION, LIVE, MERGED
@@ -28,7 +29,7 @@ from tasks.runtime.stage import stage
 
 LIBRARIES = ("torch", "transformers", "peft", "matplotlib")
 PICTURE, CONFUSION, STATE = "curves.png", "confusion.png", "trainer_state.json"
-TIMED = (PICTURE, STATE)  # they tell of seconds, which no key holds
+TIMED = (PICTURE, STATE)  # contain times, which are in no key
 RESULTS = ("metrics.json", "intervals.json", "classes.*", "head.json")
 LEFT_OUT = ("base.json", "history.json", "processor.json")
 ASKING = ("per_device_eval_batch_size", "bf16", "fp16", "predict_with_generate", *LIMITS)
@@ -44,13 +45,13 @@ def save(
     """Write the model folder.
 
     Args:
-        shape: how rows become tokens. sources: commits of the hub's data.
-        history: what is drawn, and the Trainer's state; it tells seconds. output_dir, promote, resolved: where the
-            folder goes, if it may, and what made it. All not in the key.
+        shape: how rows are tokenized. sources: commits of the hub's data sets.
+        history: values to plot, and the Trainer's state. output_dir, promote, resolved: where and whether to write
+            the folder, and the config. None of these four is in the key.
     """
     adapted = "adapter_config.json" in trained
     kind = model.json("load.json")["auto_model"]
-    merge = merge or MERGED in model  # an adapter to what is not in one place could be loaded nowhere
+    merge = merge or MERGED in model  # an adapter to a base that exists nowhere in one piece could not be loaded
     composite = ":" in kind and not kind.startswith(LIVE)
     if composite or (adapted and merge):
         _export(build, trained, model, base, composite, adapted)
@@ -91,12 +92,12 @@ def _export(build: Build, trained: Artifact, model: Artifact, base: Artifact, co
     from tasks.models.assemble import trained_model
 
     live = trained_model(trained.view(), model.view(), base.externals(), model.json("load.json"), merge=merge)
-    (live.export if composite else live.save_pretrained)(build.out)  # of a composite, parts anybody can load
+    (live.export if composite else live.save_pretrained)(build.out)  # a composite is saved as its loadable parts
 
 
 def _asking(planned: Mapping[str, Any], evaluated: Artifact, shape: Any, data: Artifact, base: Artifact,
-            model: Artifact, adapted: bool) -> dict[str, Any]:  # fmt: skip
-    """What is to be known to ask the model about rows."""
+            model: Artifact, adapted: bool) -> JsonObject:  # fmt: skip
+    """Return what inference needs to run the model on new rows."""
     return {
         **{name: planned[name] for name in ("task", "options", "seed")},
         "head": evaluated.json("head.json"),
@@ -109,5 +110,5 @@ def _asking(planned: Mapping[str, Any], evaluated: Artifact, shape: Any, data: A
     }
 
 
-def _members(artifact: Artifact, but: tuple[str, ...] = ()) -> dict[str, Any]:
+def _members(artifact: Artifact, but: tuple[str, ...] = ()) -> JsonObject:
     return {name: member for name, member in artifact.ref.members.items() if name not in LEFT_OUT + but}

@@ -1,13 +1,12 @@
-"""Stage 12: returns metrics and paths to the caller.
+"""Stage 12: return metrics and paths to the caller.
 
-In: what was saved and judged. Out: `report.json`, from which `tasks.results.finetuned.FineTuned` gives a caller the
-model, the tokenizer and all the rest, each loaded when it is asked for.
+In: the saved model and its evaluation. Out: `report.json`, from which `tasks.results.finetuned.FineTuned` loads the
+model, the tokenizer and everything else on first use.
 
-A stage of its own because a caller wants a model in eval mode, not twelve references.
+A separate stage because a caller wants a model in eval mode, not twelve references.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
@@ -19,7 +18,7 @@ from tasks.runtime.stage import stage
 @stage()
 def handoff(
     build: Build, *, objective: Objective, saved: Artifact, plan: Artifact, evaluated: Artifact
-) -> Mapping[str, Any]:
+) -> Mapping[str, object]:
     """Write `report.json`: the metrics, and the digest of every file of the model."""
     digests = {name: member.sha256 for name, member in saved.ref.members.items()}
     metrics = evaluated.json("metrics.json")

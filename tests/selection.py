@@ -19,8 +19,20 @@ SELECTED = {
     ),
     "S3": ("tests/remote/test_s3.py::test_a_training_resumes_from_s3",),
     "a run through a Prefect server": ("tests/serving/test_served_runs.py::test_a_run_comes_to_its_twelve_stages",),
+    "a run killed, retried, cancelled": (
+        "tests/serving/test_served_runs.py::test_killed_and_retried_and_cancelled_and_run_again_to_the_same_bits",
+    ),
+    "a schedule": (
+        "tests/serving/test_served_runs.py::test_a_schedule_finds_all_done_and_with_new_data_only_what_changed",
+    ),
+    "a secret": ("tests/serving/test_secrets.py::test_a_sweep_does_not_tell_of_its_green_and_red_cells",),
     "a page in a browser": ("tests/browser/test_form.py::test_a_wrong_value_then_a_run",),
     "a grid with a failed and a killed cell": ("tests/flow/test_grid.py::test_a_sweep_ends_whatever_happens",),
+    "halving": ("tests/flow/test_grid.py::test_survivors_are_what_they_would_be_unpruned",),
+    "Ray and Dask": (
+        "tests/flow/test_clusters.py::test_four_cells_on_a_cluster[ray]",
+        "tests/flow/test_clusters.py::test_four_cells_on_a_cluster[dask]",
+    ),
     "the README's commands": (
         "tests/docs/test_readme.py::test_every_command_runs",
         "tests/docs/test_readme.py::test_python_runs_as_it_stands",

@@ -136,11 +136,11 @@ class Served:
         found = self.call("/logs/filter", {"logs": {"flow_run_id": {"any_": list(runs)}}, "limit": 200})
         return [each["message"] for each in found]
 
-    def artifact(self, run: str, key: str) -> Any:
-        """What a run shows under `key`."""
+    def artifact(self, run: str, key: str) -> dict[str, Any]:
+        """What a run shows under `key`: its `id`, and the `data`."""
         wanted = {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": [key]}}}
         [found] = self.call("/artifacts/filter", wanted)
-        return found["data"]
+        return found
 
     def engine(self) -> psutil.Process:
         """The process of the run that is at it."""

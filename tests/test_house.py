@@ -1,7 +1,11 @@
 """The rules of the house that no linter keeps: sizes, the order of the stages, and that every named part exists."""
 
 import ast
+import builtins
 import inspect
+import keyword
+import re
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -32,6 +36,72 @@ def test_files_and_functions_stay_small(path: Path) -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_files_say_what_they_are(path: Path) -> None:
     assert path.stem == "__init__" or ast.get_docstring(ast.parse(path.read_text()))
+
+
+Documented = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+# Names of libraries and of users that docstrings speak of and no code of ours does.
+FOREIGN = {
+    *("DatasetDict", "Encoding", "IterableDataset", "TaskType", "basicConfig", "compute_metrics", "save_to_disk"),
+    *("chosen_input_ids", "test_accuracy", "translation_en_to_de"),
+}
+
+
+def docstrings(tree: ast.AST) -> Iterator[tuple[ast.Module | Documented, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | Documented) and (text := ast.get_docstring(node)):
+            yield node, text
+
+
+def members(node: ast.AST) -> set[str]:
+    """The parameters of a function; the attributes, methods and parameters of a class."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return {each.arg for each in ast.walk(node.args) if isinstance(each, ast.arg)}
+    found: set[str] = set()
+    for each in getattr(node, "body", []):
+        if isinstance(each, ast.FunctionDef):
+            found |= {each.name}
+            if each.name == "__init__":
+                stored = (part for part in ast.walk(each) if isinstance(part, ast.Attribute))
+                found |= members(each) | {part.attr for part in stored if isinstance(part.ctx, ast.Store)}
+        elif isinstance(each, ast.AnnAssign | ast.Assign):
+            targets = [each.target] if isinstance(each, ast.AnnAssign) else each.targets
+            found |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return found
+
+
+def listed(docstring: str) -> Iterator[str]:
+    """The names under `Args:` and `Attributes:`."""
+    for section in re.findall(r"^(?:Args|Attributes):\n((?: {4}.*\n?|\n)+)", docstring, re.MULTILINE):
+        for names in re.findall(r"(?:^ {4}|\. )(\*{0,2}\w+(?:, \*{0,2}\w+)*)(?: \([^)]*\))?: ", section, re.MULTILINE):
+            yield from {each.strip(" *") for each in names.split(",")} - {"None"}  # `x: a number. None: no limit.`
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=name)
+def test_docstrings_list_names_that_exist(path: Path) -> None:
+    for node, text in docstrings(ast.parse(path.read_text())):
+        assert set(listed(text)) <= members(node), getattr(node, "name", path.stem)
+
+
+def test_docstrings_quote_identifiers_that_exist() -> None:
+    """A word in backticks that no code has is an old name of something."""
+    words = FOREIGN | set(dir(builtins)) | set(keyword.kwlist)
+    quoted: dict[str, str] = {}
+    for path in SOURCES:
+        words |= set(path.relative_to(ROOT).with_suffix("").parts)
+        prose = set()
+        tree = ast.parse(path.read_text())
+        for node, text in docstrings(tree):
+            prose.add(node.body[0].value)  # type: ignore[union-attr]
+            for word in re.findall(r"`([A-Za-z_][\w.]*)(?:\(\))?`", text):
+                quoted |= dict.fromkeys(word.split("."), f"{name(path)}: {word}")
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant):
+                if isinstance(node.value, str) and node not in prose and not re.search(r"\s", node.value.strip()):
+                    words |= set(re.findall(r"\w+", node.value))
+            else:  # every other node that has a name has it in one of these fields
+                fields = (getattr(node, field, None) for field in ("id", "attr", "arg", "name", "asname"))
+                words |= {part for value in fields if isinstance(value, str) for part in value.split(".")}
+    assert not {where for word, where in quoted.items() if word not in words}
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("tests/**/test_*.py")), ids=name)

@@ -1,1 +1,1 @@
-"""Sweeps: the flow, the cells in their own processes, the estimate of costs, the report."""
+"""Sweeps: the flow, the cells in their own processes, the cost estimate, the report."""

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 from flows.api import SECTIONS
 from tasks.config import LoadedSweep, RunConfig, load_sweep
 from tasks.data.sources.locate import own_cache
-from tasks.execution.execute import CallerOptions, alone, entering
+from tasks.execution.execute import CallerOptions, exclusive_run, with_caller
 from tasks.runtime.prefect_api import launch
 from tasks.runtime.prefect_api.server import Server
 
 if TYPE_CHECKING:
-    from flows.sweep.execute import Grid, Told
+    from flows.sweep.execute import CellProgress
+    from flows.sweep.result import Grid
 
 
 def run_sweep(
     loaded: LoadedSweep,
-    listener: Callable[[Told], None] | None = None,
+    listener: Callable[[CellProgress], None] | None = None,
     on_server: Callable[[Server], None] | None = None,
 ) -> Grid:
     """Run a loaded sweep as a flow run.
@@ -38,7 +39,7 @@ def run_sweep(
         with listening(listener):
             return flow(**parameters, sweep=loaded.sweep)  # type: ignore[return-value] — Prefect's overloads
 
-    with alone(), entering(CallerOptions(loaded.base.origin)):
+    with exclusive_run(), with_caller(CallerOptions(loaded.base.origin)):
         if launch.in_flow():
             return call(None)
         with launch.prefect_at_hand(lambda: True) as server:
@@ -48,10 +49,10 @@ def run_sweep(
 def grid(
     config: str | Path | Mapping[str, Any] | RunConfig | None = None, overrides: Sequence[str] = (), **sections: Any
 ) -> Grid:
-    """Fine-tune many times with other values and keep the best: `model, tokenizer = grid(config)`.
+    """Fine-tune once per combination of values and keep the best: `model, tokenizer = grid(config)`.
 
     Args:
-        config: as for `finetune`, with a section `sweep`; or sections as keywords.
+        config: as for `finetune`, with a `sweep` section; or sections as keywords.
         overrides: `["sweep.parallel=1", "train.max_steps=100", …]`.
 
     Returns:
@@ -59,14 +60,14 @@ def grid(
         a row of `table` with its error, and `state` is `partial`.
 
     Raises:
-        ConfigError: cells that cannot be, before any is begun; another thread of this process is in a run or a sweep.
+        ConfigError: invalid cells, before any starts; another thread of this process is in a run or a sweep.
         TrainingError: every cell failed.
     """
     if config is not None and sections:
         raise TypeError("grid: give a config or sections as keywords, not both")
     chosen = config if config is not None else sections
     if isinstance(chosen, Mapping) and "data" in chosen:
-        from tasks.data.sources.objects import hold
+        from tasks.data.sources.objects import save_rows
 
-        chosen = {**chosen, "data": hold(chosen["data"], own_cache())}
+        chosen = {**chosen, "data": save_rows(chosen["data"], own_cache())}
     return run_sweep(load_sweep(chosen, overrides))

@@ -20,7 +20,7 @@ import psutil
 
 from tasks.artifacts.formats import json as jsons
 from tasks.config import FinetuneError, Loaded, RunConfig
-from tasks.execution.execute import CallerOptions, entering, open_store
+from tasks.execution.execute import CallerOptions, open_store, with_caller
 from tasks.results.finetuned import FineTuned
 from tasks.runtime.context import Paused, StageEntry
 from tasks.runtime.log import warn
@@ -33,7 +33,7 @@ from tasks.runtime.secrets import hidden
 
 POINTS = 200  # kept of a learning curve; more cannot be told apart in a plot
 FAILED, INTERRUPTED = 4, 130
-TELLING_SECONDS = 15  # to report a cell that nobody waits for to a persistent API
+TELLING_SECONDS = 15  # to report to a persistent API a cell whose sweep is gone
 
 
 def carry(order: str) -> int:
@@ -48,7 +48,7 @@ def carry(order: str) -> int:
             if device.startswith("cuda-"):
                 os.environ["CUDA_VISIBLE_DEVICES"] = device.removeprefix("cuda-")
             outcome["begun"] = True
-            outcome |= _carried(spec, outcome["stages"])
+            outcome |= _run_cell(spec, outcome["stages"])
         code = 0
     except FinetuneError as error:
         state = "interrupted" if error.exit_code == INTERRUPTED else "failed"
@@ -62,14 +62,14 @@ def carry(order: str) -> int:
     if outcome["error"] and (here := socket.gethostname()) != spec["host"]:
         outcome["error"] = f"{here}: {outcome['error']}"
     outcome["seconds"] = round(time.monotonic() - started, 3)
-    _leave_word(spec, outcome)
+    _write_outcome(spec, outcome)
     return code
 
 
-def _leave_word(spec: dict[str, Any], outcome: dict[str, Any]) -> None:
+def _write_outcome(spec: dict[str, Any], outcome: dict[str, Any]) -> None:
     """Write the cell's outcome; if the process that waits for it was killed, remove the folder instead."""
     place = Path(spec["outcome"])
-    if not _awaited(spec):
+    if not _has_parent(spec):
         shutil.rmtree(place.parent, ignore_errors=True)
         return
     temporary = place.with_suffix(".tmp")
@@ -77,14 +77,14 @@ def _leave_word(spec: dict[str, Any], outcome: dict[str, Any]) -> None:
     temporary.replace(place)
 
 
-def _awaited(spec: dict[str, Any]) -> bool:
+def _has_parent(spec: dict[str, Any]) -> bool:
     try:
         return psutil.Process(spec["awaited_by"]).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
-def _carried(spec: dict[str, Any], stages: list[Any]) -> dict[str, Any]:
+def _run_cell(spec: dict[str, Any], stages: list[Any]) -> dict[str, Any]:
     loaded = Loaded(RunConfig.model_validate(spec["config"]), spec["origin"], ())
 
     def note(entry: StageEntry) -> None:
@@ -92,17 +92,17 @@ def _carried(spec: dict[str, Any], stages: list[Any]) -> dict[str, Any]:
 
     def ended(_: BaseException) -> None:
         # If the sweep was killed, its API is down or going down, and Prefect's client would retry for a minute.
-        if not _awaited(spec):
+        if not _has_parent(spec):
             if not launch.heard():
-                _leave_word(spec, {})
+                _write_outcome(spec, {})
                 leave(INTERRUPTED)
-            in_time = threading.Timer(TELLING_SECONDS, lambda: (_leave_word(spec, {}), os._exit(INTERRUPTED)))
-            in_time.daemon = True
-            in_time.start()
+            timer = threading.Timer(TELLING_SECONDS, lambda: (_write_outcome(spec, {}), os._exit(INTERRUPTED)))
+            timer.daemon = True
+            timer.start()
 
     caller = CallerOptions(loaded.origin, listener=note, until=spec["until"], on_failure=ended,
                         overwrite=spec.get("overwrite", False))  # fmt: skip
-    with entering(caller), launch.prefect_at_hand(lambda: True):
+    with with_caller(caller), launch.prefect_at_hand(lambda: True):
         done = _flow_run(loaded.config, spec.get("flow_run"))
     if isinstance(done, Paused):
         at = done.step, done.total
@@ -113,13 +113,13 @@ def _carried(spec: dict[str, Any], stages: list[Any]) -> dict[str, Any]:
 
 
 def _thinned(history: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """A curve thinned to about POINTS points, its last one included; evaluations are few, and all kept."""
+    """Thin a curve to about POINTS points, including the last; all evaluations are kept."""
     every = -(-len(history) // POINTS)
     return [entry for at, entry in enumerate(history, 1) if (len(history) - at) % every == 0 or "eval_loss" in entry]
 
 
 def _earlier(done: FineTuned, config: RunConfig, until: float | None) -> dict[str, Any]:
-    """A finished cell's metrics at this rung, so that a rerun compares the same numbers as the first run."""
+    """Return a finished cell's metrics at this rung, so that a rerun compares the same numbers as the first run."""
     total = done.arguments["steps"]["total"]
     if until is None:
         return {"rung": (total, total)}

@@ -1,4 +1,4 @@
-"""How a sweep runs: cells are submitted, some are stopped early, the best one is trained to the end and tested."""
+"""Run a sweep: cells are submitted, some are stopped early, the best one is trained to the end and tested."""
 
 from __future__ import annotations
 
@@ -8,35 +8,32 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from flows.sweep.result import Grid
 from tasks.config import Loaded, LoadedSweep, RunConfig, SweepConfig
-from tasks.config.errors import ConfigError, DataError, MachineError, TrainingError
+from tasks.config.errors import ConfigError, Interrupted
 from tasks.config.leaves import given, leaves
 from tasks.execution.execute import current_caller, open_store, run_name, store_root
 from tasks.execution.preflight import check_paths
 from tasks.objectives.presets import resolve
-from tasks.results.finetuned import FineTuned
 from tasks.runtime.context import now
 from tasks.runtime.log import say
 from tasks.runtime.parallel.fanout import Fanout, warn_of
 from tasks.runtime.parallel.reach import api_url, check_api
 from tasks.runtime.parallel.slots import devices
 from tasks.sweep.axes import corners
-from tasks.sweep.board import Outcome, Row, as_table, by_group, leaderboard, mean_of
+from tasks.sweep.board import Outcome, by_group, mean_of
 from tasks.sweep.cells import Cell, cells_of
 from tasks.sweep.goal import Goal, goal_of
 from tasks.sweep.halving import agreement, scored_at_both, shares, survivors
 
 BEST = "best"
-KINDS = {kind.__name__: kind for kind in (ConfigError, DataError, TrainingError, MachineError)}
-SHOWN_ERRORS = 3
 
 
 @dataclass(frozen=True)
-class Told:
+class CellProgress:
     """What a listener is called with: a cell that ended, how many have ended, and of how many."""
 
     label: str
@@ -45,12 +42,12 @@ class Told:
     of: int
 
 
-_listener: ContextVar[Callable[[Told], None] | None] = ContextVar("finetune_sweep_listener", default=None)
+_listener: ContextVar[Callable[[CellProgress], None] | None] = ContextVar("finetune_sweep_listener", default=None)
 
 
 @contextmanager
-def listening(listener: Callable[[Told], None] | None) -> Iterator[None]:
-    """Within, a sweep that starts calls `listener` with each of its cells that ends."""
+def listening(listener: Callable[[CellProgress], None] | None) -> Iterator[None]:
+    """Within, a sweep calls `listener` with each cell as it ends."""
     token = _listener.set(listener)
     try:
         yield
@@ -58,128 +55,44 @@ def listening(listener: Callable[[Told], None] | None) -> Iterator[None]:
         _listener.reset(token)
 
 
-@dataclass
-class Grid:
-    """A finished sweep. `model, tokenizer = grid(config)` gives the best cell's.
-
-    Attributes:
-        run: its name. cells, outcomes: what was run, and the outcome of each by index.
-        goal: the metric that ranks. rows: the leaderboard.
-        best: the winner: `overrides`, `metrics` (validation and test), `run`, `path`; None if there is none.
-        rungs: of halving: `{"share", "groups", "common", "agreement"}`: how many groups have a score at this rung
-            and the one before, and the rank correlation of the two (None: see `tasks.sweep.halving.agreement`).
-        built: how often each stage was built, not found, over all processes.
-        uncrowned: what came of the best cell's own run if it was not finished.
-        started, ended: when, in UTC, as ISO 8601.
-    """
-
-    run: str
-    cells: list[Cell]
-    outcomes: dict[int, Outcome]
-    goal: Goal
-    rows: list[Row]
-    base: LoadedSweep
-    best: dict[str, Any] | None = None
-    rungs: list[dict[str, Any]] = field(default_factory=list)
-    built: dict[str, int] = field(default_factory=dict)
-    uncrowned: Outcome | None = None
-    started: str = field(default_factory=now)
-    ended: str | None = None
-
-    @property
-    def failed(self) -> list[Cell]:
-        """Cells that are neither completed nor stopped early by halving."""
-        return [cell for cell in self.cells if self.outcomes.get(cell.index, Outcome("interrupted")).failed]
-
-    @property
-    def state(self) -> str:
-        """`completed`, `partial` (some cells failed) or `failed` (all did)."""
-        return "failed" if self.best is None else "partial" if self.failed else "completed"
-
-    def raise_if_failed(self) -> None:
-        """Raise why there is no best cell: the cells' own kind of error if they share one, else TrainingError."""
-        if self.best is not None:
-            return
-        ended = [self.outcomes[cell.index] for cell in self.failed if cell.index in self.outcomes]
-        if self.uncrowned is not None:
-            ended, said = [self.uncrowned], "the cells are done, but the best one's run to test and save it failed"
-        elif len(self.failed) == len(self.cells):
-            said = f"all {len(self.cells)} cells of the sweep failed"
-        else:
-            names = dict.fromkeys(name for outcome in self.outcomes.values() for name in outcome.metrics)
-            there = ", ".join(names) or "no metrics"
-            ended, said = [], f"no finished cell has a number for {self.goal.metric}; there are {there}"
-        kinds = {outcome.kind for outcome in ended}
-        raised = KINDS.get(kinds.pop() or "", TrainingError) if len(kinds) == 1 else TrainingError
-        errors = list(dict.fromkeys(outcome.error for outcome in ended if outcome.error))[:SHOWN_ERRORS]
-        raise raised("\n- ".join([f"{said}:" if errors else said, *errors]))
-
-    @property
-    def steps(self) -> dict[str, int]:
-        """Optimizer steps the cells took, and what all would have taken in full."""
-        known = [outcome.steps for outcome in self.outcomes.values() if outcome.steps[1]]
-        total = max((of for _, of in known), default=0)
-        return {"spent": sum(done for done, _ in known), "full": sum(of for _, of in known) or total}
-
-    @property
-    def table(self) -> Any:
-        """The leaderboard as a `pyarrow.Table`."""
-        return as_table(self.rows)
-
-    @cached_property
-    def winner(self) -> FineTuned:
-        """The best cell, as `finetune` would return it: all its stages are found.
-
-        Raises:
-            TrainingError: no cell was finished.
-        """
-        if self.best is None:
-            raise TrainingError("no cell of this sweep was finished, so there is no best one")
-        from flows.pipeline import pipeline
-        from tasks.execution.execute import CallerOptions, entering, execute
-
-        loaded = self.base.cell(self.best["overrides"])
-        with entering(CallerOptions(loaded.origin, overwrite=True)):
-            done = execute(loaded.config, pipeline)
-        assert isinstance(done, FineTuned)
-        return done
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.winner)
-
-    def __repr__(self) -> str:
-        return f"Grid(run={self.run!r}, state={self.state!r}, cells={len(self.cells)}, best={self.best})"
-
-
-def carry_sweep(config: RunConfig, sweep: SweepConfig) -> Grid:
+def carry_sweep(config: RunConfig, sweep: SweepConfig, note: Callable[[Grid], None]) -> Grid:
     """Run a sweep as the current flow run.
 
+    Args:
+        note: writes its record; called when cells begin, and again if it ends before there is a leaderboard.
+
     Raises:
-        ConfigError, MachineError: invalid cells or unusable places, before any cell starts.
+        ConfigError, MachineError: invalid cells or unusable paths, before any cell starts.
     """
-    # A deployment's run has no origins of its values.
+    # In a deployment's run the origins of the values are unknown.
     origin = current_caller().origin or {leaf.path: "the sweep's base" for leaf in leaves(config) if leaf.is_set}
     base = LoadedSweep(Loaded(config, origin, ()), sweep)
     resolved = resolve(config, {})[0]
     goal = goal_of(resolved, sweep)
     if store_root(config.store) == "memory":
-        raise ConfigError("store.root: memory is gone with each cell's process, so cells would share nothing; name a "
+        raise ConfigError("store.root: memory is lost with each cell's process, so cells would share nothing; name a "
                           "folder")  # fmt: skip
     varied = {*sweep.grid, *sweep.paired, *sweep.random, *sweep.derive}
     check_api(sweep, api_url())
-    if overwritten := check_paths(resolved, open_store(config.store), probe=True, varied=varied):
-        say(f"output_dir: {overwritten}; the best cell's takes its place")
+    store = open_store(config.store)
+    if overwritten := check_paths(resolved, store, probe=True, varied=varied):
+        say(f"output_dir: {overwritten}; the best cell's model replaces it")
     grid = Grid(run_name(), cells_of(base, corners(sweep)), {}, goal, [], base)
     if sweep.sampler == "tpe":
-        grid.cells.clear()  # what is drawn later is not known yet, but what it is drawn from can be
+        grid.cells.clear()  # cells are drawn later; the corners were only created to check the space
     slots = devices(sweep.parallel, config.train.torch_num_threads)
-    with Fanout(sweep, slots) as fanout:
-        sweeping = _Sweeping(grid, resolved, fanout)
-        if sweep.sampler == "tpe":
-            sweeping.search()
-        else:
-            sweeping.halve()
-        sweeping.crown()
+    grid.unfinished = "running"
+    with store.run_lock(grid.run):
+        note(grid)
+        try:
+            with Fanout(sweep, slots) as fanout:
+                _Sweeping(grid, resolved, fanout).carry()
+        except BaseException as error:
+            stopped = isinstance(error, Interrupted) or not isinstance(error, Exception)
+            grid.unfinished, grid.ended = "interrupted" if stopped else "failed", now()
+            grid.rank()
+            note(grid)
+            raise
     return grid
 
 
@@ -190,8 +103,16 @@ class _Sweeping:
     fanout: Fanout
     built: Counter[str] = field(default_factory=Counter)
 
+    def carry(self) -> None:
+        """Run all cells, then the best one to its end."""
+        if self.grid.base.sweep.sampler == "tpe":
+            self.search()
+        else:
+            self.halve()
+        self.crown()
+
     def halve(self) -> None:
-        """Run to each rung the cells that are still in; without halving the only rung is the end."""
+        """Run the remaining cells to each rung; without halving the only rung is the end."""
         groups, halving = by_group(self.grid.cells), self.grid.base.sweep.halving
         before: dict[int, float | None] = {}
         for share in shares(len(groups), halving):
@@ -221,42 +142,44 @@ class _Sweeping:
             search.tell([mean_of(each, self.grid.outcomes, goal.metric) for each in by_group(cells).values()])
 
     def crown(self) -> None:
-        """Rank the cells; run the best one as a run of its own, tested and saved."""
+        """Rank the cells; run the best one again as its own run, which tests and saves it."""
         grid, goal = self.grid, self._settle()
-        grid.rows = leaderboard(grid.cells, grid.outcomes, goal.metric, goal.greater_is_better)
+        grid.rank()
         first = next((row for row in grid.rows if row.rank == 1), None)
         if first is not None:
             up = 1 if goal.greater_is_better else -1
             group = [cell for cell in grid.cells if cell.group == first.group]
             cell = max(group, key=lambda each: up * grid.outcomes[each.index].metrics[goal.metric])
             whole = grid.base.cell(cell.overrides)
-            order = {"label": f"{BEST}: {cell.label}", **_described(whole), "until": None, "overwrite": True}
+            order = {"label": f"{BEST}: {cell.label}", **_order_of(whole), "until": None, "overwrite": True}
             [found] = self.fanout.run([order], lambda at, outcome: self._note(order["label"], outcome, 1, 1))
             if found["state"] == "completed":
                 grid.best = {"overrides": dict(cell.overrides), "metrics": found["metrics"], "run": found["run"],
                              "path": found["path"], "kept": found.get("kept"), "cell": cell.index}  # fmt: skip
             else:
                 grid.uncrowned = _outcome(found, None, 1.0)
-        grid.built, grid.ended = dict(sorted(self.built.items())), now()
+        grid.ended, grid.unfinished = now(), None
 
     def _run(self, cells: Sequence[Cell], share: float) -> None:
         until = None if share >= 1 else share
         rung = "" if until is None else f" (to {share:.0%})"
-        orders = [{"label": f"{cell.label}{rung}", **_described(cell.loaded), "until": until} for cell in cells]
+        orders = [{"label": f"{cell.label}{rung}", **_order_of(cell.loaded), "until": until} for cell in cells]
         done = [0]
 
-        def told(at: int, found: Mapping[str, Any]) -> None:
+        def on_end(at: int, found: Mapping[str, Any]) -> None:
             done[0] += 1
+            index = cells[at].index
+            self.grid.outcomes[index] = _outcome(found, self.grid.outcomes.get(index), share)
             self._note(orders[at]["label"], found, done[0], len(cells))
 
-        for cell, found in zip(cells, self.fanout.run(orders, told), strict=True):
-            self.grid.outcomes[cell.index] = _outcome(found, self.grid.outcomes.get(cell.index), share)
+        self.fanout.run(orders, on_end)
 
     def _note(self, label: str, found: Mapping[str, Any], done: int, of: int) -> None:
         self.built.update(entry["stage"] for entry in found.get("stages", []) if entry["state"] == "built")
+        self.grid.built = dict(sorted(self.built.items()))
         warn_of(label, found)
         if listener := _listener.get():
-            listener(Told(label, _outcome(found, None, 1.0), done, of))
+            listener(CellProgress(label, _outcome(found, None, 1.0), done, of))
 
     def _settle(self) -> Goal:
         """The goal, from the metrics that the finished cells reported."""
@@ -265,14 +188,14 @@ class _Sweeping:
         return self.grid.goal
 
 
-def _described(loaded: Loaded) -> dict[str, Any]:
-    """A config as JSON, with the folder in which its relative paths start and the machine that has this folder."""
+def _order_of(loaded: Loaded) -> dict[str, Any]:
+    """Return a config as JSON, with the folder of its relative paths and the machine that has this folder."""
     return {"config": given(loaded.config), "origin": dict(loaded.origin), "folder": str(Path.cwd()),
             "host": socket.gethostname()}  # fmt: skip
 
 
 def _outcome(found: Mapping[str, Any], before: Outcome | None, share: float) -> Outcome:
-    """A cell's outcome at a rung, merged with its outcome at earlier rungs."""
+    """Return a cell's outcome at a rung, merged with its outcome at earlier rungs."""
     rungs = dict(before.rungs) if before else {}
     if found["state"] in ("completed", "paused"):
         then = found.get("metrics_then")

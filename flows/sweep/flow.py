@@ -1,20 +1,19 @@
-"""A sweep: axes become cells, each cell is a run of `finetune` in its own process, the best one's model is saved.
+"""The sweep flow: axes become cells, each cell is a run of `finetune` in its own process, the best model is saved.
 
 Cells share a store, so a result that several need is built once, by the first that needs it.
 """
 
 from prefect.states import Completed
 
-from flows.sweep.execute import Grid, carry_sweep
-from flows.sweep.report import publish
+from flows.sweep.execute import carry_sweep
+from flows.sweep.report import note, publish
+from flows.sweep.result import Grid
 from tasks.config import (
     CheckpointConfig,
-    DataConfig,
     EvalConfig,
     ExportConfig,
     ModelConfig,
     NoPeft,
-    PeftConfig,
     Preset,
     QuantConfig,
     RunConfig,
@@ -33,27 +32,27 @@ from tasks.runtime.secrets import discreet, lending
 @as_flow("grid")
 def grid(
     model: ModelConfig,
-    data: DataConfig,
+    data: schema.Data,
     sweep: SweepConfig,
     task: schema.Task = "text-classification",
     name: Text | None = None,
     seed: Seed = 42,
     output_dir: Text | None = None,
     preset: Preset = "recommended",
-    methods: schema.Methods = {},  # noqa: B006 — nobody changes it
-    peft: PeftConfig = NoPeft(),
+    methods: schema.Methods = {},  # noqa: B006 — never changed
+    peft: schema.Peft = NoPeft(),
     quant: QuantConfig = QuantConfig(),
-    train: TrainConfig = TrainConfig(),
+    train: schema.Train = TrainConfig(),
     eval: EvalConfig = EvalConfig(),
     checkpoint: CheckpointConfig = CheckpointConfig(),
     export: ExportConfig = ExportConfig(),
     store: StoreConfig = StoreConfig(),
     secrets: Secrets = {},  # noqa: B006 — never changed
 ) -> Grid:
-    """Fine-tune many times with other values, and keep the best. Running it again redoes only what is missing."""
+    """Fine-tune once per combination of values, and keep the best. Running it again builds only what is missing."""
     sections = {name: value for name, value in locals().items() if name != "sweep"}
     with discreet(), lending(secrets):
-        done = carry_sweep(RunConfig.model_validate(sections), sweep)
+        done = carry_sweep(RunConfig.model_validate(sections), sweep, note)
         publish(done)
     done.raise_if_failed()
     if done.state == "partial":

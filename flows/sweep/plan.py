@@ -1,4 +1,4 @@
-"""The estimated cost of a sweep: its cells are looked up in the store, and shared results are counted once."""
+"""Estimate the cost of a sweep: its cells are looked up in the store, and shared results are counted once."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ Looked = tuple[RunContext, Estimate | None]
 
 @dataclass(frozen=True)
 class SweepCost:
-    """The cost of a sweep. `steps` and the fields after it are None if they depend on data that were not read yet.
+    """The cost of a sweep. `steps` and the fields after it are None if they depend on data that has not been read yet.
 
     Attributes:
         cells: how many; `looked_at`: how many were looked up, from which the rest is extrapolated.
-        stages: by name, how many different results the cells need, the best one's last run included: `built` are not
-            there yet (of halving: in the mean), `found` are.
-        rungs: (share of the training, cells that are trained up to it).
+        stages: by name, how many different results the cells and the final run of the best one need: `built` are
+            missing (with halving: on average), `found` are cached.
+        rungs: (share of the training, cells trained up to it).
         steps: optimizer steps that will be taken; `full`: those of all cells, with nothing found or stopped early.
-        at_once: cells at a time on each device. memory: bytes at the peak, of all cells at once on one device.
-        disk: bytes the store will hold for it at most. seconds: of training, all devices at it; None if nothing like it
-            was trained here before.
+        at_once: concurrent cells on each device. memory: peak bytes of all concurrent cells on one device.
+        disk: upper bound of bytes in the store. seconds: of training on all devices; None if nothing similar was
+            trained here before.
     """
 
     cells: int
@@ -55,7 +55,7 @@ class SweepCost:
 
 
 def plan_sweep(loaded: LoadedSweep) -> SweepCost:
-    """Estimate what a sweep would do and cost; nothing is written.
+    """Estimate what a sweep would do and cost; write nothing.
 
     Raises:
         ConfigError: invalid cells.
@@ -65,12 +65,12 @@ def plan_sweep(loaded: LoadedSweep) -> SweepCost:
         # What a search will draw is unknown; random draws cost the same.
         cells = cells_of(loaded, settings_of(loaded.sweep))
         every = -(-len(cells) // MOST_LOOKED_AT)
-        looked = list(_rehearsed(cell.loaded for cell in cells[::every]))
+        looked = list(_dry_runs(cell.loaded for cell in cells[::every]))
         slots = devices(loaded.sweep.parallel, loaded.base.config.train.torch_num_threads)
-        return _reckon(loaded.sweep, cells, looked, _as_best(loaded, cells[::every], looked), slots)
+        return _sweep_cost(loaded.sweep, cells, looked, _plan_of_best(loaded, cells[::every], looked), slots)
 
 
-def _rehearsed(
+def _dry_runs(
     runs: Iterable[Loaded], context: RunContext | None = None
 ) -> Iterator[tuple[RunContext, Estimate | None]]:
     for each in runs:
@@ -78,15 +78,15 @@ def _rehearsed(
         yield context, estimate(resolved, context)
 
 
-def _as_best(loaded: LoadedSweep, cells: Sequence[Cell], looked: Sequence[Looked]) -> RunContext:
-    """The plan of the best cell, which is tested and saved too: one whose last stage is in the store, else any."""
+def _plan_of_best(loaded: LoadedSweep, cells: Sequence[Cell], looked: Sequence[Looked]) -> RunContext:
+    """Return the plan of the best cell, which is tested and saved too: one whose last stage is cached, else any."""
     done = all(_is_there(context, LAST) for context, _ in looked)
     runs = (loaded.cell(cell.overrides) for cell in (cells if done else cells[:1]))
-    found = [context for context, _ in _rehearsed(runs, looked[-1][0])]
+    found = [context for context, _ in _dry_runs(runs, looked[-1][0])]
     return next((context for context in found if _is_there(context, LAST)), found[0])
 
 
-def _reckon(
+def _sweep_cost(
     sweep: SweepConfig, cells: Sequence[Cell], looked: Sequence[Looked], best: RunContext, at_once: dict[str, int]
 ) -> SweepCost:
     groups = len(by_group(cells))
@@ -101,10 +101,10 @@ def _reckon(
         of_the_best = {best.refs[stage].key} - needed - found
         stages[stage] = {"built": round(built) + len(of_the_best), "found": len(found)}
     costs = [cost for _, cost in looked if cost is not None]
-    told: dict[str, Any] = {"cells": len(cells), "looked_at": len(looked), "stages": stages, "at_once": at_once,
+    fields: dict[str, Any] = {"cells": len(cells), "looked_at": len(looked), "stages": stages, "at_once": at_once,
             "rungs": [(share, count * len(cells) // groups) for share, count in rungs]}  # fmt: skip
     if len(costs) < len(looked):
-        return SweepCost(**told, steps=None, full=None, memory=None, disk=None, seconds=None)
+        return SweepCost(**fields, steps=None, full=None, memory=None, disk=None, seconds=None)
     new = {context.refs["s09_train"].key: cost for context, cost in zip(contexts, costs, strict=True)
            if not _is_there(context, "s09_train")}  # fmt: skip
     before = [0.0, *(share for share, _ in rungs)]
@@ -113,7 +113,7 @@ def _reckon(
     known = [seconds for seconds in paces if seconds is not None]
     seconds = fmean(known) * len(new) * scale * share / sum(at_once.values()) if known else None if new else 0.0
     return SweepCost(
-        **told, steps=round(sum(cost.steps for cost in new.values()) * scale * share),
+        **fields, steps=round(sum(cost.steps for cost in new.values()) * scale * share),
         full=round(sum(cost.steps for cost in costs) * scale),
         memory=max(cost.memory for cost in costs) * max(at_once.values()),
         disk=round(sum(cost.disk for cost in new.values()) * scale), seconds=seconds,

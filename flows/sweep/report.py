@@ -1,4 +1,4 @@
-"""What a sweep writes: its record in the store, a page and tables in `<output_dir>/grid`, artifacts in Prefect's UI."""
+"""Write a sweep's results: a record in the store, a page and tables in `<output_dir>/grid`, artifacts in Prefect."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from flows.sweep.execute import Grid
+from flows.sweep.result import Grid
 from tasks.artifacts.formats import json as jsons
 from tasks.evaluation.attempt import attempt
 from tasks.execution.execute import open_store
@@ -20,11 +20,9 @@ FOLDER, PAGE = "grid", "grid.html"
 
 
 def publish(grid: Grid) -> None:
-    """Write the record and the files, and show them in Prefect; a plot that fails to draw stops nothing else."""
+    """Write the record and the files, and show them in Prefect; a plot that fails does not stop the rest."""
     config = grid.base.base.config
-    open_store(config.store).backend.write(
-        f"grids/{grid.run}.json", json.dumps(summary(grid), indent=1, ensure_ascii=False).encode()
-    )
+    write_record(grid)
     pictures = attempt("drawing the sweep", lambda: _pictures(grid), {}, warn)
     if config.output_dir:
         folder = _folder(config.output_dir)
@@ -32,17 +30,28 @@ def publish(grid: Grid) -> None:
     attempt("showing the leaderboard in Prefect", lambda: _show(grid, pictures), None, warn)
 
 
+def write_record(grid: Grid) -> None:
+    """Write what the store remembers of a sweep, in place of what it has."""
+    record = json.dumps(summary(grid), indent=1, ensure_ascii=False).encode()
+    open_store(grid.base.base.config.store).backend.write(f"grids/{grid.run}.json", record)
+
+
+def note(grid: Grid) -> None:
+    """Write the record of a sweep that has no leaderboard yet; that it cannot be written stops nothing."""
+    attempt("writing the sweep's record", lambda: write_record(grid), None, warn)
+
+
 def summary(grid: Grid) -> dict[str, Any]:
-    """A sweep as JSON: `cells`, `best`, `built`, and what else `finetune grid --json` prints."""
+    """Return a sweep as JSON: `cells`, `best`, `built` and the other fields that `finetune grid --json` prints."""
     cells = []
     for cell in grid.cells:
         outcome = grid.outcomes.get(cell.index)
-        said = {"state": "interrupted"} if outcome is None else {
+        result = {"state": "interrupted"} if outcome is None else {
             "state": outcome.state, "metrics": outcome.metrics, "run": outcome.run, "error": outcome.error,
             "steps": outcome.steps, "seconds": outcome.seconds,
             "rungs": {f"{share:.4g}": metrics for share, metrics in outcome.rungs.items()},
         }  # fmt: skip
-        cells.append({"overrides": dict(cell.overrides), "group": cell.group, **said})
+        cells.append({"overrides": dict(cell.overrides), "group": cell.group, **result})
     config = grid.base.base.config
     report = _folder(config.output_dir) / PAGE if config.output_dir else None
     board = [{**row.__dict__, "overrides": dict(row.overrides)} for row in grid.rows]
@@ -88,7 +97,7 @@ def _show(grid: Grid, pictures: dict[str, bytes]) -> None:
     if FlowRunContext.get() is None:
         return
     drawn = "\n\n".join(f"## {name}\n\n![{name}]({data_uri(png)})" for name, png in pictures.items())
-    told = "\n\n".join(lead(summary(grid)))
-    text = f"# Sweep {grid.run}\n\n{told}\n\n{markdown_table(grid.table)}\n\n{drawn}\n"
+    lines = "\n\n".join(lead(summary(grid)))
+    text = f"# Sweep {grid.run}\n\n{lines}\n\n{markdown_table(grid.table)}\n\n{drawn}\n"
     create_markdown_artifact(key="grid", markdown=text, description="leaderboard and pictures")
     create_table_artifact(key="leaderboard", table=jsons.finite(grid.table.to_pylist()), description="cells by rank")

@@ -14,14 +14,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from tasks.execution.estimate import in_bytes, lasting
+from tasks.execution.estimate import format_bytes, format_duration
 from tasks.results.report_markdown import number
 from tasks.sweep.cells import shown
 from tasks.sweep.summary import lead
 
 if TYPE_CHECKING:
-    from flows.sweep.execute import Grid
     from flows.sweep.plan import SweepCost
+    from flows.sweep.result import Grid
 
 COLOURS = {"completed": "green", "paused": "dim", "failed": "red", "killed": "red", "interrupted": "yellow"}
 
@@ -39,15 +39,19 @@ def show_sweep_plan(costs: SweepCost) -> None:
         rungs = ", ".join(f"{count} up to {share:.0%}" for share, count in costs.rungs)
         console.print(f"halving: {rungs} of the training", highlight=False)
     if costs.steps is None or costs.full is None or costs.memory is None or costs.disk is None:
-        console.print("steps, tokens and memory are known once the stages before s08_trainer are")
+        console.print("steps, tokens and memory are known once the stages before s08_trainer have run")
         return
     places = ", ".join(f"{count} at once on {device}" for device, count in costs.at_once.items())
     console.print(
-        f"training: {costs.steps:,} steps of {costs.full:,} without halving and with nothing found; {places}, "
-        f"which takes about {in_bytes(costs.memory)} of memory; at most {in_bytes(costs.disk)} of disk",
+        f"training: {costs.steps:,} steps ({costs.full:,} without halving and cached results); {places}, "
+        f"which takes about {format_bytes(costs.memory)} of memory; at most {format_bytes(costs.disk)} of disk",
         highlight=False,
     )
-    took = "is known once one like it was trained here" if costs.seconds is None else f"about {lasting(costs.seconds)}"
+    took = (
+        "is known once a similar one has run here"
+        if costs.seconds is None
+        else f"about {format_duration(costs.seconds)}"
+    )
     console.print(f"time of training: {took}", highlight=False)
 
 
@@ -59,17 +63,17 @@ def show_grid(grid: Grid) -> None:
 
 
 def show_sweep(found: Mapping[str, Any]) -> None:
-    """Print a sweep's leaderboard, what it says, where its page is, and how to run the best cell again.
+    """Print a sweep's leaderboard, its summary, where its page is, and how to run the best cell again.
 
     Args:
         found: its summary, or its record in the store.
     """
-    console = Console(width=None if sys.stdout.isatty() else 160)  # in a file or a pipe it is not cut to 80 columns
+    console = Console(width=None if sys.stdout.isatty() else 160)  # do not cut to 80 columns in a file or a pipe
     console.print(_leaderboard(found))
     for row in found["leaderboard"]:
         if row["error"]:
-            said = ", ".join(f"{name}={shown(value)}" for name, value in row["overrides"].items())
-            console.print(f"{said}: {row['error']}", style="red", markup=False, highlight=False)
+            settings = ", ".join(f"{name}={shown(value)}" for name, value in row["overrides"].items())
+            console.print(f"{settings}: {row['error']}", style="red", markup=False, highlight=False)
     for line in lead(found):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     if found.get("report") and Path(found["report"]).is_file():
@@ -81,7 +85,7 @@ def show_sweep(found: Mapping[str, Any]) -> None:
 
 
 def _leaderboard(found: Mapping[str, Any]) -> Table:
-    """A row for each group of cells that differ in the seed only, with the runs of its cells."""
+    """Return a row for each group of cells that differ only in the seed, with the runs of its cells."""
     rows, metric = found["leaderboard"], found["metric"]
     axes = list(dict.fromkeys(name for row in rows for name in row["overrides"]))
     others = [name for name in dict.fromkeys(n for row in rows for n in row["metrics"]) if name != metric][:2]

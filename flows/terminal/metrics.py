@@ -14,7 +14,7 @@ from tasks.results.report_markdown import number, slice_metrics
 def metrics_table(
     metrics: Mapping[str, float | None], intervals: Mapping[str, Sequence[float]], main: str | None = None
 ) -> Table:
-    """A table of metrics and their intervals; `main` stands out."""
+    """Return a table of metrics and their intervals; `main` is bold."""
     table = Table("metric", "value", "95 % interval", title="metrics")
     for name, value in metrics.items():
         ends = " to ".join(map(number, intervals.get(name, ())))
@@ -25,7 +25,7 @@ def metrics_table(
 
 
 def slices_table(column: str, values: Mapping[str, Mapping[str, float]]) -> Table:
-    """A table of the metrics by the values of a column."""
+    """Return a table of the metrics by the values of a column."""
     names = slice_metrics(values)
     table = Table(escape(column), "rows", *map(escape, names), title=f"by {escape(column)}")
     for value, found in values.items():
@@ -34,7 +34,7 @@ def slices_table(column: str, values: Mapping[str, Mapping[str, float]]) -> Tabl
 
 
 def show_classes(console: Console, classes: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print scores by class of the test rows, else of the validation rows, and the confusion matrix or the most
+    """Print scores by class of the test rows (validation rows if there are none), and the confusion matrix or the most
     frequent confusions."""
     for split, found in sorted(classes.items())[:1]:
         lines: list[tuple[str, Sequence[str], Iterable[Sequence[str]]]] = [("classes", HEAD, score_cells(found))]

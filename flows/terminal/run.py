@@ -1,4 +1,4 @@
-"""A run, a plan and a lint in a terminal."""
+"""Print a run, a plan and a lint in a terminal."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from rich.table import Table
 from flows.terminal.metrics import metrics_table, show_classes, slices_table
 from tasks.config import RunConfig
 from tasks.config.leaves import leaves
-from tasks.execution.estimate import Estimate, in_bytes, lasting
+from tasks.execution.estimate import Estimate, format_bytes, format_duration
 from tasks.execution.execute import unless_better
 from tasks.objectives import objective_of
 from tasks.results.finetuned import FineTuned
@@ -24,13 +24,13 @@ COLOURS = {"built": "green", "miss": "yellow", "cached": "blue", "hit": "blue"}
 
 
 def show_run(done: FineTuned) -> None:
-    """Print the metrics (the stages were told as they ended), where the model is and how to use it."""
+    """Print the metrics, where the model is and how to use it; the stages were printed as they ended."""
     console = Console()
     show_metrics(done.metrics, done.intervals, done.classes)
     for name, values in done.slices.items():
         console.print(slices_table(name, values))
     if done.path is None:
-        console.print("model: in the store; set output_dir to have it as a folder, or use `finetune(config).model`")
+        console.print("model: in the store; set output_dir to write it to a folder, or use `finetune(config).model`")
         return
     from tasks.results.usage import usage
 
@@ -53,13 +53,13 @@ def show_metrics(
 def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) -> None:
     """Print what a run would do and cost."""
     console = Console()
-    console.print(_stages(context.entries))
-    console.print(_arguments(resolved, context.origin))
+    console.print(_stages_table(context.entries))
+    console.print(_arguments_table(resolved, context.origin))
     if context.overwrites:
-        console.print(f"output_dir: {context.overwrites}; a run's takes its place{unless_better(resolved)}",
+        console.print(f"output_dir: {context.overwrites}; a run replaces it{unless_better(resolved)}",
                       highlight=False, markup=False, soft_wrap=True)  # fmt: skip
     if costs is None:
-        console.print("steps, tokens and memory are known once the base and the rows are")
+        console.print("steps, tokens and memory are known once the stages of base and rows have run")
         return
     console.print(
         f"on {costs.device} with {costs.threads} threads, float32 products at precision "
@@ -68,7 +68,7 @@ def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) 
     )
     console.print(
         f"training: {costs.steps} steps, {costs.tokens:,} tokens, {costs.trainable:,} trained parameters; "
-        f"about {in_bytes(costs.memory)} of memory and {in_bytes(costs.disk)} of disk",
+        f"about {format_bytes(costs.memory)} of memory and {format_bytes(costs.disk)} of disk",
         highlight=False,
     )
     if costs.sampled is not None:
@@ -76,11 +76,11 @@ def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) 
         console.print(f"estimated from {looked:,} of {rows:,} training rows; a run tokenizes all of them",
                       highlight=False)  # fmt: skip
     if costs.seconds is not None:
-        console.print(f"time of training, as before: about {lasting(costs.seconds)}", highlight=False)
+        console.print(f"time of training, from earlier runs: about {format_duration(costs.seconds)}", highlight=False)
 
 
 def show_lint(found: Mapping[str, Any]) -> None:
-    """Print what the checks say of the data."""
+    """Print what the checks found in the data."""
     console = Console()
     rows = ", ".join(f"{split} {count}" for split, count in found["rows"].items())
     columns = ", ".join(role if role == name else f"{role} ({name})" for role, name in found["columns"].items())
@@ -92,8 +92,8 @@ def show_lint(found: Mapping[str, Any]) -> None:
     for name, value in sample.items():
         console.print(f"  {name}: {value}", highlight=False, markup=False)
     if words := found["preview"]["words"]:
-        said = ", ".join(f"{name} {words[name]}" for name in ("median", "p95", "max"))
-        console.print(f"words a row: {said}", highlight=False)
+        counts = ", ".join(f"{name} {words[name]}" for name in ("median", "p95", "max"))
+        console.print(f"words per row: {counts}", highlight=False)
     if tokens := found.get("tokens"):
         for what, each, limit in (("tokens", tokens, "data.max_length"),
                                   ("tokens of targets", tokens.get("targets"), "data.max_target_length")):  # fmt: skip
@@ -109,15 +109,15 @@ def show_lint(found: Mapping[str, Any]) -> None:
 
 
 def _class_counts(classes: Mapping[str, int]) -> str:
-    """The classes with their rows, most first; of many the most and the least frequent."""
+    """Return the classes with their row counts, descending; if there are many, the most and the least frequent."""
     named = [f"{name} {number:,}" for name, number in sorted(classes.items(), key=lambda each: -each[1])]
     if len(named) > MANY:
         named = [*named[: MANY - 1], f"{len(named) - MANY} more", named[-1]]
     return ", ".join(named)
 
 
-def _arguments(resolved: RunConfig, origin: Mapping[str, str]) -> Table:
-    """The training arguments: those that somebody gave first, names whole."""
+def _arguments_table(resolved: RunConfig, origin: Mapping[str, str]) -> Table:
+    """Return a table of the training arguments, those that were set first, with full names."""
     usual = f"the default of {resolved.task}"
     table = Table("train.", "value", "from", title=f"training arguments (default: of {resolved.task})")
     table.columns[0].no_wrap = True
@@ -128,7 +128,7 @@ def _arguments(resolved: RunConfig, origin: Mapping[str, str]) -> Table:
     return table
 
 
-def _stages(entries: Sequence[StageEntry]) -> Table:
+def _stages_table(entries: Sequence[StageEntry]) -> Table:
     table = Table("stage", "state", "seconds", "why", title="stages")
     table.columns[2].justify = "right"
     for column in table.columns[:3]:

@@ -1,4 +1,4 @@
-"""Finished runs in a terminal: a list (of sweeps too), a report, a comparison."""
+"""Print finished runs in a terminal: a list (of sweeps too), a report, a comparison."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,14 +14,14 @@ from rich.text import Text
 from flows.terminal.metrics import metrics_table, show_classes, slices_table
 from tasks.results.report import Report
 from tasks.results.report_markdown import duration, facts, number
-from tasks.sweep.summary import in_words
+from tasks.sweep.summary import format_overrides
 
 COLOURS = {"completed": "green", "failed": "red", "killed": "red", "interrupted": "yellow", "running": "blue",
            "built": "green", "cached": "blue", "partial": "yellow"}  # fmt: skip
 
 
 def show_runs(found: Sequence[Mapping[str, Any]]) -> None:
-    """Print runs, a line each: their names whole, so that they can be copied."""
+    """Print runs, a line each, with full names, so that they can be copied."""
     console = _console()
     if not found:
         console.print("no runs yet")
@@ -36,7 +36,7 @@ def show_runs(found: Sequence[Mapping[str, Any]]) -> None:
             escape(each["task"] or ""), escape(_short(each["model"])),
             metric + (" (not promoted)" if each["kept"] else ""),
         )  # fmt: skip
-    for column in table.columns[:3]:  # a name that is cut off cannot be copied: the others give way
+    for column in table.columns[:3]:  # a truncated name cannot be copied: other columns shrink
         column.min_width = max(len(Text.from_markup(str(cell)).plain) for cell in column.cells)
     console.print(table, highlight=False)
 
@@ -53,7 +53,7 @@ def show_sweeps(found: Sequence[Mapping[str, Any]]) -> None:
         metric = each["metric"] if each["value"] is None else f"{each['metric']} {number(each['value'])}"
         table.add_row(
             each["sweep"], _coloured(each["state"]), _when(each["started"]), escape(each["name"] or ""),
-            f"{each['cells']}{failed}", metric, "" if each["best"] is None else escape(in_words(each["best"])),
+            f"{each['cells']}{failed}", metric, "" if each["best"] is None else escape(format_overrides(each["best"])),
         )  # fmt: skip
     console = _console()
     console.print()
@@ -61,15 +61,15 @@ def show_sweeps(found: Sequence[Mapping[str, Any]]) -> None:
 
 
 def show_report(report: Report) -> None:
-    """Print a run's report: the metrics, what they were reached with and by which stages, where the model is."""
+    """Print a run's report: metrics, data, stages, configuration, where the model is."""
     console = _console()
     state = _coloured(report.record.get("state"))
     console.print(f"[bold]{escape(report.title)}[/bold]  {state}", highlight=False)
     about = [report.run, report.task, report.base, _when(report.record.get("started")), duration(report.seconds)]
     console.print(" · ".join(word for word in about if word), highlight=False, markup=False, soft_wrap=True)
     if failure := report.record.get("failure"):
-        said = f"ended at {failure['stage']}: {failure['kind']}: {failure['message']}"
-        console.print(said, highlight=False, markup=False, soft_wrap=True)
+        line = f"ended at {failure['stage']}: {failure['kind']}: {failure['message']}"
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if report.metrics:
         console.print(metrics_table(report.metrics, report.intervals, report.main))
     show_classes(console, report.classes)
@@ -86,7 +86,7 @@ def show_report(report: Report) -> None:
             escape(each["stage"]), _coloured(each["state"]), f"{each['seconds']:.1f}", escape(each["reason"])
         )
     console.print(stages)
-    given = Table("field", "value", "from", title="what was asked")
+    given = Table("field", "value", "from", title="configuration")
     for name, value, origin in report.given:
         given.add_row(escape(name), escape(str(value)), escape(origin))
     console.print(given)
@@ -112,7 +112,7 @@ def show_comparison(one: Mapping[str, Any], other: Mapping[str, Any], found: Map
 
 
 def _console() -> Console:
-    """As wide as the terminal; what goes into a file or a pipe is not cut to 80 columns."""
+    """Return a console as wide as the terminal; output to a file or a pipe is not cut to 80 columns."""
     return Console(width=None if sys.stdout.isatty() else 160)
 
 
@@ -136,6 +136,6 @@ def _when(started: str | None) -> str:
 
 
 def _short(model: str | None) -> str:
-    """A model's name, or the end of a long path."""
+    """Return a model's name, or the end of a long path."""
     name = model or ""
     return name if len(name) <= 32 else f"…{name[-31:]}"

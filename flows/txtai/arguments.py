@@ -1,4 +1,4 @@
-"""What txtai's trainer is called with, as sections of a config."""
+"""Translate the arguments of txtai's trainer into sections of a config."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tasks.config.errors import ConfigError
+from tasks.config.json_types import JsonObject
 from tasks.config.reading.names import nearest
 from tasks.data.sources.locate import own_cache
 from tasks.evaluation.custom_metrics import BROUGHT
@@ -23,19 +24,19 @@ ROLES = {
 STREAMS = ("language-generation", "language-modeling", "token-detection")
 BESIDE = {"output_dir": "output_dir", "seed": "seed"}
 BEST = ("load_best_model_at_end", "metric_for_best_model", "greater_is_better")
-# What is not handed on: the values that ask for nothing, and why the others are not heard.
+# Arguments that are ignored: the values that change nothing, and why any other value is ignored.
 DROPPED: Mapping[str, tuple[tuple[Any, ...], str]] = {
-    "resume_from_checkpoint": ((False,), "TrainingArguments only carries it; write checkpoint=…"),
-    "report_to": (("none", [], ["none"]), "nothing is reported elsewhere; trainer.result.history has what was logged"),
-    "log_level": (("warning", "passive"), "what is said is said through Python's logging, as finetune"),
+    "resume_from_checkpoint": ((False,), "TrainingArguments only stores it; write checkpoint=…"),
+    "report_to": (("none", [], ["none"]), "no external reporting; trainer.result.history has what was logged"),
+    "log_level": (("warning", "passive"), "messages go to Python's logging, to the logger finetune"),
 }
 
 
 def data_of(
     task: str, train: Any, validation: Any, columns: Sequence[str | None] | None, maxlength: int | None, stride: int,
     prefix: str | None, merge: str | None,
-) -> dict[str, Any]:  # fmt: skip
-    """The `data` section; rows become files. What txtai never looked at is said, and stops nothing."""
+) -> JsonObject:  # fmt: skip
+    """Return the `data` section; rows become files. Data faults that txtai never checks for are only warnings."""
     from tasks.data.sources.objects import is_rows, rows_to_file, splits_of
 
     splits = splits_of(train)  # a DatasetDict has both
@@ -54,7 +55,7 @@ def data_of(
     if prefix and task == "sequence-sequence":
         data["prefix"] = prefix
     elif prefix:
-        warn(f"prefix: not heard here: {task} has none, sequence-sequence has")
+        warn(f"prefix: ignored: only sequence-sequence has one, {task} has not")
     if task in STREAMS:
         data["merge"] = "none" if merge is None else merge
     return data
@@ -65,7 +66,7 @@ def _is_empty(rows: Any) -> bool:
 
 
 def _texts(rows: Any) -> bool:
-    """A list of strings holds texts here, never names of files."""
+    """Whether `rows` is a list of strings, which are texts here, never file names."""
     return isinstance(rows, list | tuple) and all(isinstance(row, str) for row in rows)
 
 
@@ -89,13 +90,13 @@ def adapter_of(lora: Any) -> Any:
     known = {name: value for name, value in fields.items() if name in Lora.model_fields and value is not None}
     if isinstance(known.get("target_modules"), set):
         known["target_modules"] = sorted(known["target_modules"])
-    if isinstance(lora, Mapping) and (strange := fields.keys() - Lora.model_fields.keys() - {"task_type"}):
-        raise ConfigError(f"lora: {min(strange)} is not known here; valid are {', '.join(Lora.model_fields)}")
+    if isinstance(lora, Mapping) and (unknown := fields.keys() - Lora.model_fields.keys() - {"task_type"}):
+        raise ConfigError(f"lora: unknown field {min(unknown)}; valid are {', '.join(Lora.model_fields)}")
     return {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0, **known, "method": "lora"}
 
 
-def quant_of(quantize: Any, lora: Any) -> dict[str, Any]:
-    """The `quant` section. What cannot be is refused wherever this runs; without a GPU the rest is said and left out.
+def quant_of(quantize: Any, lora: Any) -> JsonObject:
+    """Return the `quant` section. Invalid values are refused on any machine; without a GPU, valid ones only warn.
 
     Raises:
         ConfigError: a name BitsAndBytesConfig does not have; 4 and 8 bits at once; no adapter to train.
@@ -112,54 +113,54 @@ def quant_of(quantize: Any, lora: Any) -> dict[str, Any]:
     ours = {name: str(value).removeprefix("torch.") if "dtype" in name else value
             for name, value in fields.items() if name in QuantConfig.model_fields}  # fmt: skip
     if isinstance(quantize, Mapping):
-        _refuse_strange(fields, QuantConfig.model_fields)
+        _refuse_unknown(fields, QuantConfig.model_fields)
     try:
         QuantConfig.model_validate(ours)
     except ValidationError as error:
         raise ConfigError(f"quantize: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
     if not lora:
-        raise ConfigError("quantize: quantized weights cannot be trained themselves; give lora=True too")
+        raise ConfigError("quantize: quantized weights cannot be trained directly; set lora=True too")
     if device() == "cpu":
         warn("quantize: there is no GPU, so the base is not quantized")
         return {}
     return ours
 
 
-def _refuse_strange(fields: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def _refuse_unknown(fields: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
     from transformers import BitsAndBytesConfig
 
     theirs = {*inspect.signature(BitsAndBytesConfig).parameters} - {"kwargs"}
     for name in fields:
         if name not in theirs and name not in ours:
             guess = nearest(name, [*theirs, *ours])
-            raise ConfigError(f"quantize: {name} is no field of BitsAndBytesConfig" +
+            raise ConfigError(f"quantize: {name} is not a field of BitsAndBytesConfig" +
                               (f"; did you mean {guess!r}?" if guess else ""))  # fmt: skip
         if name not in ours:
-            warn(f"quantize: {name} is not heard here; {', '.join(ours)} are")
+            warn(f"quantize: {name} is ignored; supported are {', '.join(ours)}")
 
 
-def checkpoint_of(checkpoint: str | Path | bool | None, output_dir: str | None) -> dict[str, Any]:
-    """The field by which a training goes on from a checkpoint: one in, or of the run that wrote to, `output_dir`.
+def checkpoint_of(checkpoint: str | Path | bool | None, output_dir: str | None) -> JsonObject:
+    """Return `resume_from_checkpoint`; True means the newest checkpoint in `output_dir`, or of the run that wrote it.
 
     Raises:
-        ConfigError: True, and no output_dir.
+        ConfigError: True without an output_dir.
     """
     if not checkpoint:
         return {}
     if checkpoint is True and not output_dir:
-        raise ConfigError("checkpoint: True is the newest checkpoint of output_dir; give output_dir, or a path")
+        raise ConfigError("checkpoint: True means the newest checkpoint of output_dir; set output_dir, or give a path")
     return {"resume_from_checkpoint": str(output_dir if checkpoint is True else checkpoint)}
 
 
-def arguments_of(args: Mapping[str, Any], own_metrics: bool) -> dict[str, Any]:
-    """TrainingArguments where ours stand: a few at other places, a few that mean nothing here, which is said.
+def arguments_of(args: Mapping[str, Any], own_metrics: bool) -> JsonObject:
+    """Map TrainingArguments to our sections. A few belong to other sections; a few are ignored with a warning.
 
     Args:
         own_metrics: whether a `metrics` function was given.
     """
     found: dict[str, Any] = {"train": {}}
     if folder := args.get("output_dir"):
-        found["name"] = Path(folder).name or None  # whatever is trained into this folder is the same model, made anew
+        found["name"] = Path(folder).name or None  # training into this folder again replaces the model
     for name, value in args.items():
         if value is None or name in BEST or (name == "output_dir" and not value):
             continue
@@ -168,7 +169,7 @@ def arguments_of(args: Mapping[str, Any], own_metrics: bool) -> dict[str, Any]:
         elif name in DROPPED:
             quiet, why = DROPPED[name]
             if value not in quiet:
-                warn(f"{name}: not heard here: {why}")
+                warn(f"{name}: ignored: {why}")
         elif name == "overwrite_output_dir":
             found["export"] = {"overwrite": bool(value)}
         elif name in BESIDE:
@@ -181,23 +182,23 @@ def arguments_of(args: Mapping[str, Any], own_metrics: bool) -> dict[str, Any]:
     return found
 
 
-def _best(args: Mapping[str, Any], own_metrics: bool) -> dict[str, Any]:
-    """Which checkpoint is kept, by transformers' rule: the best by `metric_for_best_model`, which is the loss unless
-    said otherwise, where `load_best_model_at_end` or `save_strategy: best` asks for it."""
+def _best(args: Mapping[str, Any], own_metrics: bool) -> JsonObject:
+    """Return which checkpoint is kept, by transformers' rule: the best by `metric_for_best_model` (default: the loss)
+    if `load_best_model_at_end` or `save_strategy: best` is set."""
     metric, upward = args.get("metric_for_best_model"), args.get("greater_is_better")
     if not (args.get("load_best_model_at_end") or args.get("save_strategy") == "best"):
         if metric is not None:
-            warn("metric_for_best_model: not heard without load_best_model_at_end=True: the last weights are kept")
+            warn("metric_for_best_model: ignored without load_best_model_at_end=True: the last weights are kept")
         return {}
     name = str(metric or "loss").removeprefix("eval_")
     found = {"best": name} if upward is None else {"best": name, "greater_is_better": bool(upward)}
-    if own_metrics and name != "loss":  # what the caller's function returns counts, as transformers has it
+    if own_metrics and name != "loss":  # the caller's function decides, as in transformers
         return {"greater_is_better": not name.endswith("loss"), **found, "best": f"{BROUGHT}{name}"}
     return found
 
 
-def _patience(callbacks: Any) -> dict[str, Any]:
-    """Early stopping as `eval.patience`.
+def _patience(callbacks: Any) -> JsonObject:
+    """Translate early stopping to `eval.patience`.
 
     Raises:
         ConfigError: another callback.
@@ -208,9 +209,9 @@ def _patience(callbacks: Any) -> dict[str, Any]:
     for each in callbacks or ():
         if not isinstance(each, EarlyStoppingCallback) or each.early_stopping_threshold:
             raise ConfigError(
-                f"callbacks: {type(each).__name__} cannot be taken: what a live object does stands in no key, so a "
-                "result would be found again that it never shaped; EarlyStoppingCallback can, without a threshold; for "
-                "the rest replace a stage: finetune(…, stages={'s09_train': yours})"
+                f"callbacks: {type(each).__name__} is not supported: a live object is not part of the cache key, so a "
+                "result made without it could be reused; valid is EarlyStoppingCallback without a threshold; for "
+                "anything else replace a stage: finetune(…, stages={'s09_train': yours})"
             )
         found["patience"] = each.early_stopping_patience
     return found

@@ -1,9 +1,9 @@
-"""A door for code written for txtai's trainer: the same call, our stages underneath.
+"""A drop-in replacement for txtai's trainer: the same call, run by our stages.
 
-Names and behaviour are those of txtai 9.14's `HFTrainer`. What differs, because it was a fault there: labels of any
-kind are mapped (`model.config.id2label`), a typo in `task` or `merge` is an error, rows are checked before a model is
-loaded, and evaluation can be had (`trainer.metrics`). A run that was stopped goes on when it is called again, with
-or without `checkpoint`.
+Names and behaviour are those of txtai 9.14's `HFTrainer`. The differences fix faults there: labels of any kind are
+mapped (`model.config.id2label`), a typo in `task` or `merge` is an error, rows are checked before a model is loaded,
+and metrics are available (`trainer.metrics`). A run that was stopped resumes when it is called again, with or without
+`checkpoint`.
 """
 
 import copy
@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flows.txtai.arguments import adapter_of, arguments_of, checkpoint_of, data_of, quant_of
 from tasks.config.errors import ConfigError
@@ -20,9 +20,13 @@ from tasks.execution.live_folders import keep_live
 from tasks.objectives import objective_of
 from tasks.runtime.log import warn
 
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+
 
 class HFTrainer:
-    """Trains a model: `model, tokenizer = HFTrainer()(base, train, …)`.
+    """Train a model: `model, tokenizer = HFTrainer()(base, train, …)`.
 
     Attributes:
         result: the last finished run (`FineTuned`): metrics, tokenized rows, collator, arguments, history, trainer
@@ -57,21 +61,21 @@ class HFTrainer:
         """Build a model.
 
         Args:
-            base: a path or hub name, an adapter's folder, or a live (model, tokenizer) pair, of classes of the caller's
-                too: the same model comes back, trained.
-            train, validation: a list of dicts, a DataFrame, a `Dataset`, a torch dataset, an iterator; here also files.
+            base: a path or hub name, an adapter's folder, or a live (model, tokenizer) pair, also of custom classes:
+                the same model is returned, trained.
+            train, validation: a list of dicts, a DataFrame, a `Dataset`, a torch dataset, an iterator; also files.
             columns: (text, label), (text, text2 or None, label); (text, text2 or None); (source, target); (question,
-                context, answers): as the task has it. None: by their names.
-            maxlength: tokens. stride: tokens that windows share. prefix: before every source.
-            metrics: called with transformers' `EvalPrediction` of the validation rows when the training is over; joins
-                `trainer.metrics`. With `metric_for_best_model` it is called at every evaluation, and its source keyed.
-            tokenizers, tokenizebatch: accepted; tokenization takes the cores there are. checkpoint: True,
-                the newest of `output_dir`, or a path: the training goes on from it, also to more steps; an error if
-                there is none.
-            quantize: True for 4 bits, or fields of BitsAndBytesConfig; without a GPU said and left out.
+                context, answers): depending on the task. None: found by name.
+            maxlength: in tokens. stride: tokens that windows share. prefix: prepended to every source.
+            metrics: called with transformers' `EvalPrediction` of the validation rows after training; adds to
+                `trainer.metrics`. With `metric_for_best_model` it is called at every evaluation, and its source is part
+                of the cache key.
+            tokenizers, tokenizebatch: ignored; tokenization uses all cores. checkpoint: True (the newest of
+                `output_dir`) or a path: training continues from it, also to more steps; an error if there is none.
+            quantize: True for 4 bits, or fields of BitsAndBytesConfig; without a GPU ignored with a warning.
             lora: True (r 16, alpha 8, dropout 0.05), or a LoraConfig or its fields.
             merge: concat, pack or None, for language models.
-            args: any of transformers' TrainingArguments; of `callbacks` EarlyStoppingCallback only.
+            args: any of transformers' TrainingArguments; `callbacks` may only hold EarlyStoppingCallback.
 
         Returns:
             The model, in eval mode, and its tokenizer. Raises ConfigError, DataError, TrainingError.
@@ -89,19 +93,19 @@ class HFTrainer:
             "peft": adapter_of(lora), "quant": quant_of(quantize, lora), **arguments_of(args, metrics is not None),
         }  # fmt: skip
         given["train"] |= checkpoint_of(checkpoint, args.get("output_dir"))
-        with _held(live), bringing(metrics):
+        with _holding(live), bringing(metrics):
             self.result = finetune(given)
             self._more = dict((metrics and attempt("metrics", lambda: metrics(self._predictions()), {}, warn)) or {})
             return self._returned(pair)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """`eval_…` of the validation rows, with what a `metrics` function added; empty without validation."""
+        """The `eval_…` metrics of the validation rows and those of a `metrics` function; empty without validation."""
         return {**self.result.metrics, **{f"eval_{name.removeprefix('eval_')}": v for name, v in self._more.items()}}
 
     def _predictions(self) -> Any:
-        """`EvalPrediction` of the validation rows, as transformers' own Trainer makes it: what a model gives (logits;
-        several things as a tuple) and the labels, of every task."""
+        """Return `EvalPrediction` of the validation rows as transformers' own Trainer makes it: the model's outputs
+        (logits, or a tuple) and the labels, for every task."""
         from transformers import EvalPrediction, Trainer, TrainingArguments
 
         plan, rows = self.result.arguments, self.result.rows("validation")
@@ -117,7 +121,7 @@ class HFTrainer:
         return EvalPrediction(found.predictions, found.label_ids)  # type: ignore[arg-type] — None without labels
 
     def _returned(self, pair: tuple[Any, Any] | None) -> tuple[Any, Any]:
-        """The trained model; where a live one was given and can hold the weights, that one."""
+        """Return the trained model: the given live object, if it can take the weights."""
         model = _trainable(self.result.model)
         if pair is None:
             return model, self.result.tokenizer
@@ -125,11 +129,11 @@ class HFTrainer:
         state = model.state_dict()
         known = live.state_dict()
         if known.keys() != state.keys():
-            warn("base: the live model cannot hold the trained weights (no head of this task, or an adapter beside "
-                 "them); the trained model is another object, and the live one is as it was")  # fmt: skip
+            warn("base: the live model cannot hold the trained weights (it has no head for this task, or they include "
+                 "an adapter); the trained model is a new object, and the live one is unchanged")  # fmt: skip
             return model, tokenizer
         for name in {name.rpartition(".")[0] for name in known if known[name].shape != state[name].shape}:
-            live.set_submodule(name, copy.deepcopy(model.get_submodule(name)))  # a head of as many labels as there are
+            live.set_submodule(name, copy.deepcopy(model.get_submodule(name)))  # a head sized for the new labels
         live.load_state_dict(state)
         live.config.update(model.config.to_diff_dict())
         if hasattr(live, "num_labels"):
@@ -139,18 +143,18 @@ class HFTrainer:
 
 def _refuse(teacher: Any) -> None:
     if teacher is not None:
-        raise ConfigError("teacher: distillation is not built yet; leave it out")
+        raise ConfigError("teacher: distillation is not supported yet; leave it out")
 
 
-def _trainable(model: Any) -> Any:
-    """A model with an adapter, of which those weights are trainable that were trained; another as it is."""
+def _trainable(model: "torch.nn.Module") -> Any:
+    """Make the trained weights of a model with an adapter trainable again; return other models unchanged."""
     from peft import PeftModel
 
     if isinstance(model, PeftModel):
         for config in model.peft_config.values():
             config.inference_mode = False
         tuner: Any = model.base_model
-        tuner._mark_only_adapters_as_trainable(tuner.model)  # biases too, as `bias` has it
+        tuner._mark_only_adapters_as_trainable(tuner.model)  # and biases, as `bias` says
         tuner.set_adapter(model.active_adapter)
     return model
 
@@ -160,15 +164,15 @@ def _pair(base: Any) -> tuple[Any, Any]:
         raise ConfigError("base: give a path, a hub name, or a (model, tokenizer) pair")
     model, tokenizer = base
     if isinstance(model, str | Path) or isinstance(tokenizer, str | Path):
-        raise ConfigError("base: give one path, where model and tokenizer lie, or a pair of live ones, not of paths")
+        raise ConfigError("base: give one path to model and tokenizer, or a pair of live objects, not of paths")
     if not hasattr(tokenizer, "save_pretrained"):
-        raise ConfigError("base: a live pair's tokenizer is one of transformers (it is kept beside the model); wrap "
-                          "your own: PreTrainedTokenizerFast(tokenizer_object=…)")  # fmt: skip
+        raise ConfigError("base: a live pair needs a tokenizer of transformers (it is saved with the model); wrap your "
+                          "own: PreTrainedTokenizerFast(tokenizer_object=…)")  # fmt: skip
     return model, tokenizer
 
 
-def _live(model: Any, lora: Any) -> Any:
-    """The model as an object that must stay in this process; None where its class and files say all."""
+def _live(model: "torch.nn.Module", lora: Any) -> Any:
+    """Return a model that only this process can build, or None if its class is in a library and can be reloaded."""
     from transformers import PreTrainedModel
 
     from tasks.models.bases.live import is_of_a_library, live_of
@@ -177,21 +181,21 @@ def _live(model: Any, lora: Any) -> Any:
         return None
     live = live_of(model)
     if lora and not isinstance(model, PreTrainedModel):
-        raise ConfigError(f"lora: {type(model).__name__} is a plain torch module, of which peft cannot tell layers and "
-                          "head; derive it from transformers.PreTrainedModel, or train it whole")  # fmt: skip
+        raise ConfigError(f"lora: {type(model).__name__} is a plain torch module, in which peft cannot find layers and "
+                          "head; derive it from transformers.PreTrainedModel, or train without lora")  # fmt: skip
     return live
 
 
-def _held(live: Any) -> Any:
+def _holding(live: Any) -> Any:
     if live is None:
         return nullcontext()
-    from tasks.models.bases.live import holding  # takes torch along
+    from tasks.models.bases.live import holding  # imports torch
 
     return holding(live)
 
 
-def _saved(model: Any, tokenizer: Any, live: Any) -> Path:
-    """The pair in a folder named by its content: the same weights are the same base."""
+def _saved(model: Any, tokenizer: "PreTrainedTokenizerBase", live: Any) -> Path:
+    """Save the pair to a folder named by its content, so that the same weights are the same base."""
 
     def write(folder: Path) -> None:
         live.save(folder) if live else model.save_pretrained(folder)

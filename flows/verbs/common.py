@@ -1,4 +1,4 @@
-"""What subcommands share: loading a config with its overrides, opening a store, printing stages as they end."""
+"""Shared by subcommands: load a config with overrides, open a store, print stages as they end."""
 
 import argparse
 import json
@@ -6,15 +6,19 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
+    from tasks.artifacts.store import Store
     from tasks.runtime.context import StageEntry
     from tasks.runtime.prefect_api.server import Server
 
 
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
 def load_config(options: argparse.Namespace, reader: Callable[..., Any] | None = None) -> Any:
-    """The config an invocation names, read by `load`, or another `reader`; what a user should know goes to stderr."""
+    """Return the config named on the command line, read by `load` or `reader`; print its notices to stderr."""
     from tasks.config import load
 
     overrides = list(options.overrides)
@@ -30,11 +34,11 @@ def load_config(options: argparse.Namespace, reader: Callable[..., Any] | None =
     return loaded
 
 
-def existing_store(options: argparse.Namespace) -> Any:
-    """The store an invocation names.
+def existing_store(options: argparse.Namespace) -> "Store":
+    """Return the store named on the command line.
 
     Raises:
-        ConfigError: there is none, or its name cannot be one.
+        ConfigError: it does not exist, or its name is invalid.
     """
     from pydantic import ValidationError
 
@@ -53,7 +57,7 @@ def existing_store(options: argparse.Namespace) -> Any:
 
 @contextmanager
 def hearing_warnings() -> Iterator[list[str]]:
-    """The warnings that are logged within, without repeats, for the JSON at the end."""
+    """Collect the warnings logged within, without duplicates, for the JSON output."""
     heard: list[str] = []
 
     class Listener(logging.Handler):
@@ -75,7 +79,7 @@ def tell(entry: "StageEntry") -> None:
 
 
 def greet(server: "Server") -> None:
-    """Once the API answers: silence Prefect's own log lines, and print the URL of the runs' page."""
+    """Once the API answers, silence Prefect's own log lines and print the URL of the runs page."""
     from tasks.runtime.prefect_api.launch import silence_prefect
 
     silence_prefect()
@@ -84,9 +88,9 @@ def greet(server: "Server") -> None:
 
 
 def takes_config(sub: argparse.ArgumentParser) -> None:
-    """Add the arguments of a verb that is given a config."""
+    """Add the arguments of a verb that takes a config."""
     sub.add_argument("config", help="a YAML file")
-    sub.add_argument("overrides", nargs="*", metavar="key=value", help="such as train.learning_rate=1e-4")
+    sub.add_argument("overrides", nargs="*", metavar="key=value", help="override, such as train.learning_rate=1e-4")
     takes_store(sub)
     sub.add_argument("--json", action="store_true", help="end stdout with one JSON object")
 
@@ -94,9 +98,9 @@ def takes_config(sub: argparse.ArgumentParser) -> None:
 def takes_overwrite(sub: argparse.ArgumentParser) -> None:
     """Add the argument of a verb that writes `output_dir`, or plans to."""
     sub.add_argument("--overwrite", action="store_true",
-                     help="output_dir may hold unrelated files, or another config's model")  # fmt: skip
+                     help="allow output_dir to have unrelated files, or another config's model")  # fmt: skip
 
 
 def takes_store(sub: argparse.ArgumentParser) -> None:
-    """Add the argument of a verb that looks into a store."""
-    sub.add_argument("--store", help="where artifacts live: a folder, an fsspec URL, or `memory`")
+    """Add the argument of a verb that reads a store."""
+    sub.add_argument("--store", help="where artifacts are stored: a folder, an fsspec URL, or `memory`")

@@ -3,23 +3,23 @@
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from flows.verbs.common import greet, load_config, takes_config, takes_overwrite
+from flows.verbs.common import Verbs, greet, load_config, takes_config, takes_overwrite
 
 if TYPE_CHECKING:
-    from flows.sweep.execute import Told
+    from flows.sweep.execute import CellProgress
 
 PARTIAL = 6
-WHAT = "run a config's sweep: many runs with other values, the best one kept"
+WHAT = "run a config's sweep: one run per combination of values, the best one is kept"
 
 
-def add(verbs: Any) -> None:
+def add(verbs: Verbs) -> None:
     """Add this verb to the command."""
     sub = verbs.add_parser("grid", help=WHAT, description=WHAT)
     takes_config(sub)
     takes_overwrite(sub)
-    sub.add_argument("--runner", help="where cells run: processes (of this machine), ray or dask; as sweep.runner")
+    sub.add_argument("--runner", help="where cells run: processes (on this machine), ray or dask; sets sweep.runner")
     sub.set_defaults(verb=_grid, goes_on=True)
 
 
@@ -41,10 +41,10 @@ def _grid(options: argparse.Namespace) -> int:
     return PARTIAL if done.state == "partial" else 0
 
 
-def tell(told: "Told") -> None:
+def tell(event: "CellProgress") -> None:
     """Print a cell's outcome; why it failed is a separate warning."""
-    outcome = told.outcome
+    outcome = event.outcome
     found = ((name, value) for name, value in outcome.metrics.items() if name != "eval_loss" and value is not None)
     score = next((f"{name} {value:.4f}" for name, value in found), "")
-    place, seconds = f"{told.done:>3}/{told.of}", f"{outcome.seconds:6.1f} s"
-    print(f"  {place} {outcome.state:<11} {seconds}  {told.label}  {score}", file=sys.stderr)
+    place, seconds = f"{event.done:>3}/{event.of}", f"{outcome.seconds:6.1f} s"
+    print(f"  {place} {outcome.state:<11} {seconds}  {event.label}  {score}", file=sys.stderr)

@@ -4,34 +4,35 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any
+
+from flows.verbs.common import Verbs
 
 
-def add(verbs: Any) -> None:
+def add(verbs: Verbs) -> None:
     """Add these verbs to the command."""
     for name, labelled, what in (
-        ("predict", False, "ask a finished model about rows; JSON lines to stdout, or a file"),
-        ("evaluate", True, "measure a finished model on rows with the right answers"),
+        ("predict", False, "predict with a trained model; JSON lines to stdout, or a file"),
+        ("evaluate", True, "score a trained model on labelled rows"),
     ):
         sub = verbs.add_parser(name, help=what, description=what)
-        sub.add_argument("model", help="a folder that `finetune run` wrote; with --task any transformers model")
+        sub.add_argument("model", help="a folder written by `finetune run`; with --task any transformers model")
         sub.add_argument("source", help="rows: a file, a folder, a glob, a URL, as data.train")
-        sub.add_argument("overrides", nargs="*", metavar="key=value", help="such as data.columns.text=body")
+        sub.add_argument("overrides", nargs="*", metavar="key=value", help="override, such as data.columns.text=body")
         sub.add_argument("-o", "--output", help="a .parquet, .arrow, .jsonl or .csv file")
-        sub.add_argument("--task", help="what a model from elsewhere does")
+        sub.add_argument("--task", help="the task of a model that `finetune run` did not write")
         sub.add_argument("--json", action="store_true", help="end stdout with one JSON object")
-        sub.set_defaults(verb=_ask, labelled=labelled)
+        sub.set_defaults(verb=_infer, labelled=labelled)
 
 
-def _ask(options: argparse.Namespace) -> int:
+def _infer(options: argparse.Namespace) -> int:
     from flows import inference
 
     verb = inference.evaluate if options.labelled else inference.predict
 
-    said: list[str] = []
+    notes: list[str] = []
 
     def say(line: str) -> None:
-        said.append(line)
+        notes.append(line)
         print(f"note: {line}", file=sys.stderr)
 
     done = verb(options.model, options.source, options.output, task=options.task, overrides=options.overrides, say=say)
@@ -44,7 +45,7 @@ def _ask(options: argparse.Namespace) -> int:
                     "intervals": done.intervals,
                     "classes": done.classes,
                     "output": options.output,
-                    "warnings": said,
+                    "warnings": notes,
                 }
             )
         )

@@ -4,15 +4,15 @@ import argparse
 import json
 from typing import Any
 
-from flows.verbs.common import existing_store, takes_store
+from flows.verbs.common import Verbs, existing_store, takes_store
 
-WHICH = "what it is called, or the beginning of that; or its config's name, or its model folder (then the newest)"
+WHICH = "its name or a prefix of it; or its config's name or model folder (the newest run)"
 
 
-def add(verbs: Any) -> None:
+def add(verbs: Verbs) -> None:
     """Add these verbs to the command."""
     sub = verbs.add_parser("runs", help="list the runs and the sweeps of the store, newest first")
-    sub.add_argument("--limit", type=int, default=20, help="how many of each (default %(default)s)")
+    sub.add_argument("--limit", type=int, default=20, help="how many runs and how many sweeps (default %(default)s)")
     _takes(sub, _runs)
     sub = verbs.add_parser("show", help="show the report of a run, or the cells of a sweep")
     sub.add_argument("run", metavar="RUN", help=f"a run or a sweep: {WHICH}")
@@ -23,7 +23,7 @@ def add(verbs: Any) -> None:
     _takes(sub, _compare)
 
 
-def _takes(sub: argparse.ArgumentParser, verb: Any) -> None:
+def _takes(sub: argparse.ArgumentParser, verb: object) -> None:
     takes_store(sub)
     sub.add_argument("--json", action="store_true", help="end stdout with one JSON object")
     sub.set_defaults(verb=verb)

@@ -4,25 +4,25 @@ import argparse
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from flows.verbs.common import greet, hearing_warnings, load_config, takes_config, takes_overwrite, tell
+from flows.verbs.common import Verbs, greet, hearing_warnings, load_config, takes_config, takes_overwrite, tell
 
 if TYPE_CHECKING:
     from tasks.config import LoadedSweep
 
 
-def add(verbs: Any) -> None:
+def add(verbs: Verbs) -> None:
     """Add these verbs to the command."""
     for name, verb, what in (
-        ("run", _run, "run a config; what is in the store already is not done again"),
-        ("plan", _plan, "say what a run would do, find in the store, and cost"),
+        ("run", _run, "run a config; results in the store are reused"),
+        ("plan", _plan, "show what a run would do, reuse from the store, and cost"),
         ("lint", _lint, "check a config's data"),
     ):
         sub = verbs.add_parser(name, help=what, description=what)
         takes_config(sub)
         if verb is _lint:
-            sub.add_argument("--rejected", type=Path, help="where bad rows go: JSON lines of file, line, why, row")
+            sub.add_argument("--rejected", type=Path, help="file for bad rows: JSON lines of file, line, why, row")
         else:
             takes_overwrite(sub)
         sub.set_defaults(verb=verb, goes_on=verb is _run)

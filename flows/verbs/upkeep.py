@@ -3,20 +3,19 @@
 import argparse
 import json
 import shutil
-from typing import Any
 
-from flows.verbs.common import existing_store, takes_store
+from flows.verbs.common import Verbs, existing_store, takes_store
 
 
-def add(verbs: Any) -> None:
+def add(verbs: Verbs) -> None:
     """Add these verbs to the command."""
     sub = verbs.add_parser("schema", help="print the config's JSON Schema")
     sub.set_defaults(verb=_schema)
     sub = verbs.add_parser("gc", help="list unused results; --yes deletes them")
     takes_store(sub)
     sub.add_argument("--keep-runs", type=int, default=20,
-                     help="runs that stay, and sweeps, each with its best run (default %(default)s)")  # fmt: skip
-    sub.add_argument("--grace-hours", type=float, default=24.0, help="nothing younger goes (default %(default)s)")
+                     help="newest runs to keep, and sweeps, each with its best run (default %(default)s)")  # fmt: skip
+    sub.add_argument("--grace-hours", type=float, default=24.0, help="keep everything younger (default %(default)s)")
     sub.add_argument("--yes", action="store_true", help="delete them")
     sub.set_defaults(verb=_gc)
     sub = verbs.add_parser("verify", help="check every stored file against its hash")
@@ -48,7 +47,7 @@ def _gc(options: argparse.Namespace) -> int:
             shutil.rmtree(folder, ignore_errors=True)
     done = "deleted" if options.yes else "are unused; --yes deletes them"
     for name in found.damaged:
-        print(f"{name} is damaged: the results of that run are kept only if another run needs them")
+        print(f"{name} is damaged: the results of that run are kept only if another run uses them")
     print(f"{len(found.names) + len(live)} objects, {(found.size + size) / 1e6:.1f} MB {done}")
     return 0
 
@@ -60,7 +59,7 @@ def _verify(options: argparse.Namespace) -> int:
     for each in damage:
         print(f"{each.kind}: {each.name} (needed by {each.needed_by})")
     print("all stored files match their hashes" if not damage else f"{len(damage)} damaged; a run that needs "
-          "one of them builds it again")  # fmt: skip
+          "one of them rebuilds it")  # fmt: skip
     return 5 if damage else 0
 
 
@@ -69,7 +68,7 @@ def _server(options: argparse.Namespace) -> int:
 
     if options.action == "start":
         state = server.start(options.port)
-        print(f"running at {str(state['url']).removesuffix('/api')} (pid {state['pid']}); runs now show there")
+        print(f"running at {str(state['url']).removesuffix('/api')} (pid {state['pid']}); runs are now shown there")
     elif options.action == "stop":
         print("stopped" if server.stop() else "no server was running")
     else:

@@ -1,4 +1,4 @@
-"""An artifact as a stage reads it: members as local files, proved, memory-mapped where they lie."""
+"""An artifact as a stage reads it: its members as verified local files."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ class Artifact:
 
     Args:
         ref: which artifact.
-        store: where its blobs lie.
+        store: where its blobs are.
     """
 
     def __init__(self, ref: ArtifactRef, store: Store) -> None:
@@ -24,25 +24,25 @@ class Artifact:
         return name in self.ref.members
 
     def path(self, name: str) -> Path:
-        """A local file with the bytes of a member (its name is the blob's; see `view` for real names)."""
+        """Return a local file with the bytes of a member, named as the blob (`view` has the members' names)."""
         return self.store.path(self.ref.members[name])
 
     def paths(self, start: str) -> dict[str, Path]:
-        """As `path`, of each member whose name begins with `start`."""
+        """Return the `path` of each member with a name that begins with `start`, by name."""
         return {name: self.path(name) for name in self.ref.members if name.startswith(start)}
 
     def json(self, name: str) -> Any:
-        """A JSON member's value."""
+        """Return the value of a JSON member."""
         return json.read(self.path(name))
 
     def externals(self) -> dict[str, Path]:
-        """Where on this machine the files lie that the artifact refers to but does not hold, by name."""
+        """Return the local paths of files that the artifact refers to but does not contain, by name."""
         return {name: Path(path) for name, path in self.ref.external.items()}
 
     def view(self, *, external: bool = False) -> Path:
-        """A scratch folder in which each member (and, if asked, each external file) has its own name.
+        """Return a scratch folder with each member (and with `external` each external file) under its own name.
 
-        Links, not copies: libraries that want a model folder get one for nothing.
+        They are links, not copies: libraries that need a model folder get one at no cost.
         """
         folder = self.store.scratch() / "views" / uuid4().hex
         links = {name: self.path(name) for name in self.ref.members}

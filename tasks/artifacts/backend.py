@@ -1,16 +1,19 @@
-"""Bytes under one root: five verbs, on the local disk or on anything fsspec reaches.
+"""Storage backends: files under one root, on the local disk or on any file system that fsspec supports.
 
 The local disk has its own implementation because only there can a write be made durable (fsync) and atomic (rename),
-a file be memory-mapped where it lies, and a blob be proved by its inode instead of its bytes.
+a file be memory-mapped in place, and a blob be verified by its inode instead of its bytes.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false
+# (fsspec has no types)
 import hashlib
 import os
 import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +32,7 @@ def sha256_file(path: Path) -> str:
 
 
 def fsync(path: Path) -> None:
-    """Make a file's bytes, or the renames within a folder, survive a power cut."""
+    """Make a file's bytes, or the renames within a folder, survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -38,12 +41,12 @@ def fsync(path: Path) -> None:
 
 
 def walk(folder: Path) -> list[Path]:
-    """All files below `folder`, sorted. Others may be at work there: what vanishes meanwhile is not an error."""
+    """Return all files below `folder`, sorted. Files that other processes remove meanwhile are no error."""
     return sorted(Path(place, name) for place, _, names in os.walk(folder) for name in names)
 
 
 class Backend(Protocol):
-    """The whole of what the store asks of a place. Names are relative, with `/` between parts."""
+    """The operations that the store needs. Names are relative, with `/` between parts."""
 
     def read(self, name: str) -> bytes: ...
     def write(self, name: str, data: bytes) -> None: ...
@@ -55,7 +58,7 @@ class Backend(Protocol):
 
 
 class LocalBackend:
-    """A folder. `put` moves (the source is ours and on the same disk); a killed process leaves only `*.tmp` files."""
+    """A local folder. `put` moves its source, which is on the same disk; a killed process leaves only `*.tmp` files."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -113,7 +116,7 @@ class LocalBackend:
 
 
 def _replace(source: Path, target: Path) -> None:
-    """Move a file to its place in the store. A folder that stands there was not put there by us, and makes way."""
+    """Move a file to its place in the store, replacing a folder of that name: it is not one of the store's."""
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     os.replace(source, target)  # noqa: PTH105 — the call the kill tests count
@@ -129,9 +132,9 @@ class FsspecBackend:
         return f"{self.root}/{name}"
 
     @contextmanager
-    def _asked(self, writing: bool = False) -> Iterator[None]:
-        """What the service refuses becomes a MachineError that names the store: each client has errors of its own,
-        which are no OSErrors, or say nothing by their number. That a file is not there is an answer, unless we write.
+    def _translated_errors(self, writing: bool = False) -> Generator[None]:
+        """Turn errors of the service into a MachineError that names the store: each client has its own errors, which
+        are not OSErrors or have no useful errno. FileNotFoundError passes through, except when writing.
         """
         try:
             yield
@@ -145,11 +148,11 @@ class FsspecBackend:
             raise MachineError(f"the store at {root} cannot be used: {type(error).__name__}: {error}") from error
 
     def read(self, name: str) -> bytes:
-        with self._asked():
+        with self._translated_errors():
             return self.fs.cat_file(self._full(name))  # type: ignore[no-any-return]
 
     def write(self, name: str, data: bytes) -> None:
-        with self._asked(writing=True):
+        with self._translated_errors(writing=True):
             self.fs.makedirs(self._full(name).rsplit("/", 1)[0], exist_ok=True)
             self.fs.pipe_file(self._full(name), data)
 
@@ -158,19 +161,19 @@ class FsspecBackend:
         source.unlink()
 
     def copy(self, source: Path, name: str) -> None:
-        """Make a local file an object; the file stays, and is never in memory as a whole."""
-        with self._asked(writing=True):
+        """Upload a local file as an object, without reading it into memory as a whole; the file stays."""
+        with self._translated_errors(writing=True):
             self.fs.makedirs(self._full(name).rsplit("/", 1)[0], exist_ok=True)
             self.fs.put_file(str(source), self._full(name))
 
     def get(self, name: str, target: Path) -> None:
-        """Copy an object to a local file."""
-        with self._asked():
+        """Download an object to a local file."""
+        with self._translated_errors():
             self.fs.get_file(self._full(name), str(target))
 
     def size(self, name: str) -> int | None:
         try:
-            with self._asked():
+            with self._translated_errors():
                 self.fs.invalidate_cache()
                 found = self.fs.info(self._full(name))
                 return None if found["type"] == "directory" else int(found["size"])
@@ -180,7 +183,7 @@ class FsspecBackend:
     def names(self, folder: str) -> Iterator[str]:
         prefix = f"{self.root}/"
         try:
-            with self._asked():
+            with self._translated_errors():
                 self.fs.invalidate_cache()
                 found = self.fs.find(self._full(folder))
         except FileNotFoundError:
@@ -189,13 +192,18 @@ class FsspecBackend:
             yield path.removeprefix(prefix)
 
     def delete(self, name: str) -> None:
-        with self._asked():
+        with self._translated_errors():
             if self.fs.exists(self._full(name)):
                 self.fs.rm_file(self._full(name))
 
+    def clear(self) -> None:
+        """Remove the root and all that is in it."""
+        if self.fs.exists(self.root):
+            self.fs.rm(self.root, recursive=True)
+
     def age(self, name: str) -> float:
         """Seconds since the object was written, by this machine's clock."""
-        with self._asked():
+        with self._translated_errors():
             return (datetime.now(UTC) - self.fs.modified(self._full(name)).astimezone(UTC)).total_seconds()
 
 

@@ -1,9 +1,9 @@
-"""Single flight: of many who need one key, one builds and the rest wait for its record.
+"""Single flight: of several processes that need one key, one builds it and the others wait for its record.
 
-On the local disk the kernel keeps the lock and frees it when its holder dies, however it dies. Elsewhere a holder's
-heartbeat does: each contender writes one object whose name sorts by its arrival, touches it while it lives, and the
-first living one holds. Two holders at once (a paused process, a slow store) are harmless: members are named by
-their bytes and the record is one write, so the worst is work done twice.
+On the local disk the kernel keeps the lock and frees it when its holder dies, however it dies. Remote stores use
+heartbeats: each contender writes one object with a name that sorts by arrival, and rewrites it while it runs; the first
+one that is still fresh holds the lease. Two holders at once (a paused process, a slow store) are harmless: blobs are
+named by their digests and a record is one write, so at worst work is done twice.
 """
 
 import fcntl
@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,15 +22,15 @@ TTL = 30.0
 
 
 @contextmanager
-def flock_lease(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the kernel's lock on `path` (created if need be); `waiting` is called once if another holds it."""
+def flock_lease(path: Path, waiting: Callable[[], None] | None = None) -> Generator[None]:
+    """Hold the kernel's lock on `path` (created if absent); `waiting` is called once if another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
         _wait(descriptor, waiting)
         if _same_file(descriptor, path):
             break
-        os.close(descriptor)  # the file was collected while we waited: the lock that counts is on the new one
+        os.close(descriptor)  # removed by gc while we waited: lock the new file
     try:
         yield
     finally:
@@ -38,8 +38,8 @@ def flock_lease(path: Path, waiting: Callable[[], None] | None = None) -> Iterat
 
 
 @contextmanager
-def claim(path: Path) -> Iterator[bool]:
-    """Hold the lock on `path` if nobody does; yield whether we do. It never waits."""
+def claim(path: Path) -> Generator[bool]:
+    """Hold the lock on `path` if it is free; yield whether we hold it. Never waits."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
     try:
@@ -54,7 +54,7 @@ def claim(path: Path) -> Iterator[bool]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock on `path`."""
+    """Whether a running process holds the lock on `path`."""
     if not path.exists():
         return False
     with claim(path) as ours:
@@ -82,15 +82,15 @@ def _same_file(descriptor: int, path: Path) -> bool:
 @contextmanager
 def heartbeat_lease(
     backend: FsspecBackend, folder: str, waiting: Callable[[], None] | None = None, ttl: float = TTL
-) -> Iterator[None]:
-    """Hold `folder` on a store without locks. A holder that stops beating is passed over after `ttl` seconds."""
+) -> Generator[None]:
+    """Hold the lease `folder` on a store without locks. A holder without heartbeat is skipped after `ttl` seconds."""
     mine = f"{folder}/{time.time_ns():020d}-{uuid.uuid4().hex}"
     backend.write(mine, b"")
     stop = threading.Event()
-    beats = threading.Thread(target=_beat, args=(backend, mine, stop, ttl / 3), daemon=True)
-    beats.start()
+    heartbeat = threading.Thread(target=_beat, args=(backend, mine, stop, ttl / 3), daemon=True)
+    heartbeat.start()
     try:
-        while _first_living(backend, folder, mine, ttl) != mine:
+        while _current_holder(backend, folder, mine, ttl) != mine:
             if waiting:
                 waiting()
                 waiting = None
@@ -98,7 +98,7 @@ def heartbeat_lease(
         yield
     finally:
         stop.set()
-        beats.join()
+        heartbeat.join()
         backend.delete(mine)
 
 
@@ -107,10 +107,10 @@ def _beat(backend: FsspecBackend, name: str, stop: threading.Event, interval: fl
         backend.write(name, b"")
 
 
-def _first_living(backend: FsspecBackend, folder: str, mine: str, ttl: float) -> str:
+def _current_holder(backend: FsspecBackend, folder: str, mine: str, ttl: float) -> str:
     try:
-        now = backend.age(mine)  # ages are compared with our own, so that only the store's clock counts
-    except FileNotFoundError:  # we slept longer than the ttl and were passed over: take our place again
+        now = backend.age(mine)  # relative to our own object's age, so that only the store's clock matters
+    except FileNotFoundError:  # suspended longer than the ttl and skipped: enter again
         backend.write(mine, b"")
         now = 0.0
     for name in backend.names(folder):

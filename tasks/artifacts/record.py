@@ -1,4 +1,4 @@
-"""The one object that makes an artifact exist. It is written last; what has no record was never built."""
+"""The record of an artifact: written last, so an artifact exists only once its record does."""
 
 import hashlib
 from typing import Annotated, Any, Self
@@ -8,14 +8,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from tasks.artifacts.keys.key import canonical
 from tasks.artifacts.names import are_files
 from tasks.config.errors import MachineError
+from tasks.config.json_types import JsonObject
 
 FORMAT = 1
 """Version of records and of the layout around them. A store with a higher one is refused."""
 
 
 class Member(BaseModel):
-    """One file of an artifact, named by its bytes. `stamp` is the (inode, mtime in ns) under which a local blob was
-    last proved: as long as both stand, its sha256 need not be computed again."""
+    """One file of an artifact, named by its digest. `stamp` is the (inode, mtime in ns) of a local blob when it was
+    last verified: while both are unchanged, its sha256 need not be computed again."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,17 +25,17 @@ class Member(BaseModel):
     stamp: tuple[int, int] | None = None
 
 
-def _of_one_folder(members: dict[str, Member]) -> dict[str, Member]:
+def _valid_names(members: dict[str, Member]) -> dict[str, Member]:
     if not are_files(members):
-        raise ValueError("a member's name is no file inside the artifact")
+        raise ValueError("a member's name is not that of a file inside the artifact")
     return members
 
 
-Members = Annotated[dict[str, Member], AfterValidator(_of_one_folder)]
+Members = Annotated[dict[str, Member], AfterValidator(_valid_names)]
 
 
-class Question(BaseModel):
-    """The parts of a record's document that are read again: to explain a miss, to compare runs, to estimate."""
+class KeyDocument(BaseModel):
+    """The parts of a record's document that are read back to explain a miss, compare runs, and estimate."""
 
     config: dict[str, Any] = {}
     inputs: dict[str, str] = {}
@@ -43,13 +44,13 @@ class Question(BaseModel):
     environment: dict[str, str] = {}
 
 
-def _readable(document: dict[str, Any]) -> dict[str, Any]:
-    Question.model_validate(document)
+def _readable(document: JsonObject) -> JsonObject:
+    KeyDocument.model_validate(document)
     return document
 
 
 class Record(BaseModel):
-    """An artifact: the question it answers (`document`, whose sha256 is `key`), its files, and who built it."""
+    """An artifact: what it was built from (`document`, with `key` its sha256), its files, and the run that built it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -64,7 +65,7 @@ class Record(BaseModel):
     seconds: float
 
     def seal(self) -> bytes:
-        """This record as bytes that prove themselves: its canonical JSON, under its sha256."""
+        """Return this record as bytes that can be verified: its sha256, then its canonical JSON."""
         body = canonical(self.model_dump(mode="json"))
         return f"{hashlib.sha256(body.encode()).hexdigest()}\n{body}\n".encode()
 
@@ -73,19 +74,19 @@ class Record(BaseModel):
         """Return the record that `seal` wrote.
 
         Raises:
-            TornRecord: the bytes are not those that were written.
-            NewerStore: they were written by a later version of this project.
+            TornRecord: the bytes do not match their digest, or are not a record.
+            NewerStore: the record was written by a later version of this project.
         """
         digest, _, body = data.partition(b"\n")
         body = body.removesuffix(b"\n")
         if hashlib.sha256(body).hexdigest().encode() != digest:
-            raise TornRecord
+            raise DamagedRecord
         try:
             if _Version.model_validate_json(body).format > FORMAT:
                 raise NewerStore(f"the store was written by a newer finetune-flow; this one reads format {FORMAT}")
             return cls.model_validate_json(body)
         except ValidationError as error:
-            raise TornRecord from error
+            raise DamagedRecord from error
 
 
 class _Version(BaseModel):
@@ -94,9 +95,9 @@ class _Version(BaseModel):
     format: int = 0
 
 
-class TornRecord(Exception):
-    """A record's bytes are not those that were written."""
+class DamagedRecord(Exception):
+    """A record's bytes are damaged."""
 
 
 class NewerStore(MachineError):
-    """The store was written by a later version: it is refused, and nothing in it is changed."""
+    """The store was written by a later version. Nothing in it is changed."""

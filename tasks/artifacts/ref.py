@@ -1,4 +1,4 @@
-"""What one stage hands to the next: a small, frozen piece of JSON. Never a live object, never a pickle."""
+"""A reference to an artifact, which one stage passes to the next: small, frozen, JSON-serializable."""
 
 from fnmatch import fnmatch
 from functools import cached_property
@@ -13,9 +13,9 @@ from tasks.artifacts.record import Member, Members
 class ArtifactRef(BaseModel):
     """A published artifact.
 
-    `digest` names the bytes of its members: a rebuild that yields equal bytes has an equal digest, so nothing after
-    it is redone. Not in the digest are `facts` (for people: counts, names), `run` (who built it) and `external` (where
-    on this machine the files lie that an artifact speaks of but does not copy: base weights).
+    `digest` identifies the bytes of its members: a rebuild that yields equal bytes has an equal digest, so no later
+    stage is rebuilt. Not in the digest are `facts` (counts and names, for people), `run` (which built it) and
+    `external` (local paths of files that the artifact refers to but does not copy, such as base weights).
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,10 +33,10 @@ class ArtifactRef(BaseModel):
         return key_of({name: member.sha256 for name, member in self.members.items()})
 
     def select(self, *patterns: str) -> "ArtifactRef":
-        """Return this artifact narrowed to the members that match: what a stage is not given cannot invalidate it.
+        """Return this artifact with only the matching members, so that others do not invalidate a stage's result.
 
         Raises:
-            KeyError: a pattern matches no member.
+            KeyError: a pattern without `*` matches no member.
         """
         chosen: dict[str, Member] = {}
         for pattern in patterns:
@@ -47,9 +47,10 @@ class ArtifactRef(BaseModel):
         return self._with(dict(sorted(chosen.items())))
 
     def without(self, *names: str) -> "ArtifactRef":
-        """Return this artifact less some members: those of no account to the stage it is given to."""
+        """Return this artifact without the named members, which do not matter to the receiving stage."""
         return self._with({name: member for name, member in self.members.items() if name not in names})
 
     def _with(self, members: dict[str, Member]) -> "ArtifactRef":
-        fields = {name: getattr(self, name) for name in type(self).model_fields}  # not the digest, as a copy would
-        return ArtifactRef.model_construct(**{**fields, "members": members})
+        # a copy would keep the cached digest
+        fields: dict[str, Any] = {name: getattr(self, name) for name in type(self).model_fields}
+        return ArtifactRef.model_construct(None, **{**fields, "members": members})

@@ -1,5 +1,5 @@
-"""The records of runs (`runs/<id>.json`) and sweeps (`grids/<id>.json`), as `gc`, `finetune runs`, `show` and `compare`
-read them."""
+"""Reads the records of runs (`runs/<id>.json`) and sweeps (`grids/<id>.json`) for `gc`, `finetune runs`, `show` and
+`compare`."""
 
 import json
 from datetime import datetime
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from tasks.artifacts.store import Miss, Store
+from tasks.config.json_types import JsonObject
 
 
 def _iso(text: str) -> str:
@@ -19,7 +20,7 @@ Time = Annotated[str, AfterValidator(_iso)]
 
 
 class _Part(BaseModel):
-    """The fields that are read, each of them optional in records of earlier versions; others may be there too."""
+    """Base of the fields that are read. Extra fields are allowed; earlier versions may lack those with a default."""
 
     model_config = ConfigDict(extra="allow", strict=True)
 
@@ -156,17 +157,17 @@ class _Sweep(_Part):
     report: str | None = None
 
 
-def read_run(store: Store, name: str) -> dict[str, Any] | Miss:
-    """The record called `name` as it was written; a `Miss` if it is gone (MISSING), or not a run's (DAMAGED)."""
+def read_run(store: Store, name: str) -> JsonObject | Miss:
+    """Return the run's record `name` as it was written; a `Miss` if it is gone (MISSING) or invalid (DAMAGED)."""
     return _read(store, name, _Run)
 
 
-def read_sweep(store: Store, name: str) -> dict[str, Any] | Miss:
-    """The sweep's record called `name` as it was written; a `Miss` if it is gone, or not a sweep's."""
+def read_sweep(store: Store, name: str) -> JsonObject | Miss:
+    """Return the sweep's record `name` as it was written; a `Miss` if it is gone (MISSING) or invalid (DAMAGED)."""
     return _read(store, name, _Sweep)
 
 
-def _read(store: Store, name: str, shape: type[_Part]) -> dict[str, Any] | Miss:
+def _read(store: Store, name: str, shape: type[_Part]) -> JsonObject | Miss:
     try:
         data = store.backend.read(name)
         shape.model_validate_json(data)

@@ -1,8 +1,8 @@
 """Temporary folders that are removed when their process ends; those of killed processes are removed by the next one.
 
-Others use that directory too, containers that share it included. So a folder is removed only if it is proved to be
-ours and dead: its marker bears its name, and no living process holds the kernel's lock on the marker. Process ids
-prove neither: they are reused, and those of another container speak of other processes.
+The temporary directory is shared with other programs, possibly in other containers. So a folder is removed only if its
+marker contains its name, and no running process holds the kernel's lock on the marker. Process ids would not do: they
+are reused, and another container has its own.
 """
 
 import fcntl
@@ -17,7 +17,7 @@ MARKER = ".finetune-scratch"
 
 
 class Scratch:
-    """A folder of this process's own: `path`, until `remove` is called, this object is gone, or a `with` ends."""
+    """A temporary folder (`path`) of this process, until `remove`, the end of a `with`, or garbage collection."""
 
     def __init__(self) -> None:
         sweep()
@@ -26,7 +26,7 @@ class Scratch:
         lock = os.open(unmarked, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
         os.write(lock, os.fsencode(self.path.name))
         fcntl.flock(lock, fcntl.LOCK_EX)
-        unmarked.rename(self.path / MARKER)  # locked before it counts
+        unmarked.rename(self.path / MARKER)  # locked before it gets the name that `sweep` looks for
         self.remove = weakref.finalize(self, _remove, self.path, lock)
 
     def __enter__(self) -> Path:
@@ -42,11 +42,11 @@ def _remove(folder: Path, lock: int) -> None:
 
 
 def sweep() -> None:
-    """Remove the scratch folders of processes that were killed; all else in the temporary directory stays."""
+    """Remove the scratch folders of killed processes; everything else in the temporary directory stays."""
     for marker in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{MARKER}"):
         try:
             lock = os.open(marker, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:  # removed meanwhile, or not ours
+        except OSError:  # removed meanwhile, or another program's
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

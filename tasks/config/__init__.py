@@ -1,15 +1,15 @@
-"""What a run may say. This tree is the YAML file, the command line, the Prefect form and the JSON Schema at once.
+"""The config of a run: one definition for the YAML file, the command line, the Prefect form and the JSON Schema.
 
     loaded = load("quickstart.yaml", ["train.learning_rate=1e-4"])
     loaded.config.train.learning_rate, loaded.origin["train.learning_rate"]     # 0.0001, "command line"
 
-Nothing here imports torch, transformers or prefect: a config is read, checked and explained in milliseconds.
+Nothing here imports torch, transformers or prefect, so that a config is loaded and validated in milliseconds.
 """
 
 from tasks.config.errors import ConfigError, DataError, FinetuneError, Interrupted, MachineError, TrainingError
 from tasks.config.reading.layers import Layer, fill
 from tasks.config.reading.load import Loaded, LoadedSweep, load, load_either, load_sweep
-from tasks.config.resolved import as_used, to_yaml
+from tasks.config.resolved import to_yaml, with_effective_limits
 from tasks.config.schema import json_schema
 from tasks.config.sections.checkpoint import CheckpointConfig
 from tasks.config.sections.data import ColumnsConfig, DataConfig, SplitConfig
@@ -47,7 +47,7 @@ __all__ = [
     "Secrets",
     "Preset",
     "Seed",
-    "as_used",
+    "with_effective_limits",
     "computing",
     "watching",
     "load",

@@ -1,7 +1,7 @@
-"""The catalogue of transformers.TrainingArguments, as installed: names, types, choices, defaults.
+"""The catalogue of the installed transformers.TrainingArguments: names, types, choices, defaults.
 
-Importing transformers' trainer takes seconds and pulls in torch; reading its source takes milliseconds. What is read
-is only ever looked at, never run.
+Importing transformers' trainer takes seconds and imports torch; parsing its source takes milliseconds. The source is
+only parsed, never executed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import ast
 import functools
 import importlib.util
-import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,36 +19,36 @@ from pydantic import TypeAdapter, ValidationError
 from tasks.config.errors import MachineError
 from tasks.config.reading.words import refusal
 
-# Of Seq2SeqTrainingArguments: its others are a sampler that this project has, and a config that these say.
+# Fields of Seq2SeqTrainingArguments; its others are a sampler that this project has, and a config that these set.
 GENERATION = ("predict_with_generate", "generation_max_length", "generation_num_beams")
 
 
 @dataclass(frozen=True)
 class Argument:
-    """One field of TrainingArguments. `type` is what pydantic checks a value against."""
+    """One field of TrainingArguments. `type` is the type against which pydantic validates a value."""
 
     name: str
     annotation: str
     type: Any
-    default: Any
+    default: object
     choices: tuple[str, ...]
     help: str
 
     @property
     def is_number(self) -> bool:
-        """Whether true and false are no values of it, though Python would count them as 1 and 0."""
+        """Whether it is a number, so that true and false are invalid although Python treats them as 1 and 0."""
         words = self.annotation.replace("|", " ").split()
         return ("int" in words or "float" in words) and "bool" not in words
 
     @functools.cached_property
     def adapter(self) -> TypeAdapter[Any]:
-        """The checker of this argument's values."""
+        """The validator of this argument's values."""
         return TypeAdapter(self.type)
 
 
 @functools.cache
 def catalogue() -> Mapping[str, Argument]:
-    """All fields of the installed TrainingArguments, by name."""
+    """Return all fields of the installed TrainingArguments, by name."""
     folder = _transformers()
     modules = [ast.parse((folder / name).read_text("utf-8")) for name in ("trainer_utils.py", "training_args.py")]
     enums = {name: values for module in modules for name, values in _enums(module).items()}
@@ -60,7 +59,7 @@ def catalogue() -> Mapping[str, Argument]:
         target.id: node.value.value
         for statement in body
         if isinstance(statement, (ast.Assign, ast.If))
-        # The last one holds: an `if` around it asks for a torch older than ours.
+        # The last one wins: the condition of an `if` around it is for older torch versions.
         for node in ast.walk(statement)
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
         for target in node.targets
@@ -77,8 +76,8 @@ def catalogue() -> Mapping[str, Argument]:
     return {argument.name: argument for argument in arguments}
 
 
-def check(name: str, value: Any) -> Any:
-    """The value as TrainingArguments takes it, numbers written as text converted; a ValueError says why not."""
+def check(name: str, value: object) -> Any:
+    """Return the value as TrainingArguments takes it, with numbers parsed from text. Raises ValueError if invalid."""
     argument = catalogue()[name]
     if isinstance(value, bool) and argument.is_number:
         raise ValueError(refusal(value, argument.adapter.json_schema()))
@@ -110,17 +109,17 @@ def _enums(module: ast.Module) -> dict[str, tuple[str, ...]]:
 def _argument(
     name: str, node: ast.AnnAssign, enums: Mapping[str, tuple[str, ...]], constants: Mapping[str, Any]
 ) -> Argument:
-    said = {word.arg: word.value for word in node.value.keywords} if isinstance(node.value, ast.Call) else {}
-    metadata = _literal(said.get("metadata"), {})
+    keywords = {word.arg: word.value for word in node.value.keywords} if isinstance(node.value, ast.Call) else {}
+    metadata = _literal(keywords.get("metadata"), {})
     annotation = ast.unparse(node.annotation)
     kinds = [word for word in enums if word in annotation]
     choices = enums[kinds[0]] if kinds else tuple(metadata.get("choices") or ())
-    default = said.get("default")
+    default = keywords.get("default")
     kind = _type_of(node.annotation, choices)
     return Argument(
         name=name,
         annotation=annotation,
-        # A command-line flag that may stand alone means true, whatever its annotation says (fsdp).
+        # A command-line flag without a value means true, whatever its annotation (fsdp).
         type=kind | bool if metadata.get("const") is True else kind,
         default=constants.get(default.id) if isinstance(default, ast.Name) else _literal(default, None),
         choices=choices,
@@ -129,7 +128,7 @@ def _argument(
 
 
 def _literal(node: ast.expr | None, otherwise: Any) -> Any:
-    """The value of a literal; of a mapping, those entries that are literal (a `choices` may be an expression)."""
+    """Return the value of a literal; for a mapping, of its literal entries (a `choices` may be an expression)."""
     if isinstance(node, ast.Dict):
         pairs = zip(node.keys, node.values, strict=True)
         return {key.value: _literal(value, None) for key, value in pairs if isinstance(key, ast.Constant)}
@@ -151,10 +150,10 @@ _PLAIN = {
 
 
 def _type_of(annotation: ast.expr, choices: tuple[str, ...]) -> Any:
-    """The type an annotation names. A name that only transformers knows (an enum) is its choices, or anything."""
+    """Return the type of an annotation. A name defined in transformers (an enum) gives its choices, or Any."""
     if isinstance(annotation, ast.BinOp):
         members = [_type_of(side, choices) for side in (annotation.left, annotation.right)]
-        return functools.reduce(operator.or_, dict.fromkeys(members))
+        return functools.reduce(lambda one, other: one | other, dict.fromkeys(members))
     if isinstance(annotation, ast.Subscript):
         outer = ast.unparse(annotation.value)
         inner = ast.unparse(annotation.slice)

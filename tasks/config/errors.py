@@ -1,21 +1,27 @@
-"""Errors that a user can fix: five kinds, each with the exit code of the command that raises it.
+"""Errors that a user can fix, each class with the exit code of the command that raises it.
 
 An error's text is the whole message: it names the field or the row, what was given, what is valid, and the fix.
 """
 
 import errno
 
-# Error numbers of the operating system that are no fault of the program: no space, no permission, a failing disk, a
-# folder in place of a file.
+# Error numbers of the operating system that are not bugs: no space, no permission, a failing disk, a folder in place of
+# a file.
 MACHINE_ERRORS = {
     errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOLCK,
     errno.EMFILE, errno.ENFILE, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG,
 }  # fmt: skip
-MISTAKES = (TypeError, AttributeError, NameError, LookupError, AssertionError)  # bugs, which no service raises
+MISTAKES = (
+    TypeError,
+    AttributeError,
+    NameError,
+    LookupError,
+    AssertionError,
+)  # bugs in the program, not failures of a service
 
 
 class FinetuneError(Exception):
-    """Base of every error a user can fix. `exit_code` is what `finetune …` ends with."""
+    """Base class of errors a user can fix. `exit_code` is the exit code of `finetune …`."""
 
     exit_code = 1
 
@@ -27,19 +33,19 @@ class ConfigError(FinetuneError):
 
 
 class DataError(FinetuneError):
-    """The data holds something that cannot be trained on (exit code 3)."""
+    """The data contains something that cannot be trained on (exit code 3)."""
 
     exit_code = 3
 
 
 class TrainingError(FinetuneError):
-    """Training itself failed: a loss that is not a number, no memory (exit code 4)."""
+    """Training failed: a loss that is not a number, out of memory (exit code 4)."""
 
     exit_code = 4
 
 
 class MachineError(FinetuneError):
-    """The environment fails: disk full, no permission to write, a server that does not answer (exit code 5)."""
+    """The environment failed: disk full, no permission to write, a server that does not answer (exit code 5)."""
 
     exit_code = 5
 

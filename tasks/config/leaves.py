@@ -1,29 +1,30 @@
-"""Every single value of a config, by its dotted name."""
+"""The values of a config by dotted name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from tasks.config.json_types import JsonObject, is_mapping, is_sequence
 from tasks.config.sections.section import Section
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One value; `is_set` says whether it was given (null where null is the default counts as not given)."""
+    """One value; `is_set` is whether it was given (a null that is also the default counts as not given)."""
 
     path: str
-    value: Any
+    value: object
     is_set: bool
 
 
 def leaves(section: Section, prefix: str = "", given: bool = True) -> Iterator[Leaf]:
-    """The values of a section and of all sections in it, in their order."""
+    """Yield the values of a section and of all sections in it, in order."""
     fields = type(section).model_fields
     for name in [*fields, *(section.model_extra or {})]:
         value = getattr(section, name)
@@ -35,28 +36,29 @@ def leaves(section: Section, prefix: str = "", given: bool = True) -> Iterator[L
         yield Leaf(f"{prefix}{name}", value, is_set and not (value is None and default is None))
 
 
-def given(value: Any) -> Any:
-    """Plain data of what was given: a section becomes the mapping of its set values, and reads back equal."""
+def given(value: object) -> Any:
+    """Return what was given as plain data: a section becomes the mapping of its set values, and loads as equal."""
     if isinstance(value, BaseModel):
         names = [name for name in type(value).model_fields if _was_given(value, name)]
         return {name: given(getattr(value, name)) for name in [*names, *(value.model_extra or {})]}
     if isinstance(value, PurePath):
         return str(value)
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return {str(key): given(item) for key, item in value.items()}
-    return [given(item) for item in value] if isinstance(value, (list, tuple)) else value
+    return [given(item) for item in value] if is_sequence(value) else value
 
 
 def _was_given(section: BaseModel, name: str) -> bool:
-    # The tag of a union is given by the choice of the class too: Lora(r=8).
+    # Choosing the class sets the tag of a union too: Lora(r=8).
     return name in section.model_fields_set or name == "method"
 
 
-def assign(tree: dict[str, Any], path: str, value: Any) -> None:
-    """Set one dotted name in nested plain data; a ValueError says which part of the name is no mapping."""
+def assign(tree: JsonObject, path: str, value: object) -> None:
+    """Set a dotted name in nested plain data. Raises ValueError naming the part that is not a mapping."""
     *parents, last = path.split(".")
     for depth, name in enumerate(parents, start=1):
-        tree = tree.setdefault(name, {})
-        if not isinstance(tree, dict):
-            raise ValueError(f"{'.'.join(parents[:depth])} is a single value; nothing is inside it")
+        inside: object = tree.setdefault(name, {})
+        if not isinstance(inside, dict):
+            raise ValueError(f"{'.'.join(parents[:depth])} is a single value and has no fields")
+        tree = cast(JsonObject, inside)
     tree[last] = value

@@ -1,15 +1,15 @@
-"""The JSON Schema of a run: for editors, for the server that checks flow parameters, and for the README."""
+"""The JSON Schema of a config: for editors, for the server that checks flow parameters, and for the README."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from tasks.config.json_types import JsonObject
 from tasks.config.sections.run import RunConfig
 from tasks.config.sections.sweep import SweepConfig
 
-# What a section may be besides a mapping; see each section's `expand`.
-SHORT: Mapping[str, list[dict[str, Any]]] = {
+# The short forms of sections; see each section's `expand`.
+SHORT: Mapping[str, list[JsonObject]] = {
     "model": [{"type": "string"}],
     "data": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
     "peft": [{"type": "boolean"}, {"enum": ["none", "lora"]}],
@@ -18,8 +18,8 @@ SHORT: Mapping[str, list[dict[str, Any]]] = {
 }
 
 
-def json_schema() -> dict[str, Any]:
-    """The schema of a whole config, each field with its description."""
+def json_schema() -> JsonObject:
+    """Return the schema of a whole config, with descriptions of fields."""
     schema = RunConfig.model_json_schema()
     for name, short in SHORT.items():
         description = RunConfig.model_fields[name].description

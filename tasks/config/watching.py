@@ -1,11 +1,9 @@
-"""Which training arguments say how a run is watched and saved, and which say what it computes.
+"""Separates training arguments for logging and saving from those that affect what is computed.
 
-Only the latter may stand in a key: logging twice as often must not train a model again.
+Only the latter are part of a cache key: logging twice as often must not train a model again.
 """
 
-from collections.abc import Mapping
-from typing import Any
-
+from tasks.config.json_types import JsonObject
 from tasks.config.sections.train import TrainConfig
 
 WATCHING = frozenset(
@@ -35,20 +33,20 @@ WATCHING = frozenset(
 )
 
 
-PLACES = ("resume_from_checkpoint",)  # their content is in the key, not their path
+PLACES = ("resume_from_checkpoint",)  # paths; their content is in the key instead
 
 
-def computing(train: TrainConfig) -> dict[str, Any]:
-    """The arguments that shape the weights (and those of ours beside them), without those left to the library."""
+def computing(train: TrainConfig) -> JsonObject:
+    """Return the arguments that affect the weights, without unset ones."""
     return {name: value for name, value in _given(train).items() if name not in WATCHING}
 
 
-def watching(train: TrainConfig) -> dict[str, Any]:
-    """The arguments that shape only what is seen and kept."""
+def watching(train: TrainConfig) -> JsonObject:
+    """Return the arguments that only affect logging and saving."""
     return {name: value for name, value in _given(train).items() if name in WATCHING}
 
 
-def _given(train: TrainConfig) -> Mapping[str, Any]:
+def _given(train: TrainConfig) -> JsonObject:
     return {
         name: value for name, value in train.model_dump(mode="json").items() if value is not None and name not in PLACES
     }

@@ -1,1 +1,1 @@
-"""From sources to batches: packages `sources`, `rows`, `curation`, `tokens`, and `tables` (Arrow files)."""
+"""Data from sources to batches: packages `sources`, `rows`, `curation`, `tokens`, and `tables` (Arrow files)."""

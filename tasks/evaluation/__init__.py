@@ -1,1 +1,1 @@
-"""What a model is worth: predictions row by row, and what they add up to."""
+"""Evaluation: predictions per row, and metrics from them."""

@@ -1,4 +1,4 @@
-"""Code that is not ours, or that must not end a run: what it raises becomes a warning."""
+"""Call code that must not end a run: its exceptions become warnings."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,5 +11,5 @@ def attempt(what: str, function: Callable[[], Result], instead: Result, warn: Ca
     try:
         return function()
     except Exception as error:  # noqa: BLE001 — a model that is trained must not be lost to a metric
-        warn(f"{what} failed and is left out: {type(error).__name__}: {error}")
+        warn(f"{what} failed and is skipped: {type(error).__name__}: {error}")
         return instead

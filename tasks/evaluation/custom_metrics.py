@@ -1,4 +1,4 @@
-"""A user's own metrics: by dotted path, or a function the caller of this very run brought."""
+"""The user's own metrics: functions by dotted path, or one passed by the caller."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -18,13 +18,14 @@ def is_own(name: str) -> bool:
     return ":" in name
 
 
-BROUGHT = "live:"  # what `eval.best` says of a number that a brought function returns
+BROUGHT = "live:"  # prefix in `eval.best` of a number returned by the caller's function
 _brought: ContextVar[Callable[[Any], Mapping[str, float]] | None] = ContextVar("finetune_metrics", default=None)
 
 
 @contextmanager
 def bringing(metrics: Callable[[Any], Mapping[str, float]] | None) -> Iterator[None]:
-    """Let the runs within know `metrics`, transformers' `compute_metrics`: from an `EvalPrediction` to numbers."""
+    """Make `metrics` available to the runs within: transformers' `compute_metrics`, from `EvalPrediction` to
+    numbers."""
     token = _brought.set(metrics)
     try:
         yield
@@ -33,15 +34,15 @@ def bringing(metrics: Callable[[Any], Mapping[str, float]] | None) -> Iterator[N
 
 
 def find(path: str) -> Callable[..., Any]:
-    """Import the function `package.module:function` names, or return the one that was brought.
+    """Import the function `package.module:function`, or return the caller's.
 
     Raises:
-        ConfigError: there is none; the nearest name is given.
+        ConfigError: no such function; the message suggests the nearest name.
     """
     if path.startswith(BROUGHT):
         if (brought := _brought.get()) is None:
-            raise ConfigError(f"eval.best: {path.removeprefix(BROUGHT)} is a number of a function that only the code "
-                              "has that called HFTrainer with it (`metrics`); run that again")  # fmt: skip
+            raise ConfigError(f"eval.best: {path.removeprefix(BROUGHT)} comes from a function that was passed to "
+                              "HFTrainer (`metrics`) and is not in this process; run that code again")  # fmt: skip
         return brought
     module, _, name = path.partition(":")
     try:
@@ -62,13 +63,13 @@ def find(path: str) -> Callable[..., Any]:
 
 
 def call(path: str, table: pa.Table) -> dict[str, float]:
-    """Ask a user's metric about a predictions table.
+    """Call a user's metric with a predictions table.
 
-    A function whose one parameter is called `table` gets the table; any other gets two lists, the predictions and the
-    right answers (of language models: nats and tokens a row). It returns a number, or `{name: number}`.
+    A function with a single parameter `table` gets the table; any other gets two lists, the predictions and the labels
+    (for language models: nats and tokens per row). It returns a number, or `{name: number}`.
 
     Raises:
-        TypeError: it returned something else; and whatever the function itself raises.
+        TypeError: it returned something else. Errors of the function itself are passed on.
     """
     function = find(path)
     name = path.rpartition(":")[2].rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""A model is asked about every row of a token table, outside of any training."""
+"""Run a model on every row of a token table, outside training."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def ask(
-    model: Any,
+    model: torch.nn.Module,
     rows: TokenRows,
     collate: Callable[..., Mapping[str, torch.Tensor]],
     predictor: Predictor,
@@ -22,11 +22,11 @@ def ask(
     out: Path,
     on_rows: Callable[[int, int], None] = lambda done, of: None,
 ) -> float:
-    """Judge all `rows`, longest first (the least padding), and write the predictions to `out` in the rows' order.
+    """Predict all `rows`, longest first (least padding), and write the predictions to `out` in the rows' order.
 
     Args:
-        plan: its `arguments` say the batch size and the precision, its `device` where.
-        on_rows: told how many rows are done, and of how many.
+        plan: with `arguments` (batch size, precision) and `device`.
+        on_rows: called with rows done and in total.
 
     Returns:
         The mean loss.

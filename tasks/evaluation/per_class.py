@@ -1,4 +1,4 @@
-"""How well each class is told: precision, recall and f1 by class, and which classes are taken for which."""
+"""Scores by class: precision, recall and f1, and the confusion matrix."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -6,27 +6,28 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import pyarrow as pa
 
+from tasks.config.json_types import JsonObject
 from tasks.evaluation.score import Scorer, Sums, ratio, total
 
-MATRIX = 50  # classes; of more the most frequent confusions are kept, not the matrix
+MATRIX = 50  # classes; for more only the most frequent confusions are kept
 CONFUSED = 10
-READABLE = 10  # classes; a wider matrix is not read as text
+READABLE = 10  # classes; a wider matrix is unreadable as text
 HEAD = ("class", "rows", "precision", "recall", "f1")
 
 
 @runtime_checkable
 class CountsClasses(Protocol):
-    """A scorer whose sums hold counts by class."""
+    """A scorer whose sums include counts by class."""
 
     def counts(self, sums: Sums) -> tuple[Sequence[str], Sums, Sums, Sums]:
-        """The classes' names and, of shape (samples, classes), how often each was right, predicted, and true."""
+        """Return class names and, of shape (samples, classes), true positives, predicted and actual counts."""
         ...
 
 
-def by_class(scorer: Scorer, table: pa.Table) -> dict[str, Any]:
-    """Return `{"scores": {class: {rows, precision, recall, f1}}}` of a predictions table; where a row has one class,
-    also `confused`: the most frequent [class, predicted, rows], and of up to 50 classes `confusion`: the matrix of
-    rows by class (lines) and prediction (columns). Empty where there are no classes.
+def by_class(scorer: Scorer, table: pa.Table) -> JsonObject:
+    """Return `{"scores": {class: {rows, precision, recall, f1}}}` of a predictions table; for single-label rows also
+    `confused`: the most frequent [class, predicted, rows], and for up to 50 classes `confusion`: the matrix of rows by
+    class (rows) and prediction (columns). Empty if there are no classes.
     """
     sums = total(scorer, table)
     if sums is None or not isinstance(scorer, CountsClasses):
@@ -42,7 +43,7 @@ def by_class(scorer: Scorer, table: pa.Table) -> dict[str, Any]:
     return {"scores": scores, **_confusion(list(names), table)}
 
 
-def _confusion(names: list[str], table: pa.Table) -> dict[str, Any]:
+def _confusion(names: list[str], table: pa.Table) -> JsonObject:
     import pyarrow.compute as pc
 
     gold, seen = (
@@ -61,13 +62,13 @@ def _confusion(names: list[str], table: pa.Table) -> dict[str, Any]:
 
 
 def score_cells(found: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Rows of a table headed by `HEAD`."""
+    """Yield the rows of a table with the header `HEAD`."""
     for name, each in found["scores"].items():
         yield (name, f"{each['rows']:,}", *(f"{each[metric]:.4f}" for metric in HEAD[2:]))
 
 
 def matrix_cells(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The confusion matrix as a head and rows; empty where there is none, or it is too wide to be read as text."""
+    """Return the confusion matrix as a header and rows; empty if there is none, or it is too wide for text."""
     names, matrix = list(found["scores"]), found.get("confusion") or []
     if not matrix or len(names) > READABLE:
         return []
@@ -78,7 +79,7 @@ def matrix_cells(found: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 
 def confused_line(found: Mapping[str, Any]) -> str:
-    """`most often confused: sad as angry (12), …`; empty where nothing is, or the matrix is shown."""
+    """Return `most often confused: sad as angry (12), …`; empty if there are none, or the matrix is shown."""
     pairs = [] if matrix_cells(found) else found.get("confused") or []
-    told = ", ".join(f"{gold} as {seen} ({count:,})" for gold, seen, count in pairs)
-    return f"most often confused: {told}" if told else ""
+    pairs_text = ", ".join(f"{gold} as {seen} ({count:,})" for gold, seen, count in pairs)
+    return f"most often confused: {pairs_text}" if pairs_text else ""

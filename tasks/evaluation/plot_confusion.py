@@ -1,4 +1,4 @@
-"""Which classes are taken for which, as a picture."""
+"""Plot the confusion matrix."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from tasks.evaluation.plots import INK, canvas
 
-LABELLED = 20  # classes; beyond them names and counts would not be read
+LABELLED = 20  # classes; for more, names and counts would be unreadable
 SHADES = ("#3b82f600", "#3b82f6ff")
 
 

@@ -1,7 +1,7 @@
-"""How a training went, as a picture: losses and metrics by step.
+"""Plot a training: losses and metrics by step.
 
-Drawn with matplotlib's own fonts and without its writing anything outside: the same history gives the same bytes, on
-a transparent ground and in tones that can be read on white and on black.
+Drawn with matplotlib's own fonts and without matplotlib writing to the user's home: the same history gives the same
+bytes, on a transparent background and in colours that are readable on white and black.
 """
 
 import os
@@ -10,27 +10,30 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 INK, FAINT = "#767c86", "#767c8640"
 COLOURS = ("#3b82f6", "#f0883e", "#10a37f", "#a371f7")
-MOST = 3  # metrics in one picture
+MOST = 3  # metrics in one plot
 Series = list[tuple[float, float]]
 
 
 def curves(
     history: Sequence[Mapping[str, Any]], metrics: Sequence[str], best: str | None = None, upward: bool = True
 ) -> bytes | None:
-    """Return a PNG of the losses and metrics of a training; None where nothing was logged twice.
+    """Return a PNG of the losses and metrics of a training; None if nothing was logged twice.
 
     Args:
-        history: what the Trainer logged, by step. metrics: names to look for, without `eval_`, best known first.
-        best: the metric by which the best checkpoint was kept, shown before all others and marked where it was best;
-            `upward`: more is better.
+        history: what the Trainer logged, by step. metrics: names to plot, without `eval_`, best known first.
+        best: the metric by which the best checkpoint was chosen, shown first and marked at its best step;
+        `upward`: greater is better.
     """
     loss, watched = series(history, "loss"), series(history, "eval_loss")
     names = [*([best] if best else []), *metrics]
-    shown = _together({name: series(history, f"eval_{name}") for name in names if not name.endswith("loss")})
+    shown = _sharing_axis({name: series(history, f"eval_{name}") for name in names if not name.endswith("loss")})
     panels = [
         (title, lines)
         for title, lines in (
@@ -53,15 +56,15 @@ def curves(
 def training_curves(
     history: Sequence[Mapping[str, Any]], metrics: Sequence[str], arguments: Mapping[str, Any]
 ) -> bytes | None:
-    """`curves`, with the best as a plan's `arguments` say how it was chosen."""
+    """Return `curves` with the best metric from a plan's `arguments`."""
     best, upward = arguments.get("metric_for_best_model"), arguments.get("greater_is_better", True)
     return curves(history, metrics, best, upward)
 
 
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[tuple[Any, BytesIO]]:
-    """A figure of so many inches to draw on; at the end its PNG is in the buffer beside it."""
-    with _without_traces():
+    """Yield a figure of that size in inches and a buffer, which contains the PNG at the end."""
+    with _no_font_cache():
         from matplotlib import rc_context
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
@@ -75,12 +78,12 @@ def canvas(width: float, height: float) -> Iterator[tuple[Any, BytesIO]]:
 
 
 def series(history: Sequence[Mapping[str, Any]], name: str) -> Series:
-    """(step, value) of each entry that has a number for `name`."""
+    """Return (step, value) of each entry with a number for `name`."""
     return [(entry["step"], entry[name]) for entry in history if entry.get(name) is not None and "step" in entry]
 
 
-def _together(found: Mapping[str, Series]) -> dict[str, Series]:
-    """The main metric, and those that can share its axis: shares between 0 and 1 go together, others stand alone."""
+def _sharing_axis(found: Mapping[str, Series]) -> dict[str, Series]:
+    """Return the main metric and those that can share its axis: metrics between 0 and 1; others are plotted alone."""
     there = {name: points for name, points in found.items() if points}
     if not there:
         return {}
@@ -94,7 +97,7 @@ def _best_step(history: Sequence[Mapping[str, Any]], best: str, upward: bool) ->
     return (max if upward else min)(points, key=lambda point: point[1])[0] if points else None
 
 
-def _draw(axes: Any, title: str, lines: Mapping[str, Series], best: float | None) -> None:
+def _draw(axes: "Axes", title: str, lines: Mapping[str, Series], best: float | None) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for (name, points), colour in zip(lines.items(), COLOURS, strict=False):
@@ -123,8 +126,8 @@ def _draw(axes: Any, title: str, lines: Mapping[str, Series], best: float | None
 
 
 @contextmanager
-def _without_traces() -> Iterator[None]:
-    """matplotlib, when it is first imported, writes a list of the machine's fonts into the user's home."""
+def _no_font_cache() -> Iterator[None]:
+    """Keep matplotlib's first import from writing a font list into the user's home."""
     if "matplotlib" in sys.modules or "MPLCONFIGDIR" in os.environ:
         yield
         return

@@ -1,25 +1,30 @@
-"""What a model says of rows, row by row: batches are judged as they come and nothing but the verdicts is kept.
+"""Predict rows batch by batch, keeping only the predictions.
 
-Memory does not grow with the rows: verdicts go to a file in the order they come, and are read back in the order of
-the rows. Training and evaluation judge by the same code.
+Memory does not grow with the rows: predictions are written to a file in batch order, and read back in row order.
+Training and evaluation use the same code.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from tasks.data.tokens.token_table import ORIGIN
 
+if TYPE_CHECKING:
+    import torch
+
 INDEX = "__index"
 LINEAGE = ("__file", "__row")
 GROUP = 4096
 
+Model: TypeAlias = "torch.nn.Module"
+
 
 class BatchPredictions(NamedTuple):
-    """A batch's verdicts: `columns` with one entry a row; `loss` is a mean over `weight` things (rows or tokens)."""
+    """The predictions of a batch: `columns` with one entry per row; `loss` is a mean over `weight` rows or tokens."""
 
     columns: Mapping[str, Any]
     loss: float
@@ -27,34 +32,34 @@ class BatchPredictions(NamedTuple):
 
 
 class Predictor(Protocol):
-    """A task's way to judge.
+    """How a task makes predictions.
 
     Attributes:
-        found: the columns `batch` gives.
-        windows: whether several token rows may be one data row (then `rows` is always given all of them).
+        found: the columns of `batch`'s result.
+        windows: whether a data row may have several token rows (`rows` then always gets all of them).
     """
 
     found: pa.Schema
     windows: bool
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
-        """Ask the model."""
+    def batch(self, model: Model, batch: Mapping[str, Any]) -> BatchPredictions:
+        """Run the model on a batch."""
         ...
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
-        """From verdicts and token rows (side by side, in order) to predictions, one row a data row, with `__origin`
-        and what was right where it is known."""
+        """Convert results of `batch` and their token rows (in the same order) to predictions, one per data row, with
+        `__origin` and the labels if known."""
         ...
 
 
 def predict_batches(
-    model: Any,
+    model: Model,
     batches: Iterable[tuple[np.ndarray, Mapping[str, Any]]],
     predictor: Predictor,
     tokens: pa.Table,
     out: Path,
 ) -> float:
-    """Judge all `batches` (positions of their rows in `tokens`, and the batch) and write the predictions to `out`.
+    """Predict all `batches` (positions of their rows in `tokens`, and the batch) and write the predictions to `out`.
 
     Returns:
         The mean loss.
@@ -69,7 +74,7 @@ def predict_batches(
             arrays = [pa.array(labelled.columns[field.name], field.type) for field in schema]
             writer.write_batch(pa.record_batch(arrays, schema=schema))
             order.append(np.asarray(indices))
-            if labelled.weight:  # the mean over nothing is no number
+            if labelled.weight:  # the mean over nothing is NaN
                 total += labelled.loss * labelled.weight
                 weight += labelled.weight
     try:
@@ -96,7 +101,7 @@ def _in_order(scratch: Path, order: np.ndarray, predictor: Predictor, tokens: pa
 
 
 def _groups(origins: np.ndarray, whole: bool) -> Iterator[tuple[int, int]]:
-    """Stretches of some thousand rows; `whole`: none ends within a data row's windows."""
+    """Yield ranges of some thousand rows; `whole`: never splitting a data row's windows."""
     start = 0
     while start < len(origins):
         end = min(start + GROUP, len(origins))
@@ -107,18 +112,18 @@ def _groups(origins: np.ndarray, whole: bool) -> Iterator[tuple[int, int]]:
 
 
 def firsts(tokens: pa.Table) -> np.ndarray:
-    """Where each data row's token rows begin."""
+    """Return the index of each data row's first token row."""
     origins = tokens[ORIGIN].combine_chunks().to_numpy()
     return np.flatnonzero(np.concatenate([[True], origins[1:] != origins[:-1]])) if len(origins) else np.zeros(0, int)
 
 
-def lineage(tokens: pa.Table, starts: np.ndarray | None = None) -> dict[str, Any]:
-    """The columns that say which data row a prediction is of."""
+def lineage(tokens: pa.Table, starts: np.ndarray | None = None) -> dict[str, "pa.Array"]:
+    """Return the columns that identify the data row of a prediction."""
     chosen = tokens.select([ORIGIN, *LINEAGE])
     chosen = chosen if starts is None else chosen.take(pa.array(starts))
     return {name: _plain(chosen[name]) for name in chosen.column_names}
 
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    # a slice of dictionary codes keeps a dictionary of its own, which a file of one dictionary does not take
+    # a slice keeps its own dictionary, but an Arrow file allows only one
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column

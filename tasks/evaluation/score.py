@@ -1,39 +1,43 @@
-"""Predictions to numbers: metrics, how sure they are, and how they differ from slice to slice.
+"""Compute metrics from predictions, with confidence intervals, and by slice.
 
-A scorer turns each row into a few sums, and sums into metrics. So memory does not grow with the rows, a slice is the
-sum of its rows, and a bootstrap sample is a weighted sum: one matrix product for a thousand of them.
+A scorer turns each row into a few sums, and sums into metrics. Therefore memory does not grow with the rows, a slice is
+the sum of its rows, and a bootstrap sample is a weighted sum: one matrix product for a thousand of them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
+if TYPE_CHECKING:
+    from scipy import sparse
+
 BATCH = 4096
 SAMPLES = 1000
-DRAWS = 5e7  # a thousand samples of fifty thousand rows; of more rows fewer samples are taken, never under 200
+DRAWS = 5e7  # a thousand samples of fifty thousand rows; with more rows there are fewer samples, at least 200
 Sums = np.ndarray
+RowSums: TypeAlias = "np.ndarray | sparse.csr_matrix"
 
 
 class Scorer(Protocol):
     """A task's metrics."""
 
-    def rows(self, batch: pa.Table) -> Any:
-        """What each row adds: shape (rows, sums), float64, dense or sparse."""
+    def rows(self, batch: pa.Table) -> RowSums:
+        """Return each row's contribution: shape (rows, sums), float64, dense or sparse."""
         ...
 
     def measures(self, sums: Sums) -> dict[str, np.ndarray]:
-        """Metrics from sums of shape (samples, sums); each of shape (samples,). NaN where one means nothing."""
+        """Return metrics from sums of shape (samples, sums); each of shape (samples,), NaN where undefined."""
         ...
 
     def ranks(self, table: pa.Table) -> dict[str, float]:
-        """Metrics that are no function of sums (ranks)."""
+        """Return metrics that are not a function of sums (ranks)."""
         ...
 
 
 def point(scorer: Scorer, table: pa.Table) -> dict[str, float]:
-    """The metrics of all rows; those that mean nothing for them are left out."""
+    """Return the metrics of all rows, without undefined ones."""
     sums = total(scorer, table)
     if sums is None:
         return {}
@@ -42,7 +46,7 @@ def point(scorer: Scorer, table: pa.Table) -> dict[str, float]:
 
 
 def total(scorer: Scorer, table: pa.Table) -> Sums | None:
-    """What all rows add up to; None where there are none."""
+    """Return the sums over all rows; None if there are no rows."""
     sums: Sums | None = None
     for _, batch in _batches(table):
         found = np.asarray(scorer.rows(batch).sum(axis=0)).reshape(-1)
@@ -51,8 +55,8 @@ def total(scorer: Scorer, table: pa.Table) -> Sums | None:
 
 
 def intervals(scorer: Scorer, table: pa.Table, samples: int = SAMPLES, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % intervals by the bootstrap (percentiles; each row counts a Poisson(1) number of times in a sample, as
-    Chamandy et al. 2012 have it for data read once). Rank metrics have none.
+    """Return 95 % bootstrap intervals (percentiles; each row has a Poisson(1) weight in a sample, as in Chamandy et al.
+    2012 for streaming data). Rank metrics have none.
 
     Args:
         seed: of the weights; the same rows give the same interval.
@@ -79,11 +83,11 @@ def intervals(scorer: Scorer, table: pa.Table, samples: int = SAMPLES, seed: int
 
 
 def is_tie(scorer: Scorer, one: pa.Table, other: pa.Table, metric: str, seed: int = 0) -> bool:
-    """Whether two models' predictions of the same rows cannot be told apart by a metric: the 95 % interval of the
-    difference, from the same bootstrap samples for both, holds 0.
+    """Whether two models' predictions of the same rows do not differ significantly by a metric: the 95 % interval of
+    the difference, from the same bootstrap samples for both, contains 0.
 
     Raises:
-        ValueError: the tables are not of the same rows, or the metric is not a function of sums.
+        ValueError: the tables have different rows, or the metric is not a function of sums.
     """
     if one.num_rows != other.num_rows or one["__origin"].to_pylist() != other["__origin"].to_pylist():
         raise ValueError("a comparison needs predictions of the same rows")
@@ -101,11 +105,11 @@ def is_tie(scorer: Scorer, one: pa.Table, other: pa.Table, metric: str, seed: in
 
 
 def slices(scorer: Scorer, table: pa.Table, values: pa.ChunkedArray, most: int = 20) -> dict[str, dict[str, float]]:
-    """The metrics of the rows that share a value.
+    """Return the metrics of the rows with each value.
 
     Args:
-        values: one a row; numbers of many values are cut at their quartiles, of other values the `most` frequent are
-            told apart and the rest called `other`.
+        values: one per row; many different numbers are binned at their quartiles; of other values the `most` frequent
+            are kept and the rest is `other`.
 
     Returns:
         `{value: {"rows": n, metric: value}}`.
@@ -154,12 +158,12 @@ def _finite(values: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
-def ratio(over: Any, under: Any) -> np.ndarray:
-    """`over / under`, 0 where `under` is 0 (as scikit-learn's `zero_division=0` has it)."""
+def ratio(over: object, under: object) -> np.ndarray:
+    """Return `over / under`, 0 where `under` is 0 (as scikit-learn's `zero_division=0`)."""
     over, under = np.broadcast_arrays(np.asarray(over, dtype=np.float64), np.asarray(under, dtype=np.float64))
     return np.divide(over, under, out=np.zeros(over.shape), where=under != 0)
 
 
 def first_of(names: Sequence[str], table: pa.Table) -> list[str]:
-    """Those of `names` the table has, in order."""
+    """Return the `names` that the table has, in order."""
     return [name for name in names if name in table.column_names]

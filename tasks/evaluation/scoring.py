@@ -1,18 +1,25 @@
-"""A predictions table to everything that is said of it; nothing here can lose a trained model."""
+"""Compute all scores of a predictions table; errors here never discard a trained model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite, nan
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.config import ConfigError
+from tasks.config.json_types import JsonObject
 from tasks.evaluation.attempt import attempt
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from transformers import EvalPrediction
+
+    from tasks.evaluation.score import Scorer
 
 
 @dataclass
 class Scores:
-    """What is said of predictions.
+    """All scores of a predictions table.
 
     Attributes:
         metrics: `{name: value}`. intervals: `{name: (low, high)}`, 95 %. slices: `{column: {value: {name: value}}}`.
@@ -26,8 +33,8 @@ class Scores:
 
 
 def score_table(
-    scorer: Any,
-    table: Any,
+    scorer: "Scorer",
+    table: "pa.Table",
     loss: float,
     wanted: Sequence[str] | None,
     bootstrap: int,
@@ -39,10 +46,10 @@ def score_table(
 
     Args:
         scorer: a `tasks.evaluation.score.Scorer`. loss: the mean loss, a metric like others.
-        wanted: names to keep, and paths of a user's own functions; None for all of the task's.
+        wanted: names to keep, and paths of the user's own functions; None for all of the task's.
         bootstrap: samples for the intervals; 0 for none.
-        columns: `{name: one value a row}` to slice by.
-        seen: the data rows whose text training has seen; each metric then has one beside it of the others.
+        columns: `{name: one value per row}` to slice by.
+        seen: data rows with a text that is in train; each metric is then also computed without them.
     """
     from tasks.evaluation.custom_metrics import call, is_own
     from tasks.evaluation.per_class import by_class
@@ -68,9 +75,9 @@ def score_table(
     return found
 
 
-def _score_unseen(table: Any, seen: Sequence[int], score: Callable[[Any], Scores]) -> Scores:
-    """The scores of the rows that training has not seen, as `<name>_unseen`; nothing where it has seen none, or all.
-    The mean loss is not known row by row and has none."""
+def _score_unseen(table: "pa.Table", seen: Sequence[int], score: Callable[[Any], Scores]) -> Scores:
+    """Return the scores of rows that are not in train, as `<name>_unseen`; empty if none or all are. The mean loss is
+    not available per row and has none."""
     import numpy as np
     import pyarrow as pa
 
@@ -83,10 +90,10 @@ def _score_unseen(table: Any, seen: Sequence[int], score: Callable[[Any], Scores
 
 
 def while_training(
-    scorer: Any, plan: Mapping[str, Any], warn: Callable[[str], None]
-) -> Callable[[Any], Mapping[str, float]]:
-    """Scores of a predictions table that cannot end a training: those of the task, and the user's own by which the
-    best is kept; where these lack the one it is kept by, the checkpoint counts as the worst there is."""
+    scorer: "Scorer", plan: Mapping[str, Any], warn: Callable[[str], None]
+) -> Callable[["pa.Table"], Mapping[str, float]]:
+    """Return a function that scores predictions during training without ever ending it: the task's metrics, and the
+    user's own of `eval.best`; if the metric of `eval.best` is missing, the checkpoint counts as the worst."""
     from tasks.evaluation.custom_metrics import BROUGHT, call
     from tasks.evaluation.score import point
 
@@ -94,12 +101,12 @@ def while_training(
     own = (plan.get("own_best") or {}).get("path", "")
     brought = own.startswith(BROUGHT)  # see `of_all_logits`
 
-    def score(table: Any) -> Mapping[str, float]:
+    def score(table: "pa.Table") -> Mapping[str, float]:
         found = attempt("scoring", lambda: point(scorer, table), {}, warn)
         if own and not brought:
             found = {**found, **attempt(f"eval.best: {own}", lambda: call(own, table), {}, warn)}
         if best != "loss" and not brought and not isfinite(found.get(best, nan)):
-            warn(f"eval.best: there is no {best} of this evaluation; the checkpoint counts as the worst there is")
+            warn(f"eval.best: this evaluation has no {best}; the checkpoint counts as the worst")
             found = {**found, best: -inf if plan["arguments"]["greater_is_better"] else inf}
         return found
 
@@ -107,8 +114,8 @@ def while_training(
 
 
 def of_all_logits(plan: Mapping[str, Any], warn: Callable[[str], None]) -> Callable[[Any], Mapping[str, float]] | None:
-    """What the function says that the caller brought to choose the best checkpoint by, if one was; where it fails, or
-    does not give the number that is asked for, the checkpoint counts as the worst there is."""
+    """Return the caller's function to choose the best checkpoint by, if there is one; if it fails or lacks the wanted
+    number, the checkpoint counts as the worst."""
     from tasks.evaluation.custom_metrics import BROUGHT, find
 
     path = (plan.get("own_best") or {}).get("path", "")
@@ -117,24 +124,24 @@ def of_all_logits(plan: Mapping[str, Any], warn: Callable[[str], None]) -> Calla
     name, metrics = path.removeprefix(BROUGHT), find(path)
     worst = -inf if plan["arguments"]["greater_is_better"] else inf
 
-    def number(predictions: Any) -> dict[str, float]:
+    def number(predictions: "EvalPrediction") -> dict[str, float]:
         given = {key.removeprefix("eval_"): float(value) for key, value in metrics(predictions).items()}
         if name not in given:
-            raise ValueError(f"it gives no {name!r}, only {', '.join(given)}")
+            raise ValueError(f"it returns no {name!r}, only {', '.join(given)}")
         return given
 
     return lambda predictions: attempt("metrics", lambda: number(predictions), {name: worst}, warn)
 
 
-def _kept(values: Mapping[str, Any], names: Sequence[str] | None, *always: str) -> dict[str, Any]:
+def _kept(values: Mapping[str, Any], names: Sequence[str] | None, *always: str) -> JsonObject:
     return {name: value for name, value in values.items() if names is None or name in names or name in always}
 
 
-def columns_of(names: Sequence[str], rows: Path, predictions: Any) -> dict[str, Any]:
-    """The columns to slice by, one value a prediction.
+def columns_of(names: Sequence[str], rows: Path, predictions: "pa.Table") -> dict[str, "pa.Array"]:
+    """Return the columns to slice by, one value per prediction.
 
     Raises:
-        ConfigError: there is no such column.
+        ConfigError: no such column.
     """
     from tasks.data.tables.arrow_file import open_table
 

@@ -1,4 +1,4 @@
-"""From which probability on a class is said to hold, where several may."""
+"""The probability threshold of multi-label classification."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tasks.config.json_types import JsonObject
 from tasks.data.tables.arrow_file import open_table
 
 HALF = 0.5
@@ -14,19 +15,19 @@ STEPS = 1000
 GROUP = 4096
 
 
-def decided(head: Mapping[str, Any], threshold: float | str) -> dict[str, Any]:
-    """`head` with its `threshold`, where several classes may hold at once; `tuned` begins at one half."""
+def decided(head: Mapping[str, Any], threshold: float | str) -> JsonObject:
+    """Return `head` with its `threshold`, for multi-label heads; `tuned` starts at 0.5."""
     if head["problem_type"] != "multi_label_classification":
         return dict(head)
     return {**head, "threshold": HALF if threshold == "tuned" else float(threshold)}
 
 
-def tune(head: Mapping[str, Any], predictions: Path) -> dict[str, Any]:
-    """`head` with the threshold by which `predictions` have the highest f1_micro; the file is rewritten by it.
+def tune(head: Mapping[str, Any], predictions: Path) -> JsonObject:
+    """Return `head` with the threshold that maximizes f1_micro of `predictions`; rewrite that file with it.
 
     The optimum of F1 is in general below one half (Lipton et al., 2014, "Thresholding Classifiers to Maximize F1
-    Score"), the more so the rarer the classes. Of equally good ones the nearest to one half is taken. Counted in
-    steps of a thousandth, so memory does not grow with the rows.
+    Score"), the more so the rarer the classes. Of equally good ones the one nearest to 0.5 is chosen. Counted in steps
+    of 0.001, so memory does not grow with the rows.
     """
     if "threshold" not in head:
         return dict(head)
@@ -43,7 +44,7 @@ def _best(table: pa.Table, labels: list[str]) -> float:
         gold = _gold(some["label"].combine_chunks(), labels)
         for right in (0, 1):
             counts[right] += np.bincount(places[gold == right], minlength=STEPS + 1)[: STEPS + 1]
-    wrong, hit = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]  # said from this step on
+    wrong, hit = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]  # predicted from this step on
     steps = np.arange(1, STEPS)
     f1 = 2 * hit[steps] / np.maximum(hit[steps] + wrong[steps] + counts[1].sum(), 1)
     best = steps[f1 == f1.max()]
@@ -51,7 +52,7 @@ def _best(table: pa.Table, labels: list[str]) -> float:
 
 
 def decide_again(path: Path, head: Mapping[str, Any]) -> None:
-    """Rewrite a file of predictions for another threshold."""
+    """Rewrite a predictions file for another threshold."""
     table, names = open_table(path), pa.array(head["labels"], pa.string())
     scratch = path.with_name(f".{path.name}.again")
     at = table.schema.get_field_index("prediction")
@@ -64,13 +65,13 @@ def decide_again(path: Path, head: Mapping[str, Any]) -> None:
 
 
 def probabilities(table: pa.Table) -> np.ndarray:
-    """float32, (rows, classes)."""
+    """Return float32 probabilities, (rows, classes)."""
     column = table["probabilities"].combine_chunks()
     return column.flatten().to_numpy().reshape(len(column), -1)
 
 
 def chosen(flags: np.ndarray, names: pa.Array) -> pa.ListArray:
-    """Lists of the names whose flag is set; flags: bool, (rows, classes)."""
+    """Return lists of the names with a set flag; flags: bool, (rows, classes)."""
     offsets = np.concatenate([[0], np.cumsum(flags.sum(axis=1))]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), names.take(pa.array(np.nonzero(flags)[1])))
 

@@ -1,3 +1,3 @@
-"""How a config is carried out: checked before anything is spent, estimated, linted, executed.
+"""Execution of a config: preflight checks, estimates, lint, and runs.
 
 May import everything below the stages; only flows import it."""

@@ -1,4 +1,4 @@
-"""What a run will cost, before it costs it: from counts and configs, without loading a weight."""
+"""Estimates the cost of a run from counts and configs, without loading weights."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 MB = 1_000_000
 GIB = 1024**3
-# What Python, torch, transformers and the rest take before there is a model (tests/benchmarks/memory.py measures it);
-# of a GPU's memory, CUDA's own share.
+# Memory of Python, torch, transformers and other libraries without a model (see tests/benchmarks/memory.py), and of the
+# CUDA context on a GPU.
 PROCESS, CONTEXT = 730 * MB, 500 * MB
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -28,13 +28,14 @@ class Estimate:
     """Costs of a training.
 
     Attributes:
-        steps: optimizer steps; `tokens`: seen in all epochs, padding not counted.
-        memory: bytes at the peak of a training step, on the device that trains: the process (or CUDA), weights,
-            gradients, optimizer, activations of the longest batch.
-        disk: bytes the store will hold for it at most, checkpoints included.
+        steps: optimizer steps; `tokens`: processed in all epochs, without padding.
+        memory: peak bytes of a training step on the training device: the process (or CUDA context), weights, gradients,
+            optimizer, activations of the longest batch.
+        disk: maximum bytes in the store, checkpoints included.
         trainable: parameters that are trained.
-        seconds: the training takes, as slow as any before of the same base and rows was; None if there was none here.
-        device, threads, float32_matmul_precision: where and how precisely it computes.
+        seconds: of the training, at the slowest pace of earlier ones with the same base and rows; None if there are
+            none in the store.
+        device, threads, float32_matmul_precision: those of the training.
         sampled: how many rows were tokenized for this estimate, and of how many; None: all of them.
     """
 
@@ -51,7 +52,7 @@ class Estimate:
 
 
 def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
-    """Return the estimate, or None while rows, base or arguments are not known."""
+    """Return the estimate, or None if rows, base or arguments are not known yet."""
     known = not isinstance(context.refs["s08_trainer"], Pending)
     plan = context.read("s08_trainer", "plan.json") if known else sampled_plan(config, context)
     if plan is None or isinstance(context.refs["s03_base"], Pending):
@@ -59,8 +60,8 @@ def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
     base = context.read("s03_base", "base.json")
     counts = _counts(config, context)
     states = counts.trainable * (4 + 8)  # gradients; two moments of Adam
-    around = PROCESS if plan["device"] == "cpu" else CONTEXT
-    memory = around + int(counts.parameters * _width(config)) + states + _activations(plan, base, counts)
+    process = PROCESS if plan["device"] == "cpu" else CONTEXT
+    memory = process + int(counts.parameters * _width(config)) + states + _activations(plan, base, counts)
     kept = counts.trainable * 4
     checkpoints = (counts.trainable * 12) * ((config.train.save_total_limit or 1) + 1)
     epochs = plan["steps"]["total"] / plan["steps"]["steps_per_epoch"]
@@ -73,14 +74,14 @@ def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
 
 
 def _width(config: RunConfig) -> float:
-    """Bytes of a parameter in memory."""
+    """Return the bytes of a parameter in memory."""
     if config.quant.load_in_4bit:
-        return 0.6  # with the scales, and the layers that stay as they are
+        return 0.6  # including scales, and layers that are not quantized
     return 1 if config.quant.load_in_8bit else BYTES.get(config.model.dtype, 4)
 
 
 def _counts(config: RunConfig, context: RunContext) -> "Counts":
-    """As the stages found them, where they have run; else from the architecture."""
+    """Return the counts found by the stages, if they have run; else those of the architecture."""
     from tasks.models.count import Counts, count
 
     refs, base = context.refs, context.open(context.refs["s03_base"])
@@ -95,16 +96,16 @@ def _counts(config: RunConfig, context: RunContext) -> "Counts":
 
 
 def _seconds_a_row(context: RunContext) -> float | None:
-    """Of the slowest training of the same base and rows: one that was resumed says less than it took."""
-    if context.store.local is None:  # too many objects to ask for
+    """Return the slowest pace of trainings with the same base and rows, since records of resumed ones are too short."""
+    if context.store.local is None:  # would take too many requests
         return None
     refs = context.refs
-    asked = refs["s03_base"].digest, refs["s05_tokenize"].select("train-*", "validation-*").digest
+    wanted = refs["s03_base"].digest, refs["s05_tokenize"].select("train-*", "validation-*").digest
     plans = {_digest(record): record.facts for record in context.store.records("s08_trainer")}
     paces = []
     for record in context.store.records("s09_train"):
         given = record.document["inputs"]
-        if (given["base"], given["tokens"]) == asked and (plan := plans.get(given["plan"])):
+        if (given["base"], given["tokens"]) == wanted and (plan := plans.get(given["plan"])):
             paces.append(record.seconds / (plan["steps"] * plan["effective_batch_size"]))
     return max(paces, default=None)
 
@@ -114,27 +115,27 @@ def _digest(record: Record) -> str:
 
 
 def _activations(plan: dict[str, Any], base: dict[str, Any], counts: "Counts") -> int:
-    """Bytes kept for the backward pass of one batch of the longest rows (Korthikanti et al. 2022, eq. 1, at the
-    precision of the activations), those of its logits, in float32, with their gradient and the loss's copy, and what
-    an adapter's dropout keeps in float32: its result and, on a CPU, the noise (elsewhere a byte)."""
+    """Return the bytes kept for the backward pass of one batch of the longest rows (Korthikanti et al. 2022, eq. 1, at
+    the precision of the activations), of its logits in float32 with their gradient and the loss's copy, and of what an
+    adapter's dropout keeps: its result in float32 and the mask (float32 on a CPU, else a byte)."""
     if not (base["hidden_size"] and base["num_layers"]):
         return 0
     rows, length = plan["arguments"]["per_device_train_batch_size"], plan["longest"]
     width, heads = base["hidden_size"], base["num_heads"] or 1
     values = rows * length * width * (34 + 5 * heads * length / width) / 2
     inner = values * base["num_layers"] * (2 if plan["arguments"].get("bf16") else 4)
-    noise = 4 if plan["device"] == "cpu" else 1
-    return int(inner) + rows * length * (counts.logits * 3 * 4 + counts.dropped * (4 + noise))
+    mask = 4 if plan["device"] == "cpu" else 1
+    return int(inner) + rows * length * (counts.logits * 3 * 4 + counts.dropped * (4 + mask))
 
 
-def lasting(seconds: float) -> str:
-    """A length of time as one says it."""
+def format_duration(seconds: float) -> str:
+    """Format a duration for people."""
     for unit, name in ((3600, "h"), (60, "min")):
         if seconds >= 2 * unit:
             return f"{seconds / unit:.1f} {name}"
     return f"{seconds:.0f} s"
 
 
-def in_bytes(number: float) -> str:
-    """An amount of memory or disk as one says it."""
+def format_bytes(number: float) -> str:
+    """Format an amount of memory or disk for people."""
     return f"{number / GIB:.1f} GiB" if number >= 10 * GIB else f"{max(number / MB, 1):,.0f} MB"

@@ -1,4 +1,4 @@
-"""From a config to a carried-out run: defaults resolved, store opened, the twelve calls made, the run noted."""
+"""Executes a config: resolves defaults, opens the store, calls the twelve stages, and records the run."""
 
 import os
 import re
@@ -17,6 +17,7 @@ from tasks.artifacts.store import DamagedBlob, Store
 from tasks.config import ConfigError, RunConfig, StoreConfig, to_yaml
 from tasks.config.cache import cache_home
 from tasks.config.errors import MACHINE_ERRORS, Interrupted, MachineError
+from tasks.config.json_types import JsonObject
 from tasks.config.leaves import leaves
 from tasks.config.sections.secrets import has_credentials
 from tasks.config.sections.section import check_path
@@ -34,16 +35,16 @@ NAME_LENGTH = 100
 
 @dataclass(frozen=True)
 class CallerOptions:
-    """What a caller brings besides the config: it cannot travel as flow parameters.
+    """Options of a caller besides the config, which cannot be passed as flow parameters.
 
     Attributes:
         origin: where each given value was written.
         replaced: a caller's own stages by name.
         file: the config file, absolute.
-        listener: told of each stage.
+        listener: called with each stage's entry.
         until: the share of the training after which to pause, for a sweep's rungs.
-        on_failure: told of what ended the run, once that is noted and before Prefect is told.
-        overwrite: whether what lies in `output_dir` may go; a sweep has asked that before its first cell.
+        on_failure: called with the error that ended the run, after it is recorded and before Prefect gets it.
+        overwrite: whether files in `output_dir` may be replaced; a sweep checks that before its first cell.
     """
 
     origin: Mapping[str, str] = field(default_factory=dict)
@@ -55,23 +56,23 @@ class CallerOptions:
     overwrite: bool = False
 
 
-_doorstep: ContextVar[CallerOptions | None] = ContextVar("finetune_doorstep", default=None)
+_caller: ContextVar[CallerOptions | None] = ContextVar("finetune_caller", default=None)
 
 
 _running = threading.RLock()
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Only one thread of a process runs at a time: torch has one random generator, and one number of threads, for all.
+def exclusive_run() -> Iterator[None]:
+    """Allow only one run at a time in a process: torch's random generator and number of threads are global.
 
     Raises:
-        ConfigError: another thread is at it.
+        ConfigError: another thread is in a run.
     """
     if not _running.acquire(blocking=False):
         raise ConfigError(
-            "another thread of this process is in a run; runs in threads would draw from each other's random numbers. "
-            "Run them one after another, or in processes of their own: `finetune run`, `finetune grid`, deployments"
+            "another thread of this process is in a run; runs in threads would share one random generator. "
+            "Run them one after another, or in separate processes: `finetune run`, `finetune grid`, deployments"
         )
     try:
         yield
@@ -80,30 +81,30 @@ def alone() -> Iterator[None]:
 
 
 @contextmanager
-def entering(caller: CallerOptions) -> Iterator[None]:
-    """Make `doorstep` known to the run that starts within."""
-    token = _doorstep.set(caller)
+def with_caller(caller: CallerOptions) -> Iterator[None]:
+    """Pass `caller` to the run that starts within this context."""
+    token = _caller.set(caller)
     try:
         yield
     finally:
-        _doorstep.reset(token)
+        _caller.reset(token)
 
 
 def current_caller() -> CallerOptions:
-    """What the caller of the run that is under way brought."""
-    return _doorstep.get() or CallerOptions()
+    """Return the options of the current run's caller."""
+    return _caller.get() or CallerOptions()
 
 
 def unless_better(config: RunConfig) -> str:
-    """Under which condition a run's model does not take the place of the one in `output_dir`, in words."""
+    """Return, for messages, the condition under which a run does not replace the model in `output_dir`."""
     return " unless that one is better" if config.export.promote == "if_better" else ""
 
 
 def store_root(section: StoreConfig) -> str:
-    """The root of a store: the section's, else $FINETUNE_STORE, else a folder in the cache.
+    """Return the root of a store: the section's, else $FINETUNE_STORE, else a folder in the cache.
 
     Raises:
-        ConfigError: $FINETUNE_STORE is no possible path.
+        ConfigError: $FINETUNE_STORE is not a valid path.
     """
     root = section.root or os.environ.get("FINETUNE_STORE") or str(cache_home() / "store")
     try:
@@ -114,7 +115,7 @@ def store_root(section: StoreConfig) -> str:
 
 
 def open_store(section: StoreConfig) -> Store:
-    """Open the store a section means.
+    """Open the store of a config section.
 
     Raises:
         ConfigError: there is no such kind of store, its driver is not installed, or its URL holds credentials.
@@ -132,19 +133,19 @@ def open_store(section: StoreConfig) -> Store:
 def execute(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -> Result | Paused:
     """Run `pipeline(resolved config, the same as YAML)` as one run of the flow.
 
-    An artifact found damaged while it is read is removed and the calls are made again: all but it are hits.
-    `Paused` is returned only where a pause was requested.
+    If an artifact is found damaged while it is read, it is removed and the stages are called again; the others are
+    cache hits. `Paused` is returned only if a pause was requested.
 
     Raises:
         FinetuneError: an error the user can fix.
     """
-    with alone(), discreet(), lending(config.secrets), fetching_once():
+    with exclusive_run(), discreet(), lending(config.secrets), fetching_once():
         return _execute(config, pipeline, current_caller())
 
 
 def _execute(config: RunConfig, pipeline: Callable[[RunConfig, str], Result], caller: CallerOptions) -> Result | Paused:
     resolved, origin = resolve(config, caller.origin)
-    if caller.origin:  # the flow passes every parameter; what nobody wrote anywhere is still a default
+    if caller.origin:  # the flow passes every parameter; one without an origin is still a default
         origin = {path: "default" if place == "parameters" else place for path, place in origin.items()}
     context = RunContext(
         open_store(resolved.store),
@@ -154,32 +155,34 @@ def _execute(config: RunConfig, pipeline: Callable[[RunConfig, str], Result], ca
         until=caller.until,
     )
     context.summary = _summary(resolved, origin, caller.file)
-    text = to_yaml(resolved, origin, header=f"made by run {context.run}; `finetune run` on this file is the same run")
+    text = to_yaml(
+        resolved, origin, header=f"written by run {context.run}; `finetune run` on this file repeats the run"
+    )
     context.overwrite = caller.overwrite or resolved.export.overwrite
     context.overwrites = check_paths(resolved, context.store, probe=True, overwrite=context.overwrite)
     if context.overwrites:
-        say(f"output_dir: {context.overwrites}; this run's takes its place{unless_better(resolved)}")
-    with open_run(context), context.store.living(context.run):
+        say(f"output_dir: {context.overwrites}; this run replaces it{unless_better(resolved)}")
+    with open_run(context), context.store.run_lock(context.run):
         try:
-            result = _persistently(context, lambda: pipeline(resolved, text))
-        except OSError as error:  # between stages: their own refusals are MachineErrors already
-            _note_failure(context, error)
+            result = _with_retries(context, lambda: pipeline(resolved, text))
+        except OSError as error:  # outside stages, in which they are MachineErrors already
+            _record_failure(context, error)
             if error.errno not in MACHINE_ERRORS:
                 raise
             where = f" ({error.filename})" if error.filename else ""
             raise MachineError(f"{error.strerror}{where}; store.root is {context.store.root}") from error
         except Paused as pause:
-            _note_end(context, "paused")
+            _record_end(context, "paused")
             return pause
         except NewerStore:
-            raise  # nothing in such a store is touched, not even by a note
+            raise  # nothing is written to such a store, not even a record
         except BaseException as error:
-            _note_failure(context, error)
+            _record_failure(context, error)
             if caller.on_failure:
                 caller.on_failure(error)
             raise
         publish(context)
-        _note_end(context, "completed")
+        _record_end(context, "completed")
     return result
 
 
@@ -190,19 +193,19 @@ def dry_run(
     run_in_plan: bool,
     beside: RunContext | None = None,
 ) -> tuple[RunConfig, RunContext]:
-    """Look every stage up without running the heavy ones; nothing is written.
+    """Look up every stage without running the heavy ones; nothing is written to the store.
 
     Args:
-        light: whether light stages that are not there run into a store of their own, so that later ones can be named.
-        beside: a rehearsal of before: what its light stages made is not made again.
+        run_in_plan: whether missing light stages run, into a temporary store, so that later stages get keys.
+        beside: an earlier dry run, with results of light stages that are reused.
     """
     resolved, origin = resolve(config, caller.origin)
     if beside is None:
-        aside: Any = Scratch()  # not memory: rows may be many
-        overlay = Store(str(aside.path))
+        scratch: Any = Scratch()  # not memory: rows may be many
+        overlay = Store(str(scratch.path))
     else:
-        aside, overlay = beside.keeps, beside.overlay
-    context = RunContext(open_store(resolved.store), "plan", replaced=caller.replaced, overlay=overlay, keeps=aside)
+        scratch, overlay = beside.keeps, beside.overlay
+    context = RunContext(open_store(resolved.store), "plan", replaced=caller.replaced, overlay=overlay, keeps=scratch)
     context.summary = _summary(resolved, origin, caller.file)
     context.run_in_plan, context.origin = run_in_plan, origin
     context.overwrites = check_paths(resolved, context.store, probe=False)
@@ -211,21 +214,21 @@ def dry_run(
     return resolved, context
 
 
-def _persistently(context: RunContext, calls: Callable[[], Result]) -> Result:
-    """Make the calls, again after each damaged blob: it was removed, and all but it are hits then."""
+def _with_retries(context: RunContext, calls: Callable[[], Result]) -> Result:
+    """Make the calls, and again after each damaged blob, which has been removed; other stages are then cache hits."""
     damaged: set[str] = set()
     while True:
         try:
             return calls()
         except DamagedBlob as error:
-            if error.blob in damaged:  # what was built anew is damaged again: this root cannot be trusted
+            if error.blob in damaged:  # damaged again after a rebuild: the store is unreliable
                 raise
             damaged.add(error.blob)
-            warn(f"{error.blob} was damaged; it is built again")
+            warn(f"{error.blob} was damaged and is rebuilt")
             context.entries.clear()
 
 
-def _summary(config: RunConfig, origin: Mapping[str, str], file: str | None) -> dict[str, Any]:
+def _summary(config: RunConfig, origin: Mapping[str, str], file: str | None) -> JsonObject:
     computed = ("default", "the default of", "preset", "twice")
     given = [
         (leaf.path, leaf.value, origin[leaf.path])
@@ -239,16 +242,16 @@ def _summary(config: RunConfig, origin: Mapping[str, str], file: str | None) -> 
     }  # fmt: skip
 
 
-def _note_failure(context: RunContext, error: BaseException) -> None:
+def _record_failure(context: RunContext, error: BaseException) -> None:
     state = "interrupted" if isinstance(error, Interrupted) or not isinstance(error, Exception) else "failed"
     publish_failure(context, error, state)
-    _note_end(context, state)
+    _record_end(context, state)
 
 
-def _note_end(context: RunContext, state: str) -> None:
+def _record_end(context: RunContext, state: str) -> None:
     try:
         context.write(state)
-    except (OSError, MachineError) as error:  # the run's own outcome counts, not that its note could not be written
+    except (OSError, MachineError) as error:  # must not hide the run's outcome
         warn(f"the run's record could not be written: {error}")
 
 
@@ -260,6 +263,6 @@ def run_name() -> str:
 
         flow = FlowRunContext.get()
         if flow is not None and flow.flow_run is not None:
-            plain = re.sub(r"[^\w.=-]+", "-", flow.flow_run.name)[:NAME_LENGTH]  # it becomes a file's name
+            plain = re.sub(r"[^\w.=-]+", "-", flow.flow_run.name)[:NAME_LENGTH]  # used as a file name
             return f"{plain}-{str(flow.flow_run.id)[:6]}"
     return f"run-{uuid4().hex[:8]}"

@@ -1,17 +1,18 @@
-"""Data checked by itself: what stage 4 finds, how long rows are in tokens, and bad rows put aside."""
+"""Checks data without a run: stage 4's checks, lengths in tokens, and export of invalid rows."""
 
 import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
 from tasks.artifacts.formats import json as json_file
 from tasks.config import ConfigError, DataError, RunConfig
-from tasks.data.messages import Told, listening
+from tasks.config.json_types import JsonObject
+from tasks.data.messages import MentionedRows, count, listening
 from tasks.data.tokens.encode import UNBOUNDED
 from tasks.data.tokens.encode_answers import refuse_questions
 from tasks.data.tokens.shards import shards
@@ -19,34 +20,38 @@ from tasks.execution.sample import sampled
 from tasks.models.bases.base import link, words_files
 from tasks.objectives import objective_of
 from tasks.objectives.base import Objective
+from tasks.runtime import lengths
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Result = TypeVar("Result")
 PLACE = re.compile(r"^\s*(?P<file>[^\s:][^:]*):(?P<line>\d+): (?P<why>.+)$")
 
 
-def putting_aside(check: Callable[[], Result], rejected: Path | None) -> Result:
-    """Call `check`; the rows of the errors it raises go to `rejected` as JSON lines: file, line, why, row.
+def rejecting_rows(check: Callable[[], Result], rejected: Path | None) -> Result:
+    """Call `check`; write the rows of its errors to `rejected` as JSON lines: file, line, why, row.
 
     Raises:
-        DataError: what `check` found; it says where the rows went. ConfigError: there is no such folder.
+        DataError: the errors of `check`, and where the rows are. ConfigError: the folder does not exist.
     """
     if rejected is not None and not rejected.absolute().parent.is_dir():
-        raise ConfigError(f"--rejected: there is no folder {str(rejected.parent)!r}")
+        raise ConfigError(f"--rejected: the folder {str(rejected.parent)!r} does not exist")
     with listening() as told:
         try:
             return check()
         except DataError as error:
             if rejected is None:
                 raise
-            lines = list(_bad(str(error), told))
+            lines = list(_rejected_rows(str(error), told))
             rejected.write_text("".join(json.dumps(line, ensure_ascii=False, default=str) + "\n" for line in lines))
-            raise DataError(f"{error}\n{len(lines)} bad rows are in {rejected}") from error
+            raise DataError(f"{error}\n{count(len(lines), 'invalid row')} written to {rejected}") from error
 
 
-def _bad(message: str, told: Sequence[Told]) -> Iterator[dict[str, Any]]:
+def _rejected_rows(message: str, told: Sequence[MentionedRows]) -> Iterator[JsonObject]:
     seen: set[tuple[str, int]] = set()
     for line in message.splitlines():
-        each = _named_in(line, told)
+        each = _mentioned_in(line, told)
         if each is None or "__file" not in each.table.column_names:
             continue
         reason = line.replace(f": {each.said}", "").strip()
@@ -56,35 +61,35 @@ def _bad(message: str, told: Sequence[Told]) -> Iterator[dict[str, Any]]:
             if place not in seen:
                 seen.add(place)
                 yield {"file": place[0], "line": place[1], "why": reason, "row": row}
-    for line in message.splitlines():  # records that could not be read at all
+    for line in message.splitlines():  # records that could not be parsed
         match = PLACE.match(line)
         if match and (match["file"], int(match["line"])) not in seen and not match["file"].startswith("data."):
             yield {"file": match["file"], "line": int(match["line"]), "why": match["why"]}
 
 
-def _named_in(line: str, told: Sequence[Told]) -> Told | None:
-    """The rows a line of an error names. Warnings name rows too, and before the error: their words may be the same, or
-    the beginning or end of its list of places."""
+def _mentioned_in(line: str, told: Sequence[MentionedRows]) -> MentionedRows | None:
+    """Return the rows mentioned in a line of an error. Earlier warnings mention rows too: their text may equal the
+    line's list of places, or its beginning or end."""
     for each in reversed(told):
         if each.said and re.search(rf"(?:: |at |\(){re.escape(each.said)}(?!\d|, \S+:\d| and [\d,]+ more)", line):
             return each
     return None
 
 
-def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> dict[str, Any] | None:
-    """What the run's own encoder makes of the rows: of a sample of train the longest, and the share over the limit
-    (`data.max_length`, or the model's where that is lower); None where the base is not at hand. All rows are encoded
-    where the run would stop at one.
+def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> JsonObject | None:
+    """Encode a sample of train as the run would, and return the longest row and the share over the limit
+    (`data.max_length`, or the model's if that is lower); None if the base is not available. If invalid rows would stop
+    the run, all rows are encoded.
 
     Args:
         config: with its defaults filled in. splits: prepared rows, columns named by their roles.
 
     Returns:
-        `rows` looked at, `longest` (tokens), `max_length`, `share` over it, `overlong` (what becomes of those),
-        `warnings` (words without tokens, rows left out), and for targets of their own the same under `targets`.
+        `rows` in the sample, `longest` (tokens), `max_length`, `share` over it, `overlong` (how those are treated),
+        `warnings` (words without tokens, dropped rows), and under `targets` the same for separate targets.
 
     Raises:
-        DataError: rows the run would stop at. ConfigError: a tokenizer that cannot do what the task needs.
+        DataError: rows that would stop the run. ConfigError: the tokenizer lacks what the task needs.
     """
     try:
         files = words_files(config.model)
@@ -93,32 +98,34 @@ def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> dict[str, Any] 
     from tasks.models.bases.core_tokenizer import check_room, check_tokenizer
 
     objective, data = objective_of(config.task), config.data
-    tokenizer, longest = _words(files, config.model.trust_remote_code)
+    tokenizer, longest = _tokenizer(files, config.model.trust_remote_code)
     special = sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id})
     check_tokenizer(tokenizer, objective.name, objective.needs)
     limit = min(data.max_length or longest, longest)
     check_room(limit, tokenizer.num_special_tokens_to_add(pair=False))
     shape = {name: getattr(data, name) for name in ("overlong", *objective.shape)}
     shape |= {"max_length": limit, "special_ids": special}
-    _stop_where_the_run_would(objective, splits, tokenizer, shape)
+    _raise_encoding_errors(objective, splits, tokenizer, shape)
     some = sampled(splits["train"])
     whole = {**shape, "overlong": "truncate", "max_length": UNBOUNDED, "max_target_length": UNBOUNDED}
     read = objective.component("encode")(some, tokenizer, whole, "data.train", False)
     encoded = read.table
     chained = objective.gather is not None and shape.get("merge") == "concat" and not shape.get("packing")
-    becomes = "none is cut: data.merge is concat" if chained else shape["overlong"]
+    becomes = "none is truncated: data.merge is concat" if chained else shape["overlong"]
     found = _over(encoded["input_ids"], UNBOUNDED if chained else limit, limit, becomes)
-    among = f" (of {some.num_rows} rows looked at)" if some.num_rows < splits["train"].num_rows else ""
-    if read.told:
-        found["warnings"] = [f"{line}{among}" for line in read.told]
+    among = f" (of {some.num_rows} sampled rows)" if some.num_rows < splits["train"].num_rows else ""
+    lowered = limit < (data.max_length or limit) < lengths.UNBOUNDED
+    notes = [f"data.max_length: {data.max_length} → {limit} tokens, {lengths.WHY['max_length']}"] if lowered else []
+    if notes or read.told:
+        found["warnings"] = [*notes, *(f"{line}{among}" for line in read.told)]
     if "max_target_length" in shape:
         most = shape["max_target_length"] or limit
         found["targets"] = _over(encoded["labels"], most, most, becomes)
     return found
 
 
-def _words(files: Mapping[str, Path], trust_remote_code: bool) -> tuple[Any, int]:
-    """A base's tokenizer and the longest row it allows; with torch only where there is no other way."""
+def _tokenizer(files: Mapping[str, Path], trust_remote_code: bool) -> tuple[Any, int]:
+    """Return a base's tokenizer and maximum length, importing torch only if necessary."""
     from tasks.models.bases.core_tokenizer import read_words
 
     with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
@@ -132,16 +139,16 @@ def _words(files: Mapping[str, Path], trust_remote_code: bool) -> tuple[Any, int
         return read_tokenizer(out), facts["max_length"]
 
 
-def _over(ids: Any, most: int, limit: int, becomes: str) -> dict[str, Any]:
+def _over(ids: Any, most: int, limit: int, becomes: str) -> JsonObject:
     lengths = ids.combine_chunks().value_lengths().to_numpy()
     return {"rows": len(lengths), "longest": int(lengths.max(initial=0)), "max_length": limit,
             "share": float((lengths > most).mean()) if len(lengths) else 0.0, "overlong": becomes}  # fmt: skip
 
 
-def _stop_where_the_run_would(
-    objective: Objective, splits: Mapping[str, pa.Table], tokenizer: Any, shape: Mapping[str, Any]
+def _raise_encoding_errors(
+    objective: Objective, splits: Mapping[str, pa.Table], tokenizer: "PreTrainedTokenizerBase", shape: Mapping[str, Any]
 ) -> None:
-    """Raise the DataError or ConfigError that encoding would end in."""
+    """Raise the DataError or ConfigError that encoding would raise."""
     for split, table in splits.items():
         field = f"data.{split}"
         if objective.encode.endswith(":encode_answers"):

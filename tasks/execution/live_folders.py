@@ -1,4 +1,4 @@
-"""Live models that were given as a base, kept as folders named by their content, and removed when no run needs them."""
+"""Stores models that were given as objects in folders named by their content; gc removes unused ones."""
 
 import hashlib
 import json
@@ -15,19 +15,19 @@ from tasks.runtime.runs import runs
 
 
 def root() -> Path:
-    """Where the folders are."""
+    """Return the parent of the folders."""
     return own_cache() / "live"
 
 
 def keep_live(write: Callable[[Path], None]) -> Path:
-    """Return the folder with what `write` writes: the same bytes are the same folder, whoever writes them at once."""
+    """Return a folder with what `write` writes, named by its digest, safely with concurrent writers."""
     root().mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=root(), prefix="."))
     try:
         write(scratch)
         target = root() / _digest(scratch)[:16]
         try:
-            scratch.rename(target)  # onto a folder that holds something it fails: another process was first
+            scratch.rename(target)  # fails if the folder exists: another process was first
         except OSError:
             if not target.is_dir():
                 raise
@@ -47,8 +47,8 @@ def _digest(folder: Path) -> str:
 
 
 def unused(store: Store, keep_runs: int, grace_hours: float) -> list[Path]:
-    """The folders that none of the last `keep_runs` runs nor any running one has as its base, and older than
-    `grace_hours`; adapters trained on others would lose their base."""
+    """Return the folders older than `grace_hours` that are not the base of the last `keep_runs` runs or a running one;
+    without the others, adapters would lose their base."""
     if not root().is_dir():
         return []
     known = runs(store)

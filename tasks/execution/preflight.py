@@ -1,5 +1,4 @@
-"""Whether the places a run will write to can be written to, and what it goes on from is there: asked before training,
-not after it."""
+"""Checks before a run that its output folder and store are writable, and that the checkpoint to resume from exists."""
 
 import os
 import tempfile
@@ -17,17 +16,17 @@ from tasks.runtime.resuming import checkpoint_files
 def check_paths(
     config: RunConfig, store: Store, probe: bool, overwrite: bool = False, varied: Collection[str] = ()
 ) -> str | None:
-    """Refuse an `output_dir`, a store or a checkpoint that cannot be; return what the run would overwrite, if anything.
+    """Check `output_dir`, store and checkpoint; return what the run would overwrite, if anything.
 
     Args:
-        probe: prove it by making (and removing) a folder; a plan, which writes nothing, only asks for the rights.
-        overwrite: whoever asks knows what lies in `output_dir`; so does a config with `export.overwrite`.
+        probe: test by creating (and removing) a folder; a plan, which writes nothing, only checks permissions.
+        overwrite: whether files in `output_dir` may be replaced; implied by `export.overwrite`.
         varied: fields that a sweep varies.
 
     Raises:
-        ConfigError: one is, or lies below, a file; or `output_dir` holds what is not to be lost (see `check_output`);
-            or there is no checkpoint where `train.resume_from_checkpoint` says.
-        MachineError: one cannot be written to.
+        ConfigError: a folder is a file or below one; `output_dir` has files that must not be lost (see
+            `check_output`); or `train.resume_from_checkpoint` has no checkpoint.
+        MachineError: a folder is not writable.
     """
     if isinstance(store.backend, LocalBackend):
         _check("store.root", store.backend.root, probe)
@@ -43,11 +42,13 @@ def _check(field: str, folder: Path, probe: bool) -> None:
     try:
         there = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
         if not there.is_dir():
-            what = "a link to nothing" if there.is_symlink() and not there.exists() else "a file"
-            raise ConfigError(f"{field}: {there} is {what}; name a folder")
+            what = "a broken symbolic link" if there.is_symlink() and not there.exists() else "a file"
+            raise ConfigError(f"{field}: {there} is {what}; choose a folder")
         if probe:
             tempfile.TemporaryDirectory(prefix=".finetune-probe-", dir=there).cleanup()
         elif not os.access(there, os.W_OK | os.X_OK):
             raise PermissionError(None, "Permission denied")
     except OSError as error:
-        raise MachineError(f"{field}: {folder} cannot be written to ({error.strerror}); name another") from error
+        raise MachineError(
+            f"{field}: {folder} cannot be written to ({error.strerror}); choose another folder"
+        ) from error

@@ -1,4 +1,4 @@
-"""What a training will be like, from a sample of its rows: for plans of data too large to tokenize for a look."""
+"""Plans a training from a sample of its rows, for data too large to tokenize for an estimate."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from tasks.artifacts.ref import ArtifactRef
 from tasks.config import RunConfig
+from tasks.config.json_types import JsonObject
 from tasks.data.tokens.token_table import token_lengths
 from tasks.models.device import placed
 from tasks.objectives import objective_of
@@ -20,26 +21,25 @@ SAMPLE = 2000  # rows whose tokens are counted
 
 
 def sampled(rows: pa.Table) -> pa.Table:
-    """About `SAMPLE` rows at equal distances, or all if they are no more."""
+    """Return about `SAMPLE` evenly spaced rows, or all if there are fewer."""
     step = max(1, rows.num_rows // SAMPLE)
-    # cut out one by one: `take` would copy all there are
+    # sliced one by one: `take` would copy all rows
     return pa.concat_tables([rows.slice(row, 1) for row in range(0, rows.num_rows, step)]).combine_chunks()
 
 
-def sampled_plan(config: RunConfig, context: RunContext) -> dict[str, Any] | None:
-    """What an estimate reads of `plan.json`, from a sample of the training rows, and `sampled`: how many of how many.
-
-    None where rows, base or arguments are not known either.
+def sampled_plan(config: RunConfig, context: RunContext) -> JsonObject | None:
+    """Return the parts of `plan.json` that an estimate needs, from a sample of the training rows, and `sampled`: the
+    number of rows in the sample and in total. None if rows, base or arguments are not known.
     """
     known = [context.refs[stage] for stage in ("s01_arguments", "s03_base", "s04_prepare")]
     if any(isinstance(ref, Pending) for ref in known):
         return None
-    rows, asked = context.rows("s04_prepare"), context.read("s01_arguments", "arguments.json")
+    rows, arguments = context.rows("s04_prepare"), context.read("s01_arguments", "arguments.json")
     some = sampled(rows)
     with open_run(context):
         tokens = _tokens(config, context, some, context.refs["s03_base"])
     lengths, scale = token_lengths(tokens), rows.num_rows / some.num_rows
-    placement = placed(asked)
+    placement = placed(arguments)
     return placement | {
         "steps": asdict(count_steps(placement["arguments"], round(tokens.num_rows * scale))),
         "tokens_per_epoch": round(int(lengths.sum()) * scale),
@@ -49,12 +49,12 @@ def sampled_plan(config: RunConfig, context: RunContext) -> dict[str, Any] | Non
 
 
 def _tokens(config: RunConfig, context: RunContext, rows: pa.Table, base: ArtifactRef) -> pa.Table:
-    """The rows as stage 5 would tokenize them."""
+    """Tokenize rows like stage 5."""
     from tasks.models.bases.tokenizer import read_tokenizer
 
     objective, opened = objective_of(config.task), context.open(base)
-    asked = {name: getattr(config.data, name) for name in ("max_length", "overlong", *objective.shape)}
-    shape: Mapping[str, Any] = {**within(asked, base), "special_ids": opened.json("processor.json")["special_ids"]}
+    arguments = {name: getattr(config.data, name) for name in ("max_length", "overlong", *objective.shape)}
+    shape: Mapping[str, Any] = {**within(arguments, base), "special_ids": opened.json("processor.json")["special_ids"]}
     encoded = objective.component("encode")(rows, read_tokenizer(opened.view()), shape, "data.train", False)
     if objective.gather:
         encoded = objective.component("gather")([encoded.table], shape, "data.train")

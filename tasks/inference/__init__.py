@@ -1,3 +1,3 @@
-"""A finished model and new rows: how a saved folder is opened and loaded, predictions, measurements.
+"""Inference: open and load a saved model, predict and evaluate on new rows.
 
-May import objectives and what is below them; it knows neither store nor Prefect."""
+May import objectives and what is below them; uses neither store nor Prefect."""

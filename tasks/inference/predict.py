@@ -1,7 +1,8 @@
-"""A finished model, asked about new rows: the same steps as in a run, without a store."""
+"""Run a saved model on new rows: the same steps as in a run, without a store."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ import pyarrow as pa
 
 from tasks.artifacts.formats import json
 from tasks.config import ConfigError, DataConfig, DataError, RunConfig
+from tasks.config.json_types import JsonObject
+from tasks.data.rows.columns import may_be_used
 from tasks.data.rows.readable import readable
 from tasks.data.sources.locate import locate
 from tasks.data.sources.read import Read, read
@@ -17,20 +20,22 @@ from tasks.evaluation.scoring import Scores, score_table
 from tasks.inference.saved_model import Saved
 from tasks.models.bases.base import is_adapter
 from tasks.models.device import device, matmul_precision, threads
-from tasks.models.generation import unused
+from tasks.models.generation import unlimited, unused
 from tasks.objectives import objective_of
 from tasks.objectives.base import Objective, named
 
 if TYPE_CHECKING:
+    import torch
+
     from tasks.data.tokens.encode import Encoded
 
-CHUNK = 65_536  # rows asked about at once: memory stays bounded, and padding is short within them
+CHUNK = 65_536  # rows at a time, sorted by length within: bounded memory and little padding
 COMPONENTS = ("encode", "view", "collate", "predictor")
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What came of asking: rows, what was not read in full, and, where the answers were known, metrics and classes."""
+    """The result of inference: rows, truncated rows and, for labelled rows, metrics and scores by class."""
 
     rows: int
     cut: int
@@ -47,35 +52,29 @@ def ask_saved(
     on_rows: Callable[[int, int], None] = lambda done, of: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Asked:
-    """Read `data.train` and ask the model about every row of it.
+    """Read `data.train` and run the model on every row.
 
     Args:
-        labelled: whether the rows hold the right answers, by which the model is measured.
-        write: given the rows with predictions beside them, some at a time, in the input's order.
-        on_rows: told how many rows are done, and of how many. say: told what a user should know.
+        labelled: whether the rows have labels, to score the model. write: called with batches of rows with
+            predictions, in the input's order. on_rows: called with rows done and in total. say: called with notes.
 
     Raises:
-        DataError: naming file and line of what is wrong with the rows. ConfigError: the model cannot be loaded.
+        DataError: invalid rows, with file and line. ConfigError: the model cannot be loaded.
     """
-    from tasks.models.torch_settings import torch_configured
-
     objective = objective_of(saved.task)
-    found = read(locate(data.train, "INPUT"), data.format, data.encoding, "INPUT")
+    found = _read(saved, objective, data)
     data = _as_trained(saved, data, found.table.column_names)
     rows = _rows(objective, found, data, saved.head, labelled, say)
-    saved = _as_asked(saved, rows, labelled, say)
-    given = found.table if found.table.num_rows == rows.num_rows else rows  # of a word a row, sentences were made
+    saved = _adapted_to(saved, rows, labelled, say)
+    given = found.table if found.table.num_rows == rows.num_rows else rows  # sentences of a word per row
     parts = {} if labelled else objective.inference
-    model = _loaded(saved, not labelled and bool(parts), say)
+    model = _load_model(saved, not labelled and bool(parts), say)
     components = {name: parts.get(name, getattr(objective, name)) for name in COMPONENTS}
-    asking = _Asking(saved, model, saved.tokenizer(), components)
+    inference = _Inference(saved, model, saved.tokenizer(), components)
     gather = objective.gather if labelled else None
     step = rows.num_rows if labelled else CHUNK
     cut, loss, tables = 0, float("nan"), []
-    with (
-        tempfile.TemporaryDirectory(prefix="finetune-") as scratch,
-        torch_configured(threads(), matmul_precision()),
-    ):
+    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch, _configured(saved.seed):
         for at in range(0, rows.num_rows, max(step, 1)):
             some = rows.slice(at, step)
             out = Path(scratch) / f"{at:09d}.arrow"
@@ -83,13 +82,13 @@ def ask_saved(
             def told(done: int, of: int, at: int = at, some: pa.Table = some) -> None:
                 on_rows(at + done * some.num_rows // max(of, 1), rows.num_rows)
 
-            encoded, loss = asking.ask(some, _shape(saved, labelled), gather, labelled, out, told)
+            encoded, loss = inference.run(some, _shape(saved, labelled), gather, labelled, out, told)
             cut += encoded.cut
             for notice in encoded.told:
                 say(notice)
             predictions = _open(out)
             shown = predictions if gather else readable(predictions, some, saved.head)
-            _hand_on(write, shown, given.slice(at, step), gather)
+            _write_rows(write, shown, given.slice(at, step), gather, say if at == 0 else None)
             tables.append(predictions)
         scored = score_table(objective.component("scorer")(saved.head), tables[0], loss, None, 1000, {}, say) \
             if labelled else Scores()  # fmt: skip
@@ -101,6 +100,12 @@ def ask_saved(
     )
 
 
+def _read(saved: Saved, objective: Objective, data: DataConfig) -> Read:
+    given = {role: column for role, column in data.columns.model_dump().items() if column is not None}
+    used = may_be_used(objective.roles, {**saved.columns, **given})
+    return read(locate(data.train, "INPUT"), data.format, data.encoding, "INPUT", used)
+
+
 def _rows(
     objective: Objective, found: Read, data: DataConfig, head: Mapping[str, Any], labelled: bool,
     say: Callable[[str], None],
@@ -110,15 +115,15 @@ def _rows(
             found.table, data, objective.roles, head, "INPUT", labelled
         )
     except DataError as error:
-        raise DataError(_of_input(str(error))) from error
+        raise DataError(_about_input(str(error))) from error
     for notice in (*found.notices, *notices):
-        say(_of_input(notice))
+        say(_about_input(notice))
     return rows
 
 
-def _as_asked(saved: Saved, rows: pa.Table, labelled: bool, say: Callable[[str], None]) -> Saved:
-    """`saved` with what the rows decide: predictions are always generated, whatever training measured; a model that is
-    measured on questions without an answer may leave questions unanswered, unless its training had none of those."""
+def _adapted_to(saved: Saved, rows: pa.Table, labelled: bool, say: Callable[[str], None]) -> Saved:
+    """Adapt `saved` to the rows: predictions are always generated, even if training did not generate; on rows with
+    unanswerable questions the model may leave questions unanswered, unless its training data had none of them."""
     if not labelled and "predict_with_generate" in saved.arguments:
         return replace(saved, arguments={**saved.arguments, "predict_with_generate": True})
     if not labelled or "answers" not in rows.column_names or saved.head.get("no_answer"):
@@ -131,40 +136,42 @@ def _as_asked(saved: Saved, rows: pa.Table, labelled: bool, say: Callable[[str],
     return replace(saved, head={**saved.head, "no_answer": True}) if unanswered and can else saved
 
 
-def _of_input(message: str) -> str:
-    """A message about rows to train on, as one about the rows that are asked about."""
+def _about_input(message: str) -> str:
+    """Change a message about training rows to one about input rows."""
     return message.replace("data.train:", "INPUT:")
 
 
-def _loaded(saved: Saved, asked: bool, say: Callable[[str], None]) -> Any:
+def _load_model(saved: Saved, asked: bool, say: Callable[[str], None]) -> Any:
     from tasks.inference.load_saved import load_saved
 
-    quantized = device() != "cpu" and "spared" in saved.loading  # a folder of before does not say what was quantized
+    quantized = device() != "cpu" and "spared" in saved.loading  # earlier versions do not say what was quantized
     if saved.loading.get("quantization") and not (quantized and is_adapter(saved.folder)):
-        say("MODEL: its base was quantized when it was trained and judged, and is not here: its metrics may differ")
+        say("MODEL: its base was quantized in training and evaluation, but not here: its metrics may differ")
     model = load_saved(saved.folder, saved.loading, asked, quantized, saved.base)
     if saved.arguments.get("predict_with_generate") and (line := unused(_generation(model), saved.arguments)):
+        say(f"MODEL: {line}")
+    if saved.arguments.get("predict_with_generate") and (line := unlimited(_generation(model), saved.arguments)):
         say(f"MODEL: {line}")
     return model
 
 
-def _generation(model: Any) -> dict[str, Any]:
+def _generation(model: "torch.nn.Module") -> JsonObject:
     given = getattr(model, "generation_config", None)
     return given.to_dict() if given is not None else {}
 
 
 @dataclass(frozen=True)
-class _Asking:
+class _Inference:
     saved: Saved
     model: Any
     tokenizer: Any
     parts: Mapping[str, str]
 
-    def ask(
+    def run(
         self, rows: pa.Table, shape: Mapping[str, Any], gather: str | None, labelled: bool, out: Path,
         on_rows: Callable[[int, int], None],
     ) -> tuple["Encoded", float]:  # fmt: skip
-        """Write the predictions of `rows`; return their tokens and the mean loss."""
+        """Write the predictions for `rows`; return their tokens and the mean loss."""
         from tasks.evaluation.inference import ask
 
         saved = self.saved
@@ -180,8 +187,8 @@ class _Asking:
         return encoded, loss
 
 
-def _shape(saved: Saved, labelled: bool) -> dict[str, Any]:
-    """As in training; but every row is to be answered, so none is left out for its length."""
+def _shape(saved: Saved, labelled: bool) -> JsonObject:
+    """Return the tokenization options of training, except that no row is dropped for its length."""
     overlong = saved.shape["overlong"]
     if not labelled and (overlong in ("drop", "error") or saved.task == "token-classification"):
         overlong = "window" if saved.task != "sequence-sequence" else "truncate"
@@ -189,7 +196,7 @@ def _shape(saved: Saved, labelled: bool) -> dict[str, Any]:
 
 
 def _as_trained(saved: Saved, data: DataConfig, names: list[str]) -> DataConfig:
-    """Columns bear the names they had in training, where the user says nothing else and they are there."""
+    """Use the column names of training if they exist and the user does not set others."""
     said = {role: column for role, column in saved.columns.items() if column in names}
     given = {role: column for role, column in data.columns.model_dump().items() if column is not None}
     return data.model_copy(update={"columns": data.columns.model_copy(update=said | given)})
@@ -201,24 +208,38 @@ def _open(path: Path) -> pa.Table:
     return open_table(path)
 
 
-def _hand_on(write: Callable[[pa.Table], None], predictions: pa.Table, rows: pa.Table, gather: str | None) -> None:
-    from tasks.data.rows.inference_rows import join_predictions
+@contextmanager
+def _configured(seed: int) -> Iterator[None]:
+    from tasks.models.torch_settings import seeded, torch_configured
+
+    with torch_configured(threads(), matmul_precision()), seeded(seed):  # a causal model may sample
+        yield
+
+
+def _write_rows(
+    write: Callable[[pa.Table], None], predictions: pa.Table, rows: pa.Table, gather: str | None,
+    say: Callable[[str], None] | None,
+) -> None:  # fmt: skip
+    from tasks.data.rows.inference_rows import join_predictions, renamed_inputs
 
     kept = [name for name in predictions.column_names if not name.startswith("__")]
+    if say is not None and not gather:
+        for name, new in renamed_inputs(kept, rows.column_names).items():
+            say(f"INPUT: its column {name!r} is written as {new!r}: {name!r} is a column of the predictions")
     write(predictions.select(kept) if gather else join_predictions(predictions, rows))
 
 
 def config_for(source: str, task: str | None, overrides: list[str]) -> RunConfig:
-    """The config that says how INPUT is read (`data.…`), how texts are generated, and whether a model's code may run.
+    """Return the config for reading INPUT (`data.…`), generating texts, and running a model's code.
 
     Raises:
-        ConfigError: an override that has no say in predictions.
+        ConfigError: an override without effect on predictions.
     """
     from tasks.config import load
 
-    strange = next((each for each in overrides if not each.startswith(SAID)), None)
-    if strange:
-        raise ConfigError(f"{strange.partition('=')[0]}: has no say in predictions; valid are {', '.join(SAID)}")
+    unknown = next((each for each in overrides if not each.startswith(SAID)), None)
+    if unknown:
+        raise ConfigError(f"{unknown.partition('=')[0]}: has no effect on predictions; valid are {', '.join(SAID)}")
     draft: dict[str, Any] = {"model": {"name": "saved"}, "data": {"train": source}, **({"task": task} if task else {})}
     return load(draft, overrides).config
 
@@ -228,6 +249,6 @@ SAID = ("data.columns.", "data.format", "data.encoding", "model.trust_remote_cod
 
 
 def with_arguments(saved: Saved, config: RunConfig) -> Saved:
-    """`saved`, asked as `config` says (batch size, generation)."""
+    """Return `saved` with the batch size and generation limits of `config`."""
     given = {name: value for name, value in config.train.model_dump(exclude_unset=True).items() if value is not None}
     return replace(saved, arguments={**saved.arguments, **given})

@@ -1,31 +1,35 @@
-"""A model folder that says what it is: task, head, how rows become tokens."""
+"""Open a model folder and read its task, head and tokenization."""
 
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts.formats import json
 from tasks.config import ConfigError, ModelConfig, RunConfig
+from tasks.config.json_types import JsonObject
 from tasks.models.bases.base import base_files, link
 from tasks.models.bases.files import ADAPTER_CONFIG, INSIDE, LIVE
 from tasks.objectives import objective_of
 from tasks.objectives.base import Objective
 from tasks.objectives.presets import resolve
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 INFERENCE = "inference.json"
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A model folder and what is known of how it was trained.
+    """A model folder and the facts of its training.
 
     Attributes:
-        task: what it was trained for. head: labels and problem type. shape: how rows become tokens.
-        columns: which column played which role in training.
+        task: what it was trained for. head: labels and problem type. shape: how rows are tokenized.
+        columns: the column of each role in training.
         processor: facts of its tokenizer. loading: fields of `tasks.models.load.Loading`.
-        arguments: batch size, precision, generation. options, seed: what its rows are masked by.
+        arguments: batch size, precision, generation. options, seed: for masking.
         base: digests of the weights that an adapter was trained on, by file.
     """
 
@@ -42,8 +46,8 @@ class Saved:
     base: Mapping[str, str] = field(default_factory=dict)
     opened: Any = None
 
-    def tokenizer(self) -> Any:
-        """Its tokenizer (the one that was opened to learn of it); a composite keeps one in each part."""
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
+        """Return its tokenizer (the one already opened, if any); a composite has one in each part."""
         if self.opened is not None:
             return self.opened
         from transformers import AutoTokenizer
@@ -54,10 +58,10 @@ class Saved:
 
 
 def open_saved(name: str, config: RunConfig) -> Saved:
-    """Find a model folder: one of ours says itself what it is, another needs `config.task` (and gets its defaults).
+    """Open a model folder: ours have `inference.json`; others need `config.task` (and get its defaults).
 
     Raises:
-        ConfigError: there is none, or it was trained for another task.
+        ConfigError: no such folder, or it was trained for another task.
     """
     folder = Path(name).expanduser()
     if (folder / INFERENCE).is_file():
@@ -66,25 +70,25 @@ def open_saved(name: str, config: RunConfig) -> Saved:
             raise ConfigError(f"--task: {name} was trained for {saved.task}, not {config.task}")
         return saved
     if "task" not in config.model_fields_set:
-        what = f"has no {INFERENCE}, as a model of `finetune run` has" if folder.is_dir() else "is no folder"
-        raise ConfigError(f"MODEL: {name!r} {what}; for a model from elsewhere, say what it does with --task")
+        what = f"has no {INFERENCE}, which `finetune run` writes" if folder.is_dir() else "is not a folder"
+        raise ConfigError(f"MODEL: {name!r} {what}; for a model from elsewhere, give its task with --task")
     model = ModelConfig(name=name, trust_remote_code=config.model.trust_remote_code)
     return _foreign(base_files(model), config)
 
 
 def _ours(folder: Path, trusted: bool) -> Saved:
-    """What a folder of ours says of itself. It may have come from anywhere: no class but its task's own is loaded, and
-    no code of its runs unless the caller says so."""
+    """Open a folder of ours. As it may come from anywhere, only its task's own classes are loaded, and its code runs
+    only if trusted."""
     try:
         saved = Saved(folder, **json.read(folder / INFERENCE))
         kind, known = saved.loading["auto_model"], objective_of(saved.task).auto_model
-        asks = saved.loading.get("trust_remote_code") and "auto_map" in json.read(folder / "config.json")
+        needs_code = saved.loading.get("trust_remote_code") and "auto_map" in json.read(folder / "config.json")
     except (ValueError, TypeError, KeyError, AttributeError, FileNotFoundError) as error:
-        raise ConfigError(f"MODEL: {folder / INFERENCE} is none that `finetune run` writes: {error}") from error
+        raise ConfigError(f"MODEL: {folder / INFERENCE} is not as `finetune run` writes it: {error}") from error
     if kind != known and not str(kind).startswith(LIVE):
         raise ConfigError(f"MODEL: {folder / INFERENCE} names {kind!r} to load it with; a model for {saved.task} is "
                           f"loaded with {known}")  # fmt: skip
-    if asks and not trusted:
+    if needs_code and not trusted:
         raise ConfigError(f"MODEL: {folder} was trained with code that came with its base; if you have read that code, "
                           "add model.trust_remote_code=true")  # fmt: skip
     return replace(saved, loading={**saved.loading, "trust_remote_code": trusted})
@@ -121,21 +125,21 @@ def _generating(objective: Objective) -> dict[str, bool]:
     return {name: True} if f"train.{name}" in objective.defaults else {}
 
 
-def _head(config: Any, objective: Objective) -> dict[str, Any]:
-    """What a foreign model's head gives.
+def _head(config: Any, objective: Objective) -> JsonObject:
+    """Return labels and problem type of a foreign model's head.
 
     Raises:
-        ConfigError: several classes of one name; several classes where the task is regression.
+        ConfigError: several classes with one name; several classes for regression.
     """
     if "Classification" not in objective.auto_model:
         return {"labels": None, "problem_type": None}
     labels = [str(config.id2label[at]) for at in sorted(config.id2label)]
     if repeated := next((name for name in labels if labels.count(name) > 1), None):
-        raise ConfigError(f"MODEL: id2label of its config.json names several classes {repeated!r}; give each its own")
+        raise ConfigError(f"MODEL: id2label of its config.json names several classes {repeated!r}; make names unique")
     problem = config.problem_type if objective.auto_model.endswith("SequenceClassification") else None
     if objective.auto_model.endswith("SequenceClassification") and problem is None:
         problem = "regression" if len(labels) == 1 else "single_label_classification"
     if objective.name == "regression" and (problem != "regression" or len(labels) > 1):
-        raise ConfigError(f"MODEL: its head gives {len(labels)} classes ({', '.join(labels[:5])}), no number; use "
+        raise ConfigError(f"MODEL: its head has {len(labels)} classes ({', '.join(labels[:5])}), not a number; use "
                           "--task text-classification")  # fmt: skip
     return {"labels": None if problem == "regression" else labels, "problem_type": problem}

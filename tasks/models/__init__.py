@@ -1,1 +1,1 @@
-"""How weights become a module: where a base lies, how it is loaded, which heads and adapters it gets."""
+"""Models: find a base, load it, add heads and adapters."""

@@ -1,4 +1,4 @@
-"""Artifacts to a live model: the one way in which training, evaluation and users get theirs."""
+"""Load a live model from artifacts: the same way for training, evaluation and users."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,21 +11,21 @@ from tasks.models.load import Loading, link_base, load
 
 
 def starting_model(folder: Path, base: Mapping[str, Path], loading: Mapping[str, Any], adapter: Path | None) -> Any:
-    """Return the model as it is before training.
+    """Return the model before training.
 
     Args:
         folder: a view of a model artifact. base: the base's files. adapter: a view of an adapter artifact.
     """
     link_base(folder, base)
-    model = _whole(folder, loading)
+    model = _load_complete(folder, loading)
     return reattach(model, adapter, trainable=True) if adapter is not None else model
 
 
-def _whole(folder: Path, loading: Mapping[str, Any]) -> Any:
-    """Load a model every weight of which must be there: the library would draw what is missing, and say nothing."""
+def _load_complete(folder: Path, loading: Mapping[str, Any]) -> Any:
+    """Load a complete model; raise if weights are missing, which the library would silently initialize."""
     model, info = load(folder, Loading(**loading), output_loading_info=True)  # type: ignore[misc]
     if info["missing_keys"]:
-        raise MachineError(f"the model's folder lacks {sorted(info['missing_keys'])[:3]}; its base has changed")
+        raise MachineError(f"the model's folder lacks weights {sorted(info['missing_keys'])[:3]}; its base has changed")
     return model
 
 
@@ -39,9 +39,9 @@ def trained_model(
         merge: fold the adapter into the model.
     """
     if not (weights / ADAPTER_CONFIG).exists():
-        return _whole(weights, {**loading, "quantization": None}).eval()
+        return _load_complete(weights, {**loading, "quantization": None}).eval()
     link_base(folder, base)
-    if merge:  # into the base's own weights: those of a quantized one cannot take it
+    if merge:  # into unquantized weights: quantized ones cannot be merged into
         loading = {**loading, "quantization": None}
-    model = reattach(_whole(folder, loading), weights, trainable=False)
+    model = reattach(_load_complete(folder, loading), weights, trainable=False)
     return (model.merge_and_unload() if merge else model).eval()

@@ -1,5 +1,5 @@
-"""How large a model is and how much of it is trained, from its architecture alone: on torch's meta device no weight is
-loaded and no memory is taken."""
+"""Count a model's parameters and trainable parameters from its architecture alone: torch's meta device loads no weights
+and uses no memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from tasks.artifacts.formats import weights
 from tasks.config import ConfigError, Lora, NoPeft
@@ -21,9 +22,9 @@ class Counts:
     """Sizes of a model.
 
     Attributes:
-        parameters: in all; those that are shared count once. trainable: those the optimizer gets.
-        logits: numbers it gives for each token (its vocabulary); 0 where it gives a few a row.
-        dropped: numbers a token has at the inputs of adapted layers with dropout, which keep a copy of them.
+        parameters: in total; tied ones count once. trainable: those the optimizer gets.
+        logits: logits per token (its vocabulary); 0 if it only returns some per row.
+        dropped: input features per token of adapted layers with dropout, which keep a copy of their inputs.
     """
 
     parameters: int
@@ -39,8 +40,7 @@ def count(
     """Build the model (and its adapter) without weights, and count.
 
     Args:
-        folder: with the base's `config.json`. base: its files by name. loading: fields of `Loading`. head: as stage 4
-            says it.
+        folder: with the base's `config.json`. base: its files by name. loading: fields of `Loading`. head: of stage 4.
 
     Raises:
         ConfigError: the architecture has no such head, or `peft.target_modules` matches none of its layers.
@@ -59,22 +59,22 @@ def count(
         parameters, logits = _size(model), logits_of(model)
         if isinstance(peft, NoPeft):
             return Counts(parameters, parameters, logits)
-        drawn = peft.model_copy(update={"init_lora_weights": True})  # others are computed from weights
+        drawn = peft.model_copy(update={"init_lora_weights": True})  # other initializations are computed from weights
         try:
-            adapted = attach(model, drawn, task_type, heads_of(model, _absent(model, base)))
+            adapted = attach(model, drawn, task_type, heads_of(model, _missing(model, base)))
         except ValueError as error:
             raise ConfigError(f"peft.target_modules: {peft.target_modules!r}: {error}") from error
     trainable = sum(each.numel() for each in adapted.parameters() if each.requires_grad)
     return Counts(parameters, trainable, logits, dropped_inputs(adapted))
 
 
-def _size(model: Any) -> int:
+def _size(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _absent(model: Any, base: Mapping[str, Path]) -> set[str]:
-    """The parameters that are in none of the base's files, whose names may lack the body's prefix or have it, nor share
-    their memory with one that is."""
+def _missing(model: PreTrainedModel, base: Mapping[str, Path]) -> set[str]:
+    """Return the parameters that are neither in the base's files (with or without the body's prefix) nor tied to one
+    that is."""
     held = {name for file, path in base.items() if file.endswith(".safetensors") for name in weights.header(path)}
     state, known = model.state_dict(keep_vars=True), set()
     for _, part in parts_of(model):

@@ -1,4 +1,4 @@
-"""A base and a task become a model: the head is made, and what the base lacks is all that is written."""
+"""Create a model from a base and a task: add the head, and write only the parameters that the base lacks."""
 
 import random
 from collections.abc import Mapping
@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import set_seed
+from transformers import PreTrainedConfig, PreTrainedModel, set_seed
 
 from tasks.config.errors import ConfigError
+from tasks.config.json_types import JsonObject
 from tasks.models.bases.files import INSIDE, MERGED
 from tasks.models.bases.live import check_width
 from tasks.models.folding import Folded, fold, parts_of
@@ -24,14 +25,14 @@ RNG = "rng.safetensors"
 
 @dataclass(frozen=True)
 class Created:
-    """What was made.
+    """The result of `create`.
 
     Attributes:
-        parameters: of the whole model. new: the modules that the base lacks, or whose rows are other ones now.
-        unused: what of the base's adapter found no place in it.
-        head: what became of the base's own head; None where the task has none of classes or a number.
-        resized: whether its embeddings grew to its tokenizer's size.
-        logits: how many numbers it gives for each token (its vocabulary); 0 where it gives a few a row.
+        parameters: of the whole model. new: the modules that the base lacks, or whose rows have changed.
+        unused: tensors of the base's adapter that do not fit the model.
+        head: what was done with the base's head; None for tasks without classes or a number.
+        resized: whether its embeddings were enlarged for its tokenizer.
+        logits: logits per token (its vocabulary); 0 if it only returns some per row.
     """
 
     parameters: int
@@ -47,26 +48,27 @@ def create(
     vocabulary: int = 0,
 ) -> Created:  # fmt: skip
     """Write `config.json`, the new parameters (also a head whose rows were matched to the classes) and the state of
-    torch's generator after making them; of a base with an adapter, or with too few rows for its tokenizer, also the
-    parameters that change when it is merged, or resized.
+    torch's generator after making them; for a base with an adapter, or with too few embeddings for its tokenizer, also
+    the parameters that merging or resizing changes.
 
-    Equal to `set_seed(seed); AutoModel….from_pretrained(base, …)` with the head's config, so that a script of these
-    two lines ends in the same weights (of three, where an adapter is merged or embeddings are resized); a head of other
-    classes is that of a base without one. The generator's state lets an adapter go on drawing where the head stopped.
+    Equivalent to `set_seed(seed); AutoModel….from_pretrained(base, …)` with the head's config, so that a script with
+    these two lines (and one to merge an adapter or resize embeddings) ends with the same weights; a head of other
+    classes is initialized as if the base had none. The generator's state lets an adapter continue drawing after the
+    head.
 
     Args:
         base: a folder with the base's config and weights; its adapter in `adapter/`.
-        out: written into.
+        out: output folder.
         head: `labels` (class names in the order of their ids, or None) and `problem_type` (or None).
-        vocabulary: the number of rows that the tokenizer's ids need.
+        vocabulary: the number of embeddings that the tokenizer's ids need.
 
     Raises:
-        ConfigError: the architecture has no such head, or a layer other than the head does not fit.
+        ConfigError: the architecture has no such head, or another layer does not fit.
     """
     quiet()
     config = config_of(base, loading.trust_remote_code)
     set_seed(seed)
-    model, info = _loaded(base, loading, head, config)
+    model, info = _load_base(base, loading, head, config)
     if loading.code is not None and head["problem_type"] != "regression" and head["labels"]:
         check_width(model, len(head["labels"]))
     folded = fold(model, base / INSIDE) if (base / INSIDE).exists() else Folded(set(), [])
@@ -74,7 +76,7 @@ def create(
     inside = [name for name in new if name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name]
     if inside:
         raise ConfigError(f"model.name: the base lacks weights of its own body ({', '.join(sorted(inside)[:3])}, …)")
-    fitted = None if loading.code is not None else _fitted(model, head, config, info, folded.changed)
+    fitted = None if loading.code is not None else _fit_head(model, head, config, info, folded.changed)
     new |= fitted.changed if fitted is not None else set()
     resized = _resized(model, vocabulary, ":" in loading.auto_model)
     state = torch.random.get_rng_state()
@@ -90,57 +92,59 @@ def create(
     return Created(parameters, modules, folded.unused, fitted, bool(resized), logits_of(model))
 
 
-def logits_of(model: Any) -> int:
-    """How many numbers a model gives for each token: its vocabulary, or 0."""
+def logits_of(model: PreTrainedModel) -> int:
+    """Return a model's logits per token: its vocabulary size, or 0."""
     outputs: list[Any] = [getattr(part, "get_output_embeddings", lambda: None)() for _, part in parts_of(model)]
     return max((each.weight.shape[0] for each in outputs if hasattr(each, "weight")), default=0)
 
 
-def _loaded(base: Path, loading: Loading, head: Mapping[str, Any], config: Any) -> tuple[Any, dict[str, Any]]:
-    """The base with the head's config, unquantized, and what of it was missing or of another size."""
+def _load_base(
+    base: Path, loading: Loading, head: Mapping[str, Any], config: PreTrainedConfig
+) -> tuple[Any, dict[str, Any]]:
+    """Return the unquantized base with the head's config, and its missing or mismatched parameters."""
     plain = replace(loading, quantization=None, quantizer=None, spared=(), code=None)
-    more = {**head_config(head), **_looking_back(config, loading.auto_model)}
+    more = {**head_config(head), **_causal_fields(config, loading.auto_model)}
     try:
         return load(base, plain, **more, output_loading_info=True, ignore_mismatched_sizes=True)  # type: ignore[return-value]
     except ValueError as error:
         raise no_such_head(error, config, loading.auto_model) from error
 
 
-def no_such_head(error: ValueError, config: Any, auto_model: str) -> Exception:
-    """What to raise for a library's `error`: a ConfigError, if an architecture does not have the head."""
+def no_such_head(error: ValueError, config: PreTrainedConfig, auto_model: str) -> Exception:
+    """Return what to raise for a library's `error`: a ConfigError, if the architecture lacks the head."""
     if "Unrecognized configuration class" not in str(error):
         return error
     return ConfigError(f"model.name: a {config.model_type} model cannot be a {auto_model}")
 
 
-def _resized(model: Any, vocabulary: int, fixed: bool) -> set[str]:
-    """Give a model a row for each id of its tokenizer, if it lacks some; the names of the parameters that grew.
+def _resized(model: PreTrainedModel, vocabulary: int, fixed: bool) -> set[str]:
+    """Enlarge a model's embeddings to its tokenizer's ids, if needed; return the names of the enlarged parameters.
 
     Args:
-        fixed: whether it is an object of the caller's, or made of several models.
+        fixed: whether it is a live model of the caller's, or a composite.
 
     Raises:
-        ConfigError: it lacks some, and is `fixed`.
+        ConfigError: embeddings are missing, and the model is `fixed`.
     """
     embeddings: list[Any] = []
     for _, part in parts_of(model):
-        with suppress(NotImplementedError, AttributeError):  # a class of the caller's need not tell which they are
+        with suppress(NotImplementedError, AttributeError):  # a caller's class may not have get_input_embeddings
             embeddings.append(part.get_input_embeddings())
     rows = min((each.weight.shape[0] for each in embeddings if hasattr(each, "weight")), default=vocabulary)
     if vocabulary <= rows:
         return set()
     if fixed:
-        raise ConfigError(f"model.name: its tokenizer has {vocabulary} tokens, and the model rows for {rows}; save it "
-                          "once after model.resize_token_embeddings(len(tokenizer))")  # fmt: skip
+        raise ConfigError(f"model.name: its tokenizer has {vocabulary} tokens, and the model {rows} embeddings; save "
+                          "it after model.resize_token_embeddings(len(tokenizer))")  # fmt: skip
     before = {name: tensor.shape for name, tensor in model.state_dict().items()}
     model.resize_token_embeddings(vocabulary)
     return {name for name, tensor in model.state_dict().items() if tensor.shape != before.get(name)}
 
 
-def _fitted(
-    model: Any, head: Mapping[str, Any], base: Any, info: Mapping[str, Any], adapted: set[str]
+def _fit_head(
+    model: PreTrainedModel, head: Mapping[str, Any], base: PreTrainedConfig, info: Mapping[str, Any], adapted: set[str]
 ) -> Fitted | None:
-    """Fit the base's head to the classes, or to a number; the config's class names follow. Other heads stay."""
+    """Fit the base's head and the config's class names to the classes, or to a number; leave other heads unchanged."""
     if not (head["labels"] or head["problem_type"] == "regression") or not hasattr(model, "num_labels"):
         return None
     mismatched = {name: shape[0] for name, shape, _ in info["mismatched_keys"]}
@@ -149,23 +153,23 @@ def _fitted(
     return fitted
 
 
-def _looking_back(config: Any, auto_model: str) -> dict[str, bool]:
-    """What of an encoder's config must be set for it to see no token before its time, as a causal model must: else it
-    is shown what it is to predict, and learns to copy.
+def _causal_fields(config: PreTrainedConfig, auto_model: str) -> dict[str, bool]:
+    """Return the config fields that make an encoder causal; without them it sees the tokens it must predict, and learns
+    to copy.
 
     Raises:
-        ConfigError: an architecture that cannot.
+        ConfigError: the architecture cannot be causal.
     """
     if auto_model != "AutoModelForCausalLM" or getattr(config, "is_encoder_decoder", False):
         return {}
     if config.model_type == "xlnet":
-        raise ConfigError("model.name: an xlnet model looks ahead, so it cannot learn to go on with a text; use a "
-                          "decoder (GPT-2, Llama, …), or task: language-modeling with a masked model")  # fmt: skip
+        raise ConfigError("model.name: an xlnet model attends to later tokens, so it cannot learn to continue a text; "
+                          "use a decoder (GPT-2, Llama, …), or task: language-modeling with a masked one")  # fmt: skip
     return {name: True for name in ("is_decoder", "causal") if getattr(config, name, None) is False}
 
 
-def _tensors(model: Any, new: set[str]) -> dict[str, torch.Tensor]:
-    """The parameters of these names; one that is tied to another is written once."""
+def _tensors(model: torch.nn.Module, new: set[str]) -> dict[str, torch.Tensor]:
+    """Return the parameters of these names; of tied ones only one."""
     tied, state = getattr(model, "all_tied_weights_keys", None) or {}, model.state_dict()
     kept: dict[int, tuple[str, torch.Tensor]] = {}
     for name, tensor in state.items():
@@ -174,8 +178,8 @@ def _tensors(model: Any, new: set[str]) -> dict[str, torch.Tensor]:
     return dict(kept.values())
 
 
-def head_config(head: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a model's config that say what its head is."""
+def head_config(head: Mapping[str, Any]) -> JsonObject:
+    """Return the fields of a model's config that describe its head."""
     labels, problem = head["labels"], head["problem_type"]
     if labels is None and problem is None:
         return {}
@@ -187,7 +191,8 @@ def head_config(head: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def restore_rng(path: Path, seed: int) -> None:
-    """Put the generators where `create` left them (Python's and numpy's are at `seed`: loading draws from neither)."""
+    """Restore the random generators to their state after `create` (Python's and numpy's are at `seed`: loading uses
+    neither)."""
     random.seed(seed)
     np.random.seed(seed)
     torch.random.set_rng_state(load_file(path)["torch"])

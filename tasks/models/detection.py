@@ -1,11 +1,11 @@
-"""Replaced-token detection (ELECTRA, arXiv:2003.10555): a generator fills in masked tokens, a discriminator tells which
-tokens are not the text's own. One module, so that one Trainer trains both, saves both and goes on with both.
+"""Replaced-token detection (ELECTRA, arXiv:2003.10555): a generator fills in masked tokens, a discriminator detects
+which tokens were replaced. One module, so that one Trainer trains, saves and resumes both.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
@@ -22,6 +22,9 @@ from transformers.utils.generic import ModelOutput
 from tasks.models.bases.files import MERGED
 from tasks.models.sharing import absent, write_once
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
 IGNORED = -100
 WEIGHT = 50.0
 PARTS = ("generator", "discriminator")
@@ -30,11 +33,11 @@ WHOLE, NEW = "model.safetensors", "new.safetensors"
 
 @dataclass
 class Detected(ModelOutput):
-    """What a pass gives.
+    """The output of a forward pass.
 
     Attributes:
-        loss: generator's + 50 × discriminator's. logits: (rows, tokens), above 0 where a token is held for replaced.
-        generator_loss, discriminator_loss: means over masked tokens, and over all tokens that are no padding.
+        loss: generator's + 50 × discriminator's. logits: (rows, tokens), positive if a token is predicted as replaced.
+        generator_loss, discriminator_loss: means over masked tokens, and over all tokens except padding.
         masked_logits: (masked tokens, vocabulary). replaced: (rows, tokens), 1 where a token was replaced.
     """
 
@@ -47,7 +50,7 @@ class Detected(ModelOutput):
 
 
 class ReplacedTokenDetection(PreTrainedModel):
-    """Generator and discriminator of one base, which share their token embeddings."""
+    """Generator and discriminator made from one base, with shared token embeddings."""
 
     _supports_sdpa = True
     main_input_name = "input_ids"
@@ -66,10 +69,10 @@ class ReplacedTokenDetection(PreTrainedModel):
         attention_mask: torch.Tensor,
         token_type_ids: torch.Tensor | None = None,
         weights: torch.Tensor | None = None,
-        **_: Any,
+        **_: object,
     ) -> Detected:
-        """`input_ids` with masks, `labels` with the masked tokens (-100 elsewhere), `draws` (32 random bits a token) by
-        which the generator's guesses are chosen; `weights` of the two losses (1 if not given), see `terms`.
+        """Run both models on `input_ids` with masks, `labels` with the masked tokens (-100 elsewhere), `draws` (32
+        random bits per token, to sample from the generator) and `weights` of the two losses (default 1; see `terms`).
         """
         segments = {} if token_type_ids is None else {"token_type_ids": token_type_ids}
         masked = labels.ne(IGNORED)
@@ -92,29 +95,29 @@ class ReplacedTokenDetection(PreTrainedModel):
 
     @staticmethod
     def terms(batch: Mapping[str, torch.Tensor]) -> tuple[int, int]:
-        """How many tokens each of the two losses of a batch is the mean of."""
+        """Return the number of tokens over which each of the two losses of a batch is averaged."""
         return int(batch["labels"].ne(IGNORED).sum()), int(batch["attention_mask"].sum())
 
     def parts(self) -> list[tuple[str, PreTrainedModel]]:
-        """Both models, and what their parameters' names begin with."""
+        """Return both models with the prefixes of their parameters' names."""
         return [(f"{name}.", getattr(self, name)) for name in PARTS]
 
     def heads_among(self, new: Iterable[str]) -> list[str]:
-        """The modules of parameters the base lacks, outermost ones only."""
+        """Return the modules of parameters that the base lacks, outermost ones only."""
         parents = {name.rpartition(".")[0] for name in new}
         return sorted(name for name in parents if not any(name.startswith(f"{other}.") for other in parents))
 
     def save_pretrained(  # type: ignore[override]
-        self, save_directory: Any, state_dict: Mapping[str, Any] | None = None, **_: Any
+        self, save_directory: Any, state_dict: Mapping[str, Any] | None = None, **_: object
     ) -> None:
-        """Write both as one file; what they share is written once."""
+        """Write both as one file; shared parameters once."""
         folder = Path(save_directory)
         write_once(state_dict or self.state_dict(), folder / WHOLE)
         self.config.save_pretrained(folder)
 
     @classmethod
     def from_pretrained(cls, folder: Any, *, output_loading_info: bool = False, **arguments: Any) -> Any:  # type: ignore[override]
-        """From a base (heads are drawn), from a base and `new.safetensors` beside it, or from what was saved."""
+        """Load from a base (heads are initialized), from a base with `new.safetensors`, or from a saved model."""
         folder = Path(folder)
         arguments = {name: value for name, value in arguments.items() if name not in ("ignore_mismatched_sizes",)}
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -147,42 +150,43 @@ class ReplacedTokenDetection(PreTrainedModel):
         return (model, info) if output_loading_info else model
 
     @classmethod
-    def from_config(cls, config: Any, **arguments: Any) -> "ReplacedTokenDetection":
-        """Both models, drawn anew."""
+    def from_config(cls, config: "PreTrainedConfig", **arguments: Any) -> "ReplacedTokenDetection":
+        """Return both models, newly initialized."""
         if config.model_type != "electra":
             config.num_labels = 1
         return cls(*(kind.from_config(config, **arguments) for kind in _kinds(config)))
 
     @classmethod
     def from_parts(cls, folder: Path, **arguments: Any) -> "ReplacedTokenDetection":
-        """From the two folders that `export` wrote."""
+        """Load from the two folders that `export` wrote."""
         config = AutoConfig.from_pretrained(folder / "discriminator", local_files_only=True)
         kinds = zip(_kinds(config), PARTS, strict=True)
         return cls(*(kind.from_pretrained(folder / name, local_files_only=True, **arguments) for kind, name in kinds))
 
     @staticmethod
     def discriminator_from(folder: Path, **arguments: Any) -> PreTrainedModel:
-        """The discriminator that `export` wrote, by itself."""
+        """Load only the discriminator that `export` wrote."""
         part = folder / PARTS[1]
         config = AutoConfig.from_pretrained(part, local_files_only=True)
         return _kinds(config)[1].from_pretrained(part, local_files_only=True, **arguments)
 
     def export(self, out: Path) -> None:
-        """Write `generator` and `discriminator` as models of their own."""
+        """Write `generator` and `discriminator` as separate models."""
         for name in PARTS:
             getattr(self, name).save_pretrained(out / name)
 
 
 def sample(logits: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-    """One token for each row of logits, by inversion: where its draw (0 … 2³² - 1) falls among the probabilities.
+    """Sample one token per row of logits by inverse transform sampling with its draw (0 … 2³² - 1).
 
-    These are summed as integers of 2⁻³⁰, which every device adds up to the same; what is less likely is never drawn.
+    Probabilities are summed as integers of 2⁻³⁰, so that every device gets the same sum; less likely tokens are never
+    drawn.
     """
     reached = (logits.float().softmax(-1) * 2**30).long().cumsum(-1)
     return torch.searchsorted(reached, (draws[:, None] * reached[:, -1:]) >> 32, right=True).squeeze(1)
 
 
-def _kinds(config: Any) -> tuple[Any, Any]:
+def _kinds(config: "PreTrainedConfig") -> tuple[Any, Any]:
     detector = AutoModelForPreTraining if config.model_type == "electra" else AutoModelForTokenClassification
     return AutoModelForMaskedLM, detector
 

@@ -1,4 +1,4 @@
-"""Which device a run will use, asked without importing torch (config checks, plans and keys must stay quick)."""
+"""Determine the device of a run without importing torch (config checks, plans and keys must stay fast)."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -8,9 +8,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tasks.config.json_types import JsonObject
+
 
 class Gpu(NamedTuple):
-    """What the driver says of a GPU; `capability` is CUDA's, as (9, 0)."""
+    """A GPU as reported by the driver; `capability` is CUDA's, as (9, 0)."""
 
     name: str
     uuid: str
@@ -18,23 +20,23 @@ class Gpu(NamedTuple):
 
 
 def device() -> str:
-    """`cuda:<names of the visible GPUs>`, or `cpu`."""
+    """Return `cuda:<names of the visible GPUs>`, or `cpu`."""
     gpus = _visible()
     return f"cuda:{','.join(gpu.name for gpu in gpus)}" if gpus else "cpu"
 
 
 @contextmanager
 def untouched() -> Iterator[None]:
-    """Here libraries can be imported in a process that is to fork: none of them takes hold of a GPU.
+    """Within, libraries can be imported in a process that will fork: none of them initializes a GPU.
 
-    bitsandbytes asks torch for each GPU's capability when it is imported. torch would open the GPUs to answer, and a
-    fork of a process that did so cannot use them any more. The driver knows too.
+    bitsandbytes asks torch for each GPU's capability on import. torch would open the GPUs to answer, and a fork of such
+    a process cannot use them any more. The driver provides the same information.
     """
     gpus = _visible()
     if not gpus:
         yield
         return
-    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # whether there is one is asked of the driver, by torch itself
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # torch then asks the driver whether there is a GPU
     import torch
 
     def capability(device: Any = None) -> tuple[int, int]:
@@ -50,8 +52,8 @@ def untouched() -> Iterator[None]:
 
 
 def _visible() -> list[Gpu]:
-    """The GPUs that `CUDA_VISIBLE_DEVICES` leaves: by index or UUID, up to the first that is none, as CUDA reads it;
-    and none at all if one is named twice. Indices count by the bus (`CUDA_DEVICE_ORDER`, see `flows`).
+    """Return the GPUs in `CUDA_VISIBLE_DEVICES`, read as CUDA does: by index or UUID, up to the first invalid entry;
+    none if one is repeated. Indices are in bus order (`CUDA_DEVICE_ORDER`, see `flows`).
     """
     asked = os.environ.get("CUDA_VISIBLE_DEVICES")
     if asked in ("", "-1") or version("torch").endswith("+cpu"):
@@ -75,7 +77,8 @@ def _visible() -> list[Gpu]:
 
 @lru_cache(maxsize=1)
 def _gpus() -> list[Gpu]:
-    """All of this machine, asked of the driver: under WSL and in containers too, which lack its /proc."""
+    """Return all GPUs of this machine from the driver, which also works under WSL and in containers without its
+    /proc."""
     import pynvml
 
     try:
@@ -84,7 +87,7 @@ def _gpus() -> list[Gpu]:
         return []
     found: list[Gpu] = []
     for index in range(pynvml.nvmlDeviceGetCount()):
-        with suppress(pynvml.NVMLError):  # of another's, or broken: CUDA does not see it either
+        with suppress(pynvml.NVMLError):  # not accessible, or broken: CUDA does not see it either
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
             major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
             name, uuid = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetUUID(handle)
@@ -93,38 +96,37 @@ def _gpus() -> list[Gpu]:
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def threads(asked: int | None = None) -> int:
-    """Threads torch will compute with: what was asked, else `OMP_NUM_THREADS`, else the cores we may use."""
+    """Return the number of torch threads: the configured one, else `OMP_NUM_THREADS`, else the available cores."""
     given = os.environ.get("OMP_NUM_THREADS", "")
     return asked or (int(given) if given.isdigit() and int(given) > 0 else cores())
 
 
 def matmul_precision(asked: str = "auto") -> str:
-    """What `torch.set_float32_matmul_precision` will be set to.
+    """Return the value for `torch.set_float32_matmul_precision`.
 
-    `auto` is `medium` on CPUs: it selects the faster kernels (1.8 × here) and their error is still that of float32
-    (8.7e-5 against 4.2e-5 on a layer). Where a CPU has AMX `medium` may compute in bfloat16, so there, and on GPUs,
-    `auto` is `highest`.
+    `auto` is `medium` on CPUs: its kernels are faster (1.8 × here) and their error is still that of float32 (8.7e-5
+    against 4.2e-5 on a layer). On CPUs with AMX, where `medium` may compute in bfloat16, and on GPUs, `auto` is
+    `highest`.
     """
     if asked != "auto":
         return asked
     return "highest" if device() != "cpu" or _has_amx() else "medium"
 
 
-def placed(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Where and how precisely a training computes on this machine.
+def placed(asked: Mapping[str, Any]) -> JsonObject:
+    """Return device and precision of a training on this machine.
 
     Args:
         asked: stage 1's `arguments.json`.
 
     Returns:
-        `arguments` (with `bf16` where the device has it and no precision is given), `device`, `deterministic` (whether
-        a GPU may use only kernels that give the same bits every time; a CPU always does), `threads` and
-        `float32_matmul_precision`.
+        `arguments` (with `bf16` if the device has it and no precision is set), `device`, `deterministic` (whether a GPU
+        may only use deterministic kernels; a CPU always does), `threads` and `float32_matmul_precision`.
     """
     training = dict(asked["training"])
     where = "cpu" if training.get("use_cpu") else device()

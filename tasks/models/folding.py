@@ -1,4 +1,4 @@
-"""The adapter a base carries, merged into its weights: what trains on is one model, whatever it was made of."""
+"""Merge a base's adapter into its weights, so that training starts from one model."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from tasks.artifacts.formats.weights import Tensor
 from tasks.config.errors import ConfigError
 from tasks.models.bases.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
-ROOT = "base_model.model."  # what peft writes before each name
+ROOT = "base_model.model."  # peft's prefix of parameter names
 
 
 @dataclass(frozen=True)
 class Folded:
-    """What became of a model.
+    """The result of `fold`.
 
     Attributes:
-        changed: the names of its parameters that are other ones now.
-        unused: what of the adapter found no place: the head of another task, or of other labels.
+        changed: the names of changed parameters.
+        unused: tensors of the adapter that do not fit: the head of another task, or of other labels.
     """
 
     changed: set[str]
@@ -30,8 +30,8 @@ class Folded:
 
 
 def fold(model: PreTrainedModel, folder: Path) -> Folded:
-    """Merge the adapter in `folder` into `model`, in place, by peft's own `merge_and_unload`; the heads it saved whole
-    take the places of the model's.
+    """Merge the adapter in `folder` into `model`, in place, by peft's `merge_and_unload`; modules that it saved
+    completely (`modules_to_save`) replace the model's.
 
     Raises:
         ConfigError: the adapter is to another architecture, or of a kind that cannot be merged.
@@ -43,7 +43,7 @@ def fold(model: PreTrainedModel, folder: Path) -> Folded:
         config = _config_in(folder)
         saved = _saved(config)
         place, host = _host(part, list(filter(_is_inner, tensors)))
-        lost = _without_place(host, tensors, saved)
+        lost = _unplaced(host, tensors, saved)
         lost |= _merge(host, folder, config, tensors, lost)
         modules = {each for each, _ in host.named_modules()}
         touched = tuple(f"{name}{place}{_owner(each, modules)}." for each in tensors.keys() - lost)
@@ -59,15 +59,15 @@ def _config_in(folder: Path) -> PeftConfig:
             raise TypeError(f"modules_to_save is {saved!r}, not a list")
         return config
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError(f"model.name: {folder / ADAPTER_CONFIG} is not a config that peft can use "
+        raise ConfigError(f"model.name: its {ADAPTER_CONFIG} is not a valid peft config "
                           f"({type(error).__name__}: {error})") from error  # fmt: skip
 
 
 def head_width(adapter: Path) -> int | None:
-    """How many labels the head has that an adapter saved whole; None where it saved none.
+    """Return the number of labels of the head saved in an adapter; None if there is none.
 
     Raises:
-        ConfigError: the adapter's weights are not whole.
+        ConfigError: the adapter's weights are incomplete.
     """
     try:
         tensors = weights.header(adapter / ADAPTER_WEIGHTS)
@@ -78,12 +78,12 @@ def head_width(adapter: Path) -> int | None:
 
 
 def saved_whole(adapter: Path) -> set[str]:
-    """The names, in the model, of the parameters that an adapter saved whole."""
+    """Return the names, in the model, of the parameters that an adapter saved completely (`modules_to_save`)."""
     return {_plain(name) for name in weights.header(adapter / ADAPTER_WEIGHTS)}
 
 
 def parts_of(model: PreTrainedModel) -> Iterator[tuple[str, PreTrainedModel]]:
-    """The models a composite of ours is made of; else the model itself."""
+    """Yield the parts of a composite model with their prefixes; else the model itself."""
     inner = getattr(model, "parts", None)
     yield from inner() if callable(inner) else (("", model),)  # type: ignore[misc]
 
@@ -97,54 +97,55 @@ def _is_whole(name: str, saved: Iterable[str]) -> bool:
 
 
 def _owner(name: str, modules: Collection[str]) -> str:
-    """The innermost module there is that a tensor of an adapter lies in."""
+    """Return the innermost existing module that contains a tensor of an adapter."""
     parts = name.split(".")
     return next((owner for end in range(len(parts), 0, -1) if (owner := ".".join(parts[:end])) in modules), "")
 
 
 def _host(model: PreTrainedModel, names: Iterable[str]) -> tuple[str, Any]:
-    """Where an adapter's layers are: the model itself, or its body, where the adapter was trained on that alone."""
+    """Return the module of an adapter's layers: the model, or its body if the adapter was trained on the body alone."""
     for place, host in (("", model), (f"{model.base_model_prefix}.", model.base_model)):
         modules = {name for name, _ in host.named_modules()}
         if all(_owner(name, modules) for name in names):
             return place, host
-    raise ConfigError(f"model.name: its adapter is to layers the base does not have ({min(names, default='none')}, …): "
+    raise ConfigError(f"model.name: its adapter has layers that the base lacks ({min(names, default='none')}, …): "
                       f"{type(model).__name__} is another architecture")  # fmt: skip
 
 
 def _is_inner(name: str) -> bool:
-    """Whether a tensor is of one of a body's numbered layers, which a model of any task has."""
+    """Whether a tensor is in a numbered layer of the body, which models of any task have."""
     return any(part.isdigit() for part in name.split("."))
 
 
 def _merge(host: Any, folder: Path, config: PeftConfig, tensors: Mapping[str, Tensor], unused: set[str]) -> set[str]:
-    """Merge into `host`; return the layers of the adapter that it does not have (a pooler, a head's)."""
+    """Merge into `host`; return the adapter's layers that it lacks (a pooler, a head)."""
     there = host.state_dict()
     kept = {name for name in tensors if name not in unused}
-    config.task_type = None  # the run's task may be another one: only the layers count
+    config.task_type = None  # the run's task may differ: only the layers matter
     config.modules_to_save = [each for each in _saved(config) if any(_is_whole(name, [each]) for name in kept)] or None  # type: ignore[attr-defined]
     try:
         adapted = PeftModel.from_pretrained(host, folder, config=config, ignore_mismatched_sizes=True)
         merge: Any = adapted.base_model.merge_and_unload
     except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
-        raise ConfigError(f"model.name: its adapter ({config.peft_type}) cannot be merged into the base: {error}; "
-                          "merge it where it was made, and name the merged model") from error  # fmt: skip
+        kind = getattr(config.peft_type, "value", config.peft_type)
+        raise ConfigError(f"model.name: its adapter ({kind}) cannot be merged into the base: {error}; "
+                          "merge it yourself, and use the merged model") from error  # fmt: skip
     loaded = {_plain(name): tensor for name, tensor in get_peft_model_state_dict(adapted).items()} | there
     lost = {name for name in kept if name not in loaded}
     wrong = {name for name in kept - lost if tuple(loaded[name].shape) != tensors[name].shape}
     if wrong := wrong | set(filter(_is_inner, lost)):
-        raise ConfigError(f"model.name: its adapter is to a base of other sizes ({min(wrong)}, …)")
+        raise ConfigError(f"model.name: its adapter is for a base of other sizes ({min(wrong)}, …)")
     merge()
     return lost
 
 
 def _saved(config: PeftConfig) -> list[str]:
-    """The modules that were trained and saved whole."""
+    """Return the modules that were trained and saved completely."""
     return list(getattr(config, "modules_to_save", None) or [])
 
 
-def _without_place(host: Any, tensors: Mapping[str, Tensor], saved: list[str]) -> set[str]:
-    """The tensors of whole modules that the host lacks, or has in other sizes."""
+def _unplaced(host: Any, tensors: Mapping[str, Tensor], saved: list[str]) -> set[str]:
+    """Return the tensors of saved modules that the host lacks, or has in other sizes."""
     there = host.state_dict()
     return {name for name, tensor in tensors.items() if _is_whole(name, saved)
             and (name not in there or tuple(there[name].shape) != tensor.shape)}  # fmt: skip

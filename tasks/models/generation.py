@@ -1,25 +1,26 @@
-"""How texts are generated when a model is scored, and the generation config it is saved with: one and the same."""
+"""The generation config with which a model is scored and saved."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tasks.artifacts.formats import json
+from tasks.config.json_types import JsonObject
 
 LIMITS = {"generation_max_length": "max_length", "generation_num_beams": "num_beams"}
 ONE_EACH = {"num_return_sequences": 1, "return_dict_in_generate": False}
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
-# Decoding methods that transformers 5 only runs with code from the hub, and a limit that depends on the machine.
+# Decoding methods that need code from the hub in transformers 5, and a limit that depends on the machine.
 UNSUPPORTED = ("num_beam_groups", "diversity_penalty", "penalty_alpha", "dola_layers", "constraints", "force_words_ids",
                "max_time")  # fmt: skip
 
 
-def scoring(base: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
+def scoring(base: Mapping[str, Any], arguments: Mapping[str, Any]) -> JsonObject:
     """Return the fields of a generation config that scoring sets; None unsets a field.
 
-    The limits are those of `arguments` (`generation_max_length` in tokens of the produced text,
-    `generation_num_beams`): a base's `max_new_tokens`, to which transformers gives precedence over `max_length`, and
-    minimum lengths that do not fit are unset. Nothing is sampled, and each row gets one text.
+    The limits are those of `arguments` (`generation_max_length` in tokens of the generated text,
+    `generation_num_beams`): a base's `max_new_tokens`, which transformers prefers over `max_length`, and minimum
+    lengths that do not fit are unset. Decoding does not sample and returns one text per row.
 
     Args:
         base: the fields of the model's own generation config.
@@ -37,7 +38,7 @@ def scoring(base: Mapping[str, Any], arguments: Mapping[str, Any]) -> dict[str, 
 
 
 def unused(base: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
-    """Return a line that names the fields of a model's generation config that scoring leaves out; empty for none."""
+    """Return a message with the fields of a model's generation config that scoring ignores; empty for none."""
     set_here = scoring(base, arguments)
     left = [f"{name} {base[name]!r}" for name, value in set_here.items() if not value and base.get(name)]
     if base.get("num_return_sequences", 1) != set_here.get("num_return_sequences", base.get("num_return_sequences", 1)):
@@ -46,18 +47,26 @@ def unused(base: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
         return ""
     limit = arguments.get("generation_max_length")
     length = f"at most {limit} tokens (train.generation_max_length), " if limit else ""
-    return f"its generation config is not used for {', '.join(left)}: each row gets one text, {length}not sampled"
+    return f"its generation config is not used for {', '.join(left)}: each row gets one text, {length}without sampling"
+
+
+def unlimited(base: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
+    """Return a message if only transformers' default of 20 tokens limits the texts; else an empty string."""
+    if arguments.get("generation_max_length") or base.get("max_length") or base.get("max_new_tokens"):
+        return ""
+    return ("its generation config has neither max_length nor max_new_tokens, so texts end after 20 tokens, "
+            "transformers' default; set train.generation_max_length")  # fmt: skip
 
 
 def write_as_scored(before: Path | None, config: Path, target: Path, arguments: Mapping[str, Any]) -> str:
-    """Write the generation config that the model was scored with; where scoring generated nothing, the one it has.
+    """Write the generation config that the model was scored with or, if scoring did not generate, its own.
 
     Args:
-        before: the one it has; None if it has none: then what the model's `config` says, as transformers does.
-        arguments: of the training, of a task that generates.
+        before: its own; if None, the fields of the model's `config`, as in transformers.
+        arguments: of the training, for a task that generates.
 
     Returns:
-        The line of `unused`.
+        The message of `unused`.
     """
     base = json.read(before) if before else _of_model(config)
     arguments = arguments if arguments["predict_with_generate"] else {}
@@ -67,14 +76,14 @@ def write_as_scored(before: Path | None, config: Path, target: Path, arguments: 
 
 
 def generate_as(model: Any, file: Path) -> None:
-    """Give a model (or the one inside an adapter) the generation config in `file`."""
+    """Set the generation config in `file` on a model (or on the model inside an adapter)."""
     from transformers import GenerationConfig
 
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     inner.generation_config = GenerationConfig.from_dict(json.read(file))
 
 
-def _of_model(config: Path) -> dict[str, Any]:
+def _of_model(config: Path) -> JsonObject:
     from transformers import GenerationConfig, PreTrainedConfig
 
     found = GenerationConfig.from_model_config(PreTrainedConfig.from_dict(json.read(config)))

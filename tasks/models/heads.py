@@ -1,4 +1,4 @@
-"""The head a base already has: each of its rows belongs to a class by name, never to a position alone."""
+"""Match a base's existing head to the data's classes: rows are matched by class name, not by position."""
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 SHOWN = 5  # class names in a message
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """What became of a base's head.
+    """The result of `fit` for a base's head.
 
     Attributes:
-        labels: the class names the model ends with, in the order of their ids; None for a number (regression).
+        labels: the model's final class names, in the order of their ids; None for a number (regression).
         how: `new` (the base has no such head), `kept`, `reordered` (rows matched by class name) or `redrawn`.
-        said: what a user should know of it; empty where the head is new.
-        changed: names of the parameters whose values are no longer the base's.
+        said: a message for the user; empty if the head is new.
+        changed: names of the parameters whose values differ from the base's.
     """
 
     labels: list[str] | None
@@ -29,46 +29,47 @@ class Fitted:
 
 
 def fit(
-    model: PreTrainedModel, labels: list[str] | None, base: Any, new: set[str], mismatched: Mapping[str, int],
-    adapted: set[str],
+    model: PreTrainedModel, labels: list[str] | None, base: PreTrainedConfig, new: set[str],
+    mismatched: Mapping[str, int], adapted: set[str],
 ) -> Fitted:  # fmt: skip
-    """Match the rows of the head that came with a base to `labels` by name, in place. A head of other classes, or whose
-    names mean nothing (LABEL_0, …, unless the data numbers its classes; repeated ones), is drawn anew, as the library
-    draws a head that a base lacks.
+    """Match the rows of a base's head to `labels` by name, in place. A head with other classes, with placeholder names
+    (LABEL_0, …, unless the data numbers its classes) or repeated names is newly initialized, like a missing one.
 
     Args:
-        labels: the class names the data asks for, in the order of their ids; None for a number (regression).
+        labels: the data's class names, in the order of their ids; None for a number (regression).
         base: the base's config.
-        new: names of the parameters the base lacks, or has in another size; `mismatched`: the rows of the latter there.
-        adapted: names of those that its adapter changed, or brought.
+        new: names of parameters that the base lacks, or has in another size; `mismatched`: the base's rows of the
+            latter.
+        adapted: names of parameters that its adapter changed or added.
     """
     new, mismatched = new - adapted, {name: size for name, size in mismatched.items() if name not in adapted}
     if sizes := sorted({rows for name, rows in mismatched.items() if not _in_body(model, name)}):
-        asked = "asks for a number" if labels is None else _classes(len(labels), labels)
+        needed = "needs a number" if labels is None else _classes(len(labels), labels)
         return Fitted(labels, "redrawn", f"the base's head has {_classes(sizes[-1], _names(base, sizes[-1]))}, "
-                      f"the data {asked}: the head is drawn anew")  # fmt: skip
+                      f"the data {needed}: the head is newly initialized")  # fmt: skip
     rows = label_rows(model)
     if not rows.keys() - new:
         return Fitted(labels, "new")
     written_for = getattr(base, "architectures", None) or [type(model).__name__]
     trained = type(model).__name__ in written_for or not any("For" in each for each in written_for)
     if not (trained or rows.keys() & adapted) or rows.keys() & new:
-        _draw(model, rows)
-        return Fitted(labels, "redrawn", f"the base's head is that of a {written_for[0]}, of another task: the "
-                      "head is drawn anew", frozenset(rows))  # fmt: skip
+        _initialize(model, rows)
+        return Fitted(labels, "redrawn", f"the base's head is that of a {written_for[0]}, for another task: "
+                      "the head is newly initialized", frozenset(rows))  # fmt: skip
     if labels is None:
-        return Fitted(None, "kept", "training goes on from the base's head for a number")
+        return Fitted(None, "kept", "training continues from the base's head for a number")
     return _by_name(model, labels, _names(base, len(labels)), rows)
 
 
 def _by_name(model: PreTrainedModel, labels: list[str], known: list[str], rows: Mapping[str, int]) -> Fitted:
     repeated = next((name for name in known if known.count(name) > 1), None)
     if repeated is not None:
-        _draw(model, rows)
+        _initialize(model, rows)
         return Fitted(labels, "redrawn", f"the base's head names several of its classes {repeated!r}, so its rows "
-                      f"cannot be matched to {_first(labels)}: the head is drawn anew", frozenset(rows))  # fmt: skip
+                      f"cannot be matched to {_first(labels)}: the head is newly "
+                      "initialized", frozenset(rows))  # fmt: skip
     if known == labels:
-        return Fitted(labels, "kept", f"training goes on from the base's head for {_first(labels)}")
+        return Fitted(labels, "kept", f"training continues from the base's head for {_first(labels)}")
     if set(known) == set(labels):
         order = torch.tensor([known.index(name) for name in labels])
         for name, axis in rows.items():
@@ -80,17 +81,17 @@ def _by_name(model: PreTrainedModel, labels: list[str], known: list[str], rows: 
     if labels == [str(at) for at in range(len(known))]:
         return Fitted(labels if unnamed else known, "kept", f"labels 0 to {len(known) - 1} are the base's classes "
                       f"{_first(known)}: its head {'is' if unnamed else 'and names are'} kept")  # fmt: skip
-    _draw(model, rows)
+    _initialize(model, rows)
     if unnamed:
         return Fitted(labels, "redrawn", f"the base's head has no class names ({_first(known)}), so its rows cannot be "
-                      f"matched to {_first(labels)}: the head is drawn anew (to keep it, name its classes in id2label "
-                      "of the base's config.json, or number the data's from 0)", frozenset(rows))  # fmt: skip
+                      f"matched to {_first(labels)}: the head is newly initialized (to keep it, name its classes in "
+                      "id2label of the base's config.json, or number the data's from 0)", frozenset(rows))  # fmt: skip
     return Fitted(labels, "redrawn", f"the base's head is for other classes ({_first(known)}) than the data's "
-                  f"({_first(labels)}): the head is drawn anew", frozenset(rows))  # fmt: skip
+                  f"({_first(labels)}): the head is newly initialized", frozenset(rows))  # fmt: skip
 
 
 def label_rows(model: PreTrainedModel) -> dict[str, int]:
-    """The parameters that have a row for each class, by name, and the axis of those rows."""
+    """Return the parameters with a row per class, by name, and the axis of those rows."""
 
     def shapes(classes: int) -> dict[str, torch.Size]:
         config = copy.deepcopy(model.config)
@@ -107,8 +108,8 @@ def label_rows(model: PreTrainedModel) -> dict[str, int]:
     }
 
 
-def _draw(model: PreTrainedModel, names: Collection[str]) -> None:
-    """Initialize parameters as the library does where a base lacks them: it skips all that bear its mark."""
+def _initialize(model: PreTrainedModel, names: Collection[str]) -> None:
+    """Initialize parameters as the library does if a base lacks them: it skips those marked as initialized."""
     owners = {".".join(name.split(".")[:depth]) for name in names for depth in range(name.count(".") + 1)}
     everything: Any = [*model.named_modules(), *model.named_parameters(), *model.named_buffers()]
     for name, each in everything:
@@ -116,15 +117,15 @@ def _draw(model: PreTrainedModel, names: Collection[str]) -> None:
     model.initialize_weights()
 
 
-def _names(config: Any, classes: int) -> list[str]:
-    """The names of a config's classes in the order of their ids; placeholders where they are not as many as its head
-    has rows (an adapter brought its own)."""
+def _names(config: PreTrainedConfig, classes: int) -> list[str]:
+    """Return the names of a config's classes in the order of their ids; placeholders if their number differs from the
+    head's rows (an adapter brought its own head)."""
     given = getattr(config, "id2label", None) or {}
     return [str(given[at]) for at in sorted(given)] if len(given) == classes else _placeholders(classes)
 
 
 def _placeholders(classes: int) -> list[str]:
-    """What transformers writes where nobody named the classes."""
+    """Return transformers' names for unnamed classes."""
     return [f"LABEL_{at}" for at in range(classes)]
 
 

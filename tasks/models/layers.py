@@ -1,30 +1,33 @@
-"""Which layer of a model each parameter belongs to."""
+"""Find the layer of a model that each parameter belongs to."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from tasks.config.errors import ConfigError
 
-ADAPTER = "base_model.model."  # before the names of a model within a `PeftModel`
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+ADAPTER = "base_model.model."  # prefix of parameter names within a `PeftModel`
 
 
 def depths(model: Any) -> tuple[dict[str, int], int]:
-    """Return `{parameter name: depth}` and the number of layers L. Depth 0 is what the first layer reads (embeddings),
-    1 … L the layers from the bottom (of an encoder-decoder model those of both halves, side by side), L what follows
-    the last one within the body (norms, poolers), L + 1 the head.
+    """Return `{parameter name: depth}` and the number of layers L. Depth 0 are the inputs of the first layer
+    (embeddings), 1 … L the layers from the bottom (in an encoder-decoder model, both halves in parallel), L everything
+    after the last layer within the body (norms, poolers), L + 1 the head.
 
-    Layers are found by transformers' own convention: within the body, a `ModuleList` as long as the config says.
+    Layers are found by transformers' convention: a `ModuleList` in the body with the length given in the config.
 
     Raises:
-        ConfigError: the architecture has no such list, so what its layers are is not known.
+        ConfigError: the architecture has no such list, so its layers are unknown.
     """
     inner = model.get_base_model() if hasattr(model, "peft_config") else model
     body = getattr(inner, getattr(inner, "base_model_prefix", ""), None) or inner
     lists = _layer_lists(body, inner.config)
     if not lists:
-        raise ConfigError(f"methods: the layers of {type(inner).__name__} are not known (no list of layers as long as "
-                          "its config says), so they cannot be told apart")  # fmt: skip
+        raise ConfigError(f"methods: the layers of {type(inner).__name__} are unknown (no list of layers with the "
+                          "length in its config)")  # fmt: skip
     prefix = "" if body is inner else f"{inner.base_model_prefix}."
     count = max(len(layers) for layers in lists.values())
     found: dict[str, int] = {}
@@ -36,7 +39,7 @@ def depths(model: Any) -> tuple[dict[str, int], int]:
 
 
 def _depth(name: str, prefix: str, lists: dict[str, nn.ModuleList], count: int, below: bool) -> int:
-    if below:  # also under its second name, where a head is tied to the embeddings
+    if below:  # also if a head is tied to the embeddings and has a second name
         return 0
     if not name.startswith(prefix):
         return count + 1
@@ -47,8 +50,8 @@ def _depth(name: str, prefix: str, lists: dict[str, nn.ModuleList], count: int, 
     return count if prefix else count + 1
 
 
-def _layer_lists(body: nn.Module, config: Any) -> dict[str, nn.ModuleList]:
-    """The lists of layers by path, none within another."""
+def _layer_lists(body: nn.Module, config: "PreTrainedConfig") -> dict[str, nn.ModuleList]:
+    """Return the lists of layers by path, not nested ones."""
     text = config.get_text_config()
     names = ("num_hidden_layers", "num_layers", "num_decoder_layers", "encoder_layers", "decoder_layers")
     counts = {value for name in names if isinstance(value := getattr(text, name, None), int)}
@@ -61,7 +64,7 @@ def _layer_lists(body: nn.Module, config: Any) -> dict[str, nn.ModuleList]:
 
 
 def _before(body: nn.Module, lists: dict[str, nn.ModuleList]) -> list[nn.Module]:
-    """The modules of the body that come before its layers: those that hold an embedding."""
+    """Return the modules of the body before its layers: those with an embedding."""
     layers = {id(module) for layer in lists.values() for module in layer.modules()}
     return [
         module

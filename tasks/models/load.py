@@ -1,8 +1,8 @@
-"""Weights to module, the same way for training, evaluation and the user.
+"""Load weights into a module, the same way for training, evaluation and the user.
 
-A model artifact holds a config and only the parameters its base lacks, and those that an adapter of the base's has
-changed; base weights stay where they are. They meet in a scratch folder: links to the base's shards, the artifact's own
-shards, and an index that says which tensor lies where.
+A model artifact contains a config and only the parameters that its base lacks or that the base's adapter changed; base
+weights stay where they are. A scratch folder combines them: links to the base's shards, the artifact's own shards, and
+an index of tensors to files.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
@@ -19,20 +19,23 @@ from transformers import PreTrainedModel
 from tasks.artifacts.formats import weights
 from tasks.models.bases.files import GENERATION, INDEX, INSIDE, LIVE, LIVE_FILE, MERGED
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
 NEW = "new.safetensors"
 
 
 @dataclass(frozen=True)
 class Loading:
-    """How a model is loaded, as data (`load.json`).
+    """Loading options as data (`load.json`).
 
     Attributes:
         auto_model: the transformers auto class.
         dtype: torch's name of the parameters' type.
-        attn_implementation: None for the library's choice.
+        attn_implementation: None for the library's default.
         quantization: arguments of `BitsAndBytesConfig`, or None.
-        trust_remote_code: whether code beside the weights may run.
-        spared: modules that are not quantized: they are trained, and the library spares only a head without bias.
+        trust_remote_code: whether code in the model's folder may run.
+        spared: modules that are not quantized because they are trained; the library only skips a head without bias.
     """
 
     auto_model: str
@@ -40,17 +43,17 @@ class Loading:
     attn_implementation: str | None = None
     quantization: Mapping[str, Any] | None = None
     trust_remote_code: bool = False
-    quantizer: str | None = None  # its version: it shapes what a quantized model computes
+    quantizer: str | None = None  # its version, which affects what a quantized model computes
     spared: Sequence[str] = ()
-    code: Mapping[str, str] | None = None  # of a live object: the versions of its classes' source
+    code: Mapping[str, str] | None = None  # of a live model: the code versions of its classes
 
 
 def link_base(folder: Path, base: Mapping[str, Path]) -> None:
-    """Complete a view of a model artifact: link the base's shards, its generation config (and its code, where that was
-    asked for), and index the shards together with the artifact's own, whose tensors replace the base's.
+    """Complete a view of a model artifact: link the base's shards, its generation config and, if trusted, its code, and
+    index them with the artifact's own shards, whose tensors replace the base's.
 
     Args:
-        folder: holds the model's `config.json`; written into.
+        folder: with the model's `config.json`; the links and the index are written here.
         base: the base's files by name.
     """
     where: dict[str, str] = {}
@@ -82,7 +85,7 @@ def load(folder: Path, loading: Loading, **extra: Any) -> PreTrainedModel:
 
 
 def model_class(name: str) -> Any:
-    """A transformers class by name, one of ours by `module:attribute`, or a live object of the caller's."""
+    """Return a transformers class by name, one of ours by `module:attribute`, or a live model of the caller's."""
     if name.startswith(LIVE):
         from tasks.models.bases.live import held
 
@@ -91,21 +94,21 @@ def model_class(name: str) -> Any:
     return getattr(import_module(module), attribute) if attribute else getattr(transformers, name)
 
 
-def config_of(folder: Path, trust_remote_code: bool = False) -> Any:
-    """The config in `folder`; of a live object's base whatever it says, for no architecture stands behind it."""
+def config_of(folder: Path, trust_remote_code: bool = False) -> "PreTrainedConfig":
+    """Return the config in `folder`; that of a live model is not tied to an architecture and is read as is."""
     if (folder / LIVE_FILE).exists():
         return transformers.PreTrainedConfig.from_pretrained(folder)
     return transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
 
 
 def quiet() -> None:
-    """Keep the library's progress bars and load reports out of the run's own output."""
+    """Keep the library's progress bars and load reports out of the run's output."""
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
 
 
 def quantization_config(arguments: Mapping[str, Any], spared: Sequence[str]) -> transformers.BitsAndBytesConfig:
-    """The library's, from `Loading`'s fields of these names."""
+    """Return the library's config, from the fields of `Loading` with these names."""
     dtype = getattr(torch, arguments["bnb_4bit_compute_dtype"])
     more = {"llm_int8_skip_modules": list(spared)} if spared else {}
     return transformers.BitsAndBytesConfig(**{**arguments, "bnb_4bit_compute_dtype": dtype, **more})

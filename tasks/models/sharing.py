@@ -1,4 +1,4 @@
-"""Parameters that share their memory: one of them is written, and where one is, all are."""
+"""Tied parameters, which share memory: only one of them is written, and if one is present, all are."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import nn
 
 
 def write_once(state: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write tensors as safetensors; of those that share their memory the first."""
+    """Write tensors as safetensors; of tied ones only the first."""
     kept: dict[int, tuple[str, torch.Tensor]] = {}
     for name, tensor in state.items():
         kept.setdefault(tensor.data_ptr() if tensor.numel() else id(name), (name, tensor.detach().cpu().contiguous()))
@@ -18,7 +18,7 @@ def write_once(state: Mapping[str, torch.Tensor], path: Path) -> None:
 
 
 def absent(model: nn.Module, missing: Iterable[str]) -> list[str]:
-    """Those of a model's `missing` parameters that share their memory with none that is there."""
+    """Return a model's `missing` parameters that are not tied to a present one."""
     state, missing = model.state_dict(), set(missing)
     there = {tensor.data_ptr() for name, tensor in state.items() if name not in missing}
     return sorted(name for name in missing if name in state and state[name].data_ptr() not in there)

@@ -1,4 +1,4 @@
-"""How torch computes for as long as a run needs it; the caller's own settings come back afterwards."""
+"""Change torch's settings during a run; the caller's settings are restored afterwards."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def torch_configured(threads: int, matmul_precision: str) -> Iterator[None]:
-    """Within, torch computes with so many threads, and float32 products in that precision.
+    """Within, torch uses that many threads and that precision for float32 products.
 
     Args:
         matmul_precision: see `torch.set_float32_matmul_precision`.
@@ -26,17 +26,25 @@ def torch_configured(threads: int, matmul_precision: str) -> Iterator[None]:
 
 
 @contextmanager
-def deterministic(wanted: bool) -> Iterator[None]:
-    """Within, on a GPU, only kernels that add in the same order every time are chosen, if `wanted`.
+def seeded(seed: int) -> Iterator[None]:
+    """Within, torch's random numbers come from `seed`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
 
-    transformers' `full_determinism` also makes every launch wait, which is not needed.
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Within, use only deterministic kernels on a GPU, if `wanted`.
+
+    transformers' `full_determinism` also makes kernel launches synchronous, which is not needed.
     """
     settings: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
     told = os.environ.get("FLASH_ATTENTION_DETERMINISTIC")
-    os.environ["FLASH_ATTENTION_DETERMINISTIC"] = str(int(wanted))  # transformers tells that library
+    os.environ["FLASH_ATTENTION_DETERMINISTIC"] = str(int(wanted))  # read by transformers for flash-attention
     torch.use_deterministic_algorithms(wanted)
-    settings.fill_uninitialized_memory = False  # filling memory that nothing reads takes time
+    settings.fill_uninitialized_memory = False  # filling unused memory takes time
     try:
         yield
     finally:

@@ -1,8 +1,8 @@
 """Task types: one file and one row each.
 
-An objective names the parts its task is made of; the parts live in the rooms below. Nothing here imports torch, so
-config checks, plans and `--help` know every task at once. Users' own come through the entry point group
-`finetune_flow.objectives`, whose entries name an `Objective`.
+An objective names the components of its task, which are in other packages. Nothing here imports torch, so that config
+checks, plans and `--help` are fast. Users add their own through the entry point group `finetune_flow.objectives`,
+whose entries name an `Objective`.
 """
 
 import re
@@ -36,16 +36,16 @@ OBJECTIVES: Mapping[str, Objective] = {
 
 @cache
 def objectives() -> Mapping[str, Objective]:
-    """Every known objective by name: ours, and those installed beside us."""
+    """Return every known objective by name: built-in ones, and those of installed packages."""
     others = {entry.name: entry.load() for entry in entry_points(group="finetune_flow.objectives")}
     return {**others, **OBJECTIVES}
 
 
 def objective_of(task: str) -> Objective:
-    """Return the objective a task's name or alias stands for, in any case (`translation_en_to_de` is one too).
+    """Return the objective of a task's name or alias, case-insensitive (`translation_en_to_de` is an alias too).
 
     Raises:
-        ConfigError: there is none; the nearest name is given.
+        ConfigError: unknown task; the message suggests the nearest name.
     """
     known = objectives()
     plain = re.sub(r"^translation-\w+-to-\w+$", "translation", task.strip().lower().replace("_", "-"))

@@ -1,42 +1,42 @@
-"""The skeleton every task type has."""
+"""The definition of a task type."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any
 
+from tasks.config.json_types import JsonObject
 from tasks.data.rows.columns import Role
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A task type, as names of its parts (`module:attribute`), so that knowing a task costs no import.
+    """A task type, as names of its components (`module:attribute`), so that listing tasks needs no imports.
 
     Attributes:
-        name: the task as users write it. `aliases` are other people's words for it.
+        name: the task as users write it. `aliases` are other common names.
         roles: the columns its rows may have.
         prepare: rows as read -> checked, split rows and head (`tasks.data`).
         encode: rows -> token columns (`tasks.data`); `shape` names the fields of `data` it reads.
         gather: all token rows of a split -> the rows a model sees, for language models that merge texts.
-        view: token rows -> the rows a loader gives out, where they change from epoch to epoch (masking).
+        view: token rows -> the rows of a loader, if they change from epoch to epoch (masking).
         collate: rows -> padded batch.
         trainer: the class that trains, a `FinetuneTrainer`.
-        loss: `(model, batch) -> (loss, outputs)` in place of the model's own, a mean over the micro-batch.
-        auto_model: the `transformers` auto class that has its head, or a class of ours (`module:attr`).
+        loss: `(model, batch) -> (loss, outputs)` to replace the model's own, a mean over the micro-batch.
+        auto_model: the `transformers` auto class with its head, or one of our classes (`module:attr`).
         peft_task_type: peft's `TaskType`.
-        judge: batch -> one predictions row a data row (`tasks.evaluation`).
-        score: head -> the scorer of its predictions (`tasks.evaluation.score.Scorer`).
-        metric_names: what `score` gives, best known first; `greater_is_better` says which way is up. Where that hangs
-            on the rows, `metrics_by_problem` says it by transformers' `problem_type`.
-        pipeline_tag: the hub's word for what the model does.
+        predictor: batch -> one predictions row a data row (`tasks.evaluation`).
+        scorer: head -> the scorer of its predictions (`tasks.evaluation.score.Scorer`).
+        metric_names: what `scorer` returns, best known first; `greater_is_better` gives their direction. If they depend
+            on the rows, `metrics_by_problem` has them by transformers' `problem_type`.
+        pipeline_tag: the hub's name of the task.
         loss_ignores_num_items: the model's loss is a mean over the micro-batch. The Trainer must then divide it by
             the accumulation steps itself, which transformers 5.23 leaves out for forwards with `**kwargs`.
-        unseen: rows as read -> rows a finished model can be asked about, and what is to be said
-            (`tasks.data.rows.inference_rows`).
-        asked: other parts for rows whose answers nobody knows: `encode`, `view`, `collate`, `judge`.
+        inference_rows: rows as read -> rows for inference, and notices for the user (`tasks.data.rows.inference_rows`).
+        inference: other components for unlabelled rows: `encode`, `view`, `collate`, `predictor`.
         needs: what the tokenizer must have: `fast`, `mask_token`, `cls_token`.
-        defaults: dotted config field -> value where the field's practice has one; `lora_defaults` go before them
-            when an adapter is trained.
+        defaults: dotted config field -> value by common practice; `lora_defaults` take precedence when an adapter is
+            trained.
     """
 
     name: str
@@ -66,27 +66,27 @@ class Objective:
     lora_defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def component(self, name: str) -> Any:
-        """Import and return a component; None for one it does not have."""
+        """Import and return a component; None if the task has none."""
         return named(value) if (value := getattr(self, name)) else None
 
-    def describe(self, components: tuple[str, ...]) -> dict[str, Any]:
+    def describe(self, components: tuple[str, ...]) -> JsonObject:
         """Name and components as JSON, for a key."""
         described = asdict(self)
         return {name: _jsonable(described[name]) for name in ("name", *components)}
 
     def modules(self, components: tuple[str, ...]) -> list[str]:
-        """The modules in which the components are written, whose code is in the keys of the stages that use them."""
+        """Return the modules of the components, whose code is part of the keys of the stages that use them."""
         values = [getattr(self, name) for name in components]
         return [value.split(":")[0] for value in values if isinstance(value, str) and ":" in value]
 
 
 def named(part: str) -> Any:
-    """Import and return what `module:attribute` names."""
+    """Import and return `module:attribute`."""
     module, _, attribute = part.partition(":")
     return getattr(import_module(module), attribute)
 
 
-def _jsonable(value: Any) -> Any:
+def _jsonable(value: object) -> Any:
     if isinstance(value, Mapping):
         return {name: _jsonable(leaf) for name, leaf in value.items()}
     return [_jsonable(leaf) for leaf in value] if isinstance(value, tuple | list) else value

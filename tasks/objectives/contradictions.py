@@ -1,4 +1,4 @@
-"""Settings that contradict each other or have no effect are refused: an ignored setting is worse than an error."""
+"""Refuse settings that contradict each other or have no effect: an ignored setting is worse than an error."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,22 +8,22 @@ from tasks.objectives.base import Objective
 
 SHAPING = ("merge", "packing", "append_eos", "prefix", "max_target_length", "label_all_tokens", "stride",
            "mlm_probability")  # fmt: skip
-TXTAI_STRIDE = 128  # the preset gives it to every task
-SPANS = ("text", "spans")  # what token-classification makes its words of
+TXTAI_STRIDE = 128  # the preset sets it for every task
+SPANS = ("text", "spans")  # from which token-classification makes words
 
 
 def refuse_contradictions(config: RunConfig, objective: Objective, known: Mapping[str, Objective]) -> None:
-    """Raise one ConfigError that lists them all, for a config whose defaults are filled in.
+    """Raise one ConfigError that lists all of them, for a config with defaults filled in.
 
     Args:
-        objective: of the config's task. known: all of them, by name.
+        objective: of the config's task. known: all objectives, by name.
     """
     if found := [*_contradictions(config), *_without_effect(config, objective, known)]:
         raise ConfigError("\n".join(found))
 
 
 def has_effect(field: str, objective: Objective) -> bool:
-    """Whether a task reads a field of the config; those that all tasks read are not looked up."""
+    """Whether a task reads a field of the config; fields of all tasks are not listed."""
     name = field.removeprefix("data.")
     if name == "mlm_probability":
         return objective.view.startswith("tasks.data.tokens.masking")
@@ -31,7 +31,7 @@ def has_effect(field: str, objective: Objective) -> bool:
 
 
 def _without_effect(config: RunConfig, objective: Objective, known: Mapping[str, Objective]) -> Iterator[str]:
-    """Settings of `data` that this task does not read; a value equal to the default is allowed anywhere."""
+    """Yield settings of `data` that this task does not read; values equal to the default are allowed."""
     for name in SHAPING:
         value = getattr(config.data, name)
         if value not in (None, DataConfig.model_fields[name].default) and not has_effect(name, objective):
@@ -47,7 +47,7 @@ def _without_effect(config: RunConfig, objective: Objective, known: Mapping[str,
     stride, usual = config.data.stride, objective.defaults.get("data.stride")
     unread = config.data.overlong not in (None, "window") and "stride" in objective.shape
     if unread and stride not in (None, usual, TXTAI_STRIDE):
-        yield f"data.stride: is read with data.overlong: window only, and that is {config.data.overlong!r}"
+        yield f"data.stride: is only used with data.overlong: window, and that is {config.data.overlong!r}"
 
 
 def _contradictions(config: RunConfig) -> Iterator[str]:
@@ -55,18 +55,18 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
     if config.export.merge and full:
         yield "export.merge: there is no adapter to merge; set peft: lora, or leave export.merge out"
     if full and (config.quant.load_in_4bit or config.quant.load_in_8bit):
-        yield "quant: quantized weights cannot be trained themselves; set peft: lora to train an adapter beside them"
+        yield "quant: quantized weights cannot be trained directly; set peft: lora to train an adapter"
     if config.train.save_strategy == "best" and config.eval.best is None:
-        yield "train.save_strategy: 'best' needs eval.best, the metric that says which is"
+        yield "train.save_strategy: 'best' needs eval.best, the metric to compare checkpoints by"
     if config.train.eval_strategy == "steps" and config.train.eval_steps is None:
         yield "train.eval_steps: missing; train.eval_strategy: steps needs it"
     if config.train.eval_strategy == "no" and config.eval.best is not None:
-        yield "train.eval_strategy: 'no' leaves eval.best nothing to judge by; leave one of the two out"
+        yield "train.eval_strategy: 'no' gives eval.best no evaluations; leave one of the two out"
     if config.model.revision and (
         config.model.name.startswith("package:") or config.model.name.startswith(("/", ".", "~"))
     ):
         yield f"model.revision: only hub models have revisions, and model.name is {config.model.name!r}"
     if config.eval.threshold != 0.5 and config.task != "text-classification":
-        yield f"eval.threshold: only text-classification decides by a threshold, and task is {config.task!r}"
+        yield f"eval.threshold: only text-classification uses a threshold, and task is {config.task!r}"
     if config.eval.threshold == "tuned" and not config.data.validation and not config.data.split.validation:
-        yield "eval.threshold: 'tuned' needs validation rows; give data.validation or data.split.validation"
+        yield "eval.threshold: 'tuned' needs validation rows; set data.validation or data.split.validation"

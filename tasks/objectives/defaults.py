@@ -1,4 +1,4 @@
-"""What the field's practice says where a user says nothing; each task changes what is different for it."""
+"""Defaults by common practice; each task overrides those that differ."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,11 +27,11 @@ COMMON: Mapping[str, Any] = {
     "peft.lora_dropout": 0.05,
 }
 
-# LoRA wants about ten times the learning rate of full fine-tuning (arXiv:2106.09685, table 9; Thinking Machines 2025,
+# LoRA needs about ten times the learning rate of full fine-tuning (arXiv:2106.09685, table 9; Thinking Machines 2025,
 # "LoRA Without Regret").
 LORA: Mapping[str, Any] = {"train.learning_rate": 3e-4}
 
-# Masked language models: Hugging Face's run_mlm, a line a row, grouped by length.
+# Masked language models: Hugging Face's run_mlm, one line per row, grouped by length.
 MASKED: Mapping[str, Any] = {
     **COMMON,
     "train.learning_rate": 5e-5,

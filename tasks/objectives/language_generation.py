@@ -1,4 +1,4 @@
-"""Texts in, a model that goes on with them out: causal language models."""
+"""Causal language models: trained on texts, they continue a text."""
 
 from tasks.data.rows.columns import PLAIN, TEXT_PAIR
 from tasks.objectives.base import Objective
@@ -28,7 +28,7 @@ LANGUAGE_GENERATION = Objective(
         "collate": "tasks.data.tokens.collate:PromptBatch",
         "predictor": "tasks.evaluation.predictors.prompts:PromptPredictor",
     },
-    # axolotl's and LLaMA-Factory's continued pre-training; rows are all of one length, so none is grouped.
+    # axolotl's and LLaMA-Factory's continued pre-training; all rows have one length, so there is no grouping.
     defaults={
         **COMMON,
         "train.learning_rate": 2e-5,

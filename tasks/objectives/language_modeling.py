@@ -1,4 +1,4 @@
-"""Texts in, a model that fills in what is masked out: masked language models."""
+"""Masked language models: trained on texts, they fill in masked tokens."""
 
 from tasks.data.rows.columns import PLAIN, TEXT_PAIR
 from tasks.objectives.base import Objective

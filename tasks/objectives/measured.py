@@ -1,4 +1,4 @@
-"""Which metrics a run can give: what its task has, what its arguments produce, what its validation rows allow."""
+"""Check a run's metrics against its task, its arguments and its validation rows."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,17 +8,17 @@ from tasks.config.reading.names import nearest
 from tasks.objectives.base import Objective
 
 PROBLEMS = {
-    "single_label_classification": "of rows with one label each",
-    "multi_label_classification": "of rows with several labels",
-    "regression": "of rows with a number",
+    "single_label_classification": "for rows with one label each",
+    "multi_label_classification": "for rows with several labels",
+    "regression": "for rows with a number",
 }
 OF_PRODUCED_TEXT = ("rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "chrf", "exact_match")
 OF_DIFFERENCES = ("roc_auc", "pearson", "spearman", "r2")
-OF_ANSWERS = {"has_answer_": "has an answer", "no_answer_": "is without an answer"}
+OF_ANSWERS = {"has_answer_": "has an answer", "no_answer_": "lacks an answer"}
 
 
 def refuse_unmeasured(config: RunConfig, objective: Objective) -> None:
-    """Refuse metrics that no run of this config gives, before anything is looked at.
+    """Refuse metrics that no run of this config has, before anything is read.
 
     Raises:
         ConfigError: naming the field, the metric, and the valid ones.
@@ -32,12 +32,12 @@ def refuse_unmeasured(config: RunConfig, objective: Objective) -> None:
                               f"package.module:function{hint(name, objective.metric_names)}")  # fmt: skip
     best, produces = config.eval.best, getattr(config.train, "predict_with_generate", None)
     if best in OF_PRODUCED_TEXT and "train.predict_with_generate" in objective.defaults and produces is False:
-        raise ConfigError(f"eval.best: {best} is of produced texts, and train.predict_with_generate is false; set it "
+        raise ConfigError(f"eval.best: {best} needs generated texts, and train.predict_with_generate is false; set it "
                           "to true, or choose loss, perplexity or token_accuracy")  # fmt: skip
 
 
 def refuse_unfit(problem: str, section: EvalConfig, objective: Objective) -> None:
-    """Refuse metrics that the task has, but for rows of another kind.
+    """Refuse metrics that the task only has for another problem type.
 
     Args:
         problem: transformers' `problem_type`.
@@ -48,36 +48,36 @@ def refuse_unfit(problem: str, section: EvalConfig, objective: Objective) -> Non
     valid = objective.metrics_by_problem.get(problem, ())
     for field, name in asked(section):
         if valid and name not in valid:
-            raise ConfigError(f"{field}: {name} cannot be measured {PROBLEMS[problem]}, as these are; valid are "
+            raise ConfigError(f"{field}: {name} is undefined {PROBLEMS[problem]}, as these are; valid are "
                               f"{', '.join(valid)}{hint(name, valid)}")  # fmt: skip
 
 
 def refuse_undefined(best: str | None, rows: Any) -> None:
-    """Refuse an `eval.best` that means nothing for the validation rows (an Arrow table with columns by role).
+    """Refuse an `eval.best` that is undefined for the validation rows (an Arrow table with columns by role).
 
     Raises:
-        ConfigError: saying what the rows lack.
+        ConfigError: the rows lack what the metric needs.
     """
     if best in OF_DIFFERENCES and "label" in rows.column_names and _all_equal(rows["label"]):
-        raise ConfigError(f"eval.best: {best} means nothing where all rows have one label, as the {rows.num_rows} "
-                          "validation rows do; give other rows, or choose loss")  # fmt: skip
+        raise ConfigError(f"eval.best: {best} is undefined: all {rows.num_rows} validation rows have the same label; "
+                          "use other rows, or choose loss")  # fmt: skip
     prefix = next((prefix for prefix in OF_ANSWERS if (best or "").startswith(prefix)), None)
     if prefix and "answers" in rows.column_names:
         answered = (bool(each["text"]) for chunk in rows["answers"].chunks for each in chunk.to_pylist())
         if (prefix == "has_answer_") not in answered:
-            raise ConfigError(f"eval.best: {best} means nothing where no row {OF_ANSWERS[prefix]}, as in the "
-                              f"{rows.num_rows} validation rows; choose f1 or exact_match")  # fmt: skip
+            raise ConfigError(f"eval.best: {best} is undefined: none of the {rows.num_rows} validation rows "
+                              f"{OF_ANSWERS[prefix]}; choose f1 or exact_match")  # fmt: skip
 
 
 def asked(section: EvalConfig) -> Iterator[tuple[str, str]]:
-    """The task's own metrics a config names, each with its field."""
+    """Yield the task's metrics that a config names, each with its field."""
     named = [("eval.best", section.best)] if section.best else []
     named += [("eval.metrics", name) for name in section.metrics or []]
     return ((field, name) for field, name in named if ":" not in name)
 
 
 def hint(name: str, valid: Sequence[str]) -> str:
-    """`; did you mean 'loss'?`, or nothing."""
+    """Return `; did you mean 'loss'?`, or an empty string."""
     guess = nearest(name, valid)
     return f"; did you mean {guess!r}?" if guess else ""
 

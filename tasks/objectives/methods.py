@@ -1,22 +1,28 @@
-"""The training methods of a run: checked against those that are known, and as a stage is given them."""
+"""The training methods of a run: validation, and their form as a stage's argument."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from tasks.config.errors import ConfigError
+from tasks.config.json_types import JsonObject
 from tasks.config.reading.names import nearest
 from tasks.config.reading.problems import problems
 from tasks.training.methods import methods
 
+if TYPE_CHECKING:
+    import torch
 
-def resolve_methods(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The options of each method a config names, checked, with their defaults.
+    from tasks.training.hooks import TrainingHook
+
+
+def resolve_methods(given: Mapping[str, Any]) -> dict[str, JsonObject]:
+    """Return the validated options of each configured method, with defaults.
 
     Raises:
-        ConfigError: naming every method and option that is not known or has no valid value.
+        ConfigError: unknown methods, unknown options or invalid values; the message lists all.
     """
     found, wrong = {}, []
     for name, options in given.items():
@@ -38,11 +44,11 @@ def resolve_methods(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Methods:
-    """The methods of one run with their options, as a stage is given them (an `artifacts.keys.code.Component`)."""
+    """The methods of one run with their options, as a stage's argument (an `artifacts.keys.code.Component`)."""
 
     options: Mapping[str, Mapping[str, Any]]
 
-    def describe(self, components: tuple[str, ...]) -> dict[str, Any]:
+    def describe(self, components: tuple[str, ...]) -> JsonObject:
         """Names and options, for a key."""
         return dict(self.options)
 
@@ -50,6 +56,6 @@ class Methods:
         """The modules of their hooks."""
         return [methods()[name].module for name in self.options]
 
-    def hooks(self, model: Any, plan: Mapping[str, Any]) -> list[Any]:
+    def hooks(self, model: "torch.nn.Module", plan: Mapping[str, Any]) -> "list[TrainingHook]":
         """Their hooks for one training, in the order of the config."""
         return [methods()[name].make(options, model, plan) for name, options in self.options.items()]

@@ -1,6 +1,6 @@
-"""Where a value comes from when the user says none: the preset, then the task, then the config's own default."""
+"""Fill in unset values: from the preset, then the task, then the config's own defaults."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 from tasks.config import Layer, RunConfig, fill
@@ -9,6 +9,9 @@ from tasks.objectives.contradictions import has_effect, refuse_contradictions
 from tasks.objectives.measured import refuse_unmeasured
 from tasks.objectives.methods import resolve_methods
 
+UNLIMITED = 1_000_000  # tokens; the model's own limit decides
+# Defaults of every task, which a preset may replace.
+BASIC: Mapping[str, Any] = {"data.split.validation": 0.1, "train.float32_matmul_precision": "auto"}
 # txtai 9.14: transformers' defaults, random order, no checkpoints; LoRA r 16 with alpha 8.
 TXTAI: Mapping[str, Any] = {
     "train.learning_rate": 5e-5,
@@ -22,7 +25,7 @@ TXTAI: Mapping[str, Any] = {
     "train.eval_strategy": "no",
     "train.save_strategy": "no",
     "train.float32_matmul_precision": "highest",
-    "data.max_length": 1_000_000,  # the model's own limit decides
+    "data.max_length": UNLIMITED,
     "data.merge": "concat",
     "data.append_eos": False,
     "data.stride": 128,
@@ -34,20 +37,20 @@ TXTAI: Mapping[str, Any] = {
 
 
 def resolve(config: RunConfig, origin: Mapping[str, str]) -> tuple[RunConfig, dict[str, str]]:
-    """Return `config` with every default filled in, and for each leaf where its value comes from.
+    """Return `config` with all defaults filled in, and for each leaf the origin of its value.
 
     Raises:
-        ConfigError: no such task; settings that contradict each other.
+        ConfigError: unknown task; settings that contradict each other.
     """
     objective = objective_of(config.task)
     task = f"the default of {objective.name}"
-    heard = {field: value for field, value in TXTAI.items() if has_effect(field, objective)}
-    layers = [Layer("preset txtai", heard)] if config.preset == "txtai" else []
+    applied = {field: value for field, value in TXTAI.items() if has_effect(field, objective)}
+    layers = [Layer("preset txtai", applied)] if config.preset == "txtai" else []
     if config.peft.method != "none":
         if config.peft.r is not None and config.peft.lora_alpha is None and config.preset == "recommended":
             layers.append(Layer("twice peft.r", {"peft.lora_alpha": 2 * config.peft.r}))
         layers.append(Layer(f"{task} with LoRA", objective.lora_defaults))
-    layers.append(Layer(task, objective.defaults))
+    layers += [Layer(task, objective.defaults), Layer("default", BASIC)]
     if config.eval.best and config.train.eval_strategy is None:
         layers.insert(0, Layer("needed by eval.best", {"train.eval_strategy": "epoch"}))
     filled, origins = fill(config, origin, layers)
@@ -55,3 +58,32 @@ def resolve(config: RunConfig, origin: Mapping[str, str]) -> tuple[RunConfig, di
     refuse_contradictions(filled, objective, objectives())
     refuse_unmeasured(filled, objective)
     return filled.model_copy(update={"task": objective.name}), origins
+
+
+def default_of(field: str) -> str:
+    """The default of a field in words: of each task, with LoRA, of the preset txtai; empty if none of them has one."""
+    tasks = {name: objective for name, objective in objectives().items() if has_effect(field, objective)}
+    usual = {name: objective.defaults.get(field, BASIC.get(field)) for name, objective in tasks.items()}
+    lora = {name: objective.lora_defaults.get(field) for name, objective in tasks.items()}
+    txtai = {name: TXTAI.get(field) for name in tasks}
+    parts = [_in_words(usual)] if any(value is not None for value in usual.values()) else []
+    parts += [f"with LoRA {_in_words(lora)}"] if any(lora.values()) else []
+    parts += [f"preset txtai: {_shown(TXTAI[field])}"] if field in TXTAI and txtai != usual else []
+    return "; ".join(parts)
+
+
+def _in_words(values: Mapping[str, Hashable]) -> str:
+    """The commonest value, and in brackets the tasks that have another."""
+    tasks: dict[Hashable, list[str]] = {}
+    for name, value in values.items():
+        if value is not None:
+            tasks.setdefault(value, []).append(name)
+    first, *others = sorted(tasks, key=lambda value: -len(tasks[value]))
+    named = "; ".join(f"{', '.join(tasks[value])}: {_shown(value)}" for value in others)
+    return _shown(first) + (f" ({named})" if named else "")
+
+
+def _shown(value: Any) -> str:
+    if value == UNLIMITED:
+        return "what the model takes"
+    return f"{value:g}" if isinstance(value, float) else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""A question and a text in, the stretch of the text that answers it out."""
+"""Extractive question answering: from a question and a text to the span of the text that answers it."""
 
 from tasks.data.rows.columns import ANSWER_START, ANSWERS, CONTEXT, QUESTION
 from tasks.objectives.base import Objective
@@ -25,7 +25,7 @@ QUESTION_ANSWERING = Objective(
     loss_ignores_num_items=True,
     inference_rows="tasks.data.rows.inference_rows:asked",
     needs=("fast",),
-    # Hugging Face's run_qa: 3e-5, batch 12, two epochs, 384 tokens that overlap by 128.
+    # Hugging Face's run_qa: 3e-5, batch 12, two epochs, windows of 384 tokens with an overlap of 128.
     defaults={
         **COMMON,
         "train.per_device_train_batch_size": 12,

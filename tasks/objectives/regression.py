@@ -1,4 +1,4 @@
-"""One text (or a pair of texts) in, a number out."""
+"""Regression: from a text (or a pair of texts) to a number."""
 
 from tasks.data.rows.columns import SCORE, TEXT, TEXT_PAIR
 from tasks.objectives.base import Objective

@@ -1,46 +1,77 @@
-"""The JSON Schema of a run with everything that is installed: tasks and their columns, training methods."""
+"""The JSON Schema of a run with all installed tasks, their columns, and training methods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from tasks.config import MethodsConfig, Text
+from tasks.config import DataConfig, MethodsConfig, PeftConfig, Text, TrainConfig
+from tasks.config.json_types import JsonObject
 from tasks.config.schema import json_schema as config_schema
 from tasks.objectives import objectives
+from tasks.objectives.presets import default_of
 from tasks.training.methods import methods
 
-TRANSLATION = "^translation_[a-z]+_to_[a-z]+$"
+TRANSLATION = r"^translation[-_][^\W_]+[-_]to[-_][^\W_]+$"
+SECTIONS = {"TrainConfig": "train", "DataConfig": "data", "Split": "data.split", "lora": "peft"}  # by title
 
 
 def task_names() -> list[str]:
-    """Every task and its aliases, as a form offers them."""
+    """Return all tasks and their aliases, as a form shows them."""
     return [name for task, objective in objectives().items() for name in (task, *objective.aliases)]
 
 
+def _say_defaults(section: str, properties: Mapping[str, dict[str, Any]]) -> None:
+    """End the description of each field that may be omitted with what it is then."""
+    for name, field in properties.items():
+        said = field.get("description", "")
+        if field.get("default") is None and "Omit:" not in said and (default := default_of(f"{section}.{name}")):
+            field["description"] = f"{said} Omit: {default}."
+
+
 class _Closed:
-    """Adds to the JSON Schema of a parameter what is installed when the schema is made."""
+    """Adds to a parameter's JSON Schema what is installed when the schema is made."""
 
     def __init__(self, more: Callable[[], dict[str, Any]]) -> None:
         self.more = more
 
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonObject:
         return handler(core) | self.more()
 
 
-# The types of a flow's parameters: what Prefect's run form offers, and what its server refuses.
+class _SaysDefaults:
+    """Adds to the JSON Schema of a section's fields what they are where they are omitted."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        schema = handler(core)
+        for each in schema.get("anyOf", [schema]):
+            section = handler.resolve_ref_schema(each)
+            split = section["properties"].get("split")
+            for body in (section, *([handler.resolve_ref_schema(split)] if split else [])):
+                if body["title"] in SECTIONS:
+                    _say_defaults(SECTIONS[body["title"]], body["properties"])
+        return schema
+
+
+# The types of a flow's parameters: Prefect's run form shows them, and its server validates against them.
 Task = Annotated[Text, _Closed(lambda: {"enum": task_names()})]
 Methods = Annotated[MethodsConfig, _Closed(lambda: {"propertyNames": {"enum": list(methods())}})]
+Train = Annotated[TrainConfig, _SaysDefaults()]
+Data = Annotated[DataConfig, _SaysDefaults()]
+Peft = Annotated[PeftConfig, _SaysDefaults()]
 
 
-def json_schema() -> dict[str, Any]:
-    """The schema of a whole config, for editors and for the README."""
+def json_schema() -> JsonObject:
+    """Return the JSON Schema of a config, for editors and for the README."""
     schema = config_schema()
     task = schema["properties"]["task"]
     schema["properties"]["task"] = {name: task[name] for name in ("default", "description", "title")} | {
         "anyOf": [{"enum": task_names()}, {"type": "string", "pattern": TRANSLATION}]
     }
+    for body in schema["$defs"].values():
+        if body["title"] in SECTIONS:
+            _say_defaults(SECTIONS[body["title"]], body["properties"])
     known = {}
     for name, method in methods().items():
         options = method.options.model_json_schema()

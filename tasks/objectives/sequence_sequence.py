@@ -1,4 +1,4 @@
-"""A text in, a text out: summaries, translations, rewriting."""
+"""Sequence to sequence, from a text to a text: summarization, translation, rewriting."""
 
 from tasks.data.rows.columns import SOURCE, TARGET
 from tasks.objectives.base import Objective
@@ -24,7 +24,7 @@ SEQUENCE_SEQUENCE = Objective(
     pipeline_tag="text2text-generation",
     loss_ignores_num_items=True,
     inference_rows="tasks.data.rows.inference_rows:rewritten",
-    # T5 learns next to nothing at 5e-5 (transformers PR 13240: 1e-4 to 3e-4; the original 1e-3).
+    # T5 hardly learns at 5e-5 (transformers PR 13240: 1e-4 to 3e-4; the original 1e-3).
     defaults={
         **COMMON,
         "train.learning_rate": 3e-4,

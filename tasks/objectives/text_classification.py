@@ -1,4 +1,4 @@
-"""One text (or a pair of texts) in, one of several labels out, or several, or a number."""
+"""Text classification: from a text (or a pair of texts) to one label, several labels, or a number."""
 
 from tasks.data.rows.columns import LABEL, TEXT, TEXT_PAIR
 from tasks.objectives.base import Objective

@@ -1,4 +1,4 @@
-"""Words in, a tag for each out: entities, parts of speech, chunks."""
+"""Token classification: a tag for each word: entities, parts of speech, chunks."""
 
 from tasks.data.rows.columns import TAGS, TOKENS
 from tasks.objectives.base import Objective
@@ -22,7 +22,7 @@ TOKEN_CLASSIFICATION = Objective(
     loss_ignores_num_items=True,
     inference_rows="tasks.data.rows.inference_rows:tagged",
     needs=("fast",),
-    # Hugging Face's run_ner trains with 5e-5; a sentence that is cut loses its tags, a window loses none.
+    # Hugging Face's run_ner trains with 5e-5; truncation loses tags, windows do not.
     defaults={
         **COMMON,
         "train.learning_rate": 5e-5,

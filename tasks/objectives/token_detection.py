@@ -1,4 +1,4 @@
-"""Texts in, a model that tells replaced tokens from real ones out (ELECTRA, arXiv:2003.10555)."""
+"""Replaced token detection: trained on texts, a model detects replaced tokens (ELECTRA, arXiv:2003.10555)."""
 
 from tasks.data.rows.columns import PLAIN, TEXT_PAIR
 from tasks.objectives.base import Objective

@@ -1,4 +1,4 @@
-"""The model card: what the model is, what it was made from, how good it is, how to load it."""
+"""The model card: what the model is, what it was trained from, its metrics, how to load it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ SHOWN = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "gr
 
 @dataclass(frozen=True)
 class Base:
-    """What a model was made from.
+    """The base of a model.
 
     Attributes:
-        name: as a person knows it. commit: of the hub; None for a base that lies elsewhere, which the front matter then
-            does not name: it stands for hub models only.
-        head: what became of its own head; empty where it had none.
+        name: for people. commit: on the hub; None for a base from elsewhere, which the front matter does not name,
+            since its `base_model` is for hub models only.
+        head: what became of its own head; empty if it had none.
     """
 
     name: str
@@ -49,14 +49,14 @@ def card(
     """Return a model card in markdown with the hub's front matter.
 
     Args:
-        auto_model: the transformers class that loads it. tag: the hub's word for what it does.
-        plan: `plan.json`. data: `data.json`, with `sources`: what is the hub's, by field. head: `head.json`.
+        auto_model: the transformers class that loads it. tag: the hub's `pipeline_tag`.
+        plan: `plan.json`. data: `data.json`, with `sources`: hub datasets by field. head: `head.json`.
         metrics, intervals, classes: `metrics.json`, `intervals.json`, `classes.json`.
-        picture, confusion: the files with the curves of the training and with the confusion matrix.
-        warnings: what the stages warned of; the data's stand in `data` too, and once in the card.
+        picture, confusion: names of the files with the training curves and the confusion matrix.
+        warnings: warnings of all stages; those already in `data` are not repeated.
     """
     scores = "\n".join(score_rows(metrics, intervals))
-    shown = f"\n![Classes by what they were taken for]({confusion})\n" if confusion else ""
+    shown = f"\n![Confusion matrix]({confusion})\n" if confusion else ""
     curves = f"\n![Loss and metrics by step]({picture})\n" if picture else ""
     known = f"base_model: {base.name}\n" if base.commit else ""
     loaded = (base.name if base.commit else "path/to/the/base") if adapter else None
@@ -91,9 +91,9 @@ def _data(data: Mapping[str, Any]) -> str:
     sources = "".join(f"\n\n{field}: {source}." for field, source in data.get("sources", {}).items())
     return f"""## Data
 
-Rows: {rows}. Columns: {data["columns"]}. Repeats left out: {data["dropped"]}.{sources}
+Rows: {rows}. Columns: {data["columns"]}. Duplicates removed: {data["dropped"]}.{sources}
 
-What the checks said of it:{warnings}
+Data warnings:{warnings}
 """
 
 
@@ -109,8 +109,8 @@ def _training(plan: Mapping[str, Any], warnings: Sequence[str]) -> str:
 | steps | {plan["steps"]["total"]} |
 | seed | {plan["seed"]} |
 | device | {plan["device"]} |
-{_list("What was warned of", warnings)}
-How it came to be, stage by stage: `report.html`.
+{_list("Warnings", warnings)}
+The run, stage by stage: `report.html`.
 """
 
 
@@ -121,12 +121,12 @@ def _list(title: str, lines: Sequence[str]) -> str:
 def score_rows(metrics: Mapping[str, float | None], intervals: Mapping[str, Sequence[float]]) -> Iterator[str]:
     """Rows of a markdown table: metric, value, 95 % interval."""
     for name, value in metrics.items():
-        sure = f"{intervals[name][0]:.4f} to {intervals[name][1]:.4f}" if name in intervals else ""
-        yield f"| {name} | {'not a number' if value is None else f'{value:.4f}'} | {sure} |"
+        interval = f"{intervals[name][0]:.4f} to {intervals[name][1]:.4f}" if name in intervals else ""
+        yield f"| {name} | {'not a number' if value is None else f'{value:.4f}'} | {interval} |"
 
 
-def _sentence(said: str) -> str:
-    return f" {said[0].upper()}{said[1:]}." if said else ""
+def _sentence(text: str) -> str:
+    return f" {text[0].upper()}{text[1:]}." if text else ""
 
 
 def class_sections(classes: Mapping[str, Any], heading: str = "###") -> str:

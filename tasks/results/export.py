@@ -1,11 +1,11 @@
 """Writes a saved model artifact to `output_dir`, and updates it on every run.
 
-What is new is first copied beside (a full disk, or a kill, leaves the old model as it is), then renamed into place
-while no other run writes there, `finetune.json` last. Removed is only what `finetune.json` lists and still has the
-bytes it says; a name that leads out of the folder is never followed.
+New files are first copied to a staging folder (a full disk or a kill leaves the old model intact), then renamed into
+place under a lock, `finetune.json` last. A file is removed only if `finetune.json` lists it and its digest still
+matches; paths that lead out of the folder are never followed.
 
-With `promote: if_better` a better model that lies there stays. The decision is made anew on every run, by what lies
-there then: a run that was refused is refused again for as long as the better model is there.
+With `promote: if_better`, a better model that is already there stays. Each run decides again by what is there then:
+a refused run is refused again as long as the better model is there.
 """
 
 import os
@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
@@ -26,7 +25,7 @@ from tasks.artifacts.keys.digests import digest_of
 from tasks.config import ConfigError
 from tasks.models.bases.hub import commit_of
 from tasks.objectives.base import Objective
-from tasks.results.output_dir import DONE, REPORT, RESOLVED, Written, check_owner, only_writer, written
+from tasks.results.output_dir import DONE, REPORT, RESOLVED, WrittenFiles, check_owner, only_writer, written
 from tasks.runtime.context import current
 from tasks.runtime.log import warn
 from tasks.runtime.main_metric import better, main_metric
@@ -37,12 +36,12 @@ _Metrics = TypeAdapter(dict[str, float | None])
 
 def export_folder(
     saved: Artifact, objective: Objective, output_dir: str | None, promote: str, resolved: str, base: Artifact,
-    model_name: str, plan: Artifact, evaluated: Artifact, **_: Any,
+    model_name: str, plan: Artifact, evaluated: Artifact, **_: object,
 ) -> str:  # fmt: skip
-    """Write the model to `output_dir`, unless a better one is there; return what was done, in words.
+    """Write the model to `output_dir`, unless a better one is there; return a sentence on what was done.
 
     Raises:
-        ConfigError: files were put there since the run began.
+        ConfigError: files were added there since the run started.
     """
     context = current()
     context.kept = None
@@ -61,13 +60,13 @@ def export_folder(
         contents: dict[str, Path | str] = {name: saved.path(name) for name in saved.ref.members}
         if "adapter_config.json" in contents:
             contents["adapter_config.json"] = _adapter_config(saved, base, model_name)
-        before = written(folder) or Written(None, None, {})
-        _bring(folder, contents, saved, before, context.run, resolved)
+        before = written(folder) or WrittenFiles(None, None, {})
+        _write_model(folder, contents, saved, before, context.run, resolved)
     was = f", in place of run {before.run}'s" if before.run and before.key not in (None, saved.ref.key) else ""
     return f"written to {output_dir}{was}"
 
 
-def beside_the_model(folder: Path, key: str, text: Callable[[], str]) -> None:
+def write_report(folder: Path, key: str, text: Callable[[], str]) -> None:
     """Write the report of the run that wrote the model `key`, unless there is one, or another model is there now."""
     with only_writer(folder):
         found = written(folder)
@@ -75,27 +74,29 @@ def beside_the_model(folder: Path, key: str, text: Callable[[], str]) -> None:
             _replace(folder / REPORT, text())
 
 
-def _bring(
-    folder: Path, contents: Mapping[str, Path | str], saved: Artifact, before: Written, run: str, resolved: str
+def _write_model(
+    folder: Path, contents: Mapping[str, Path | str], saved: Artifact, before: WrittenFiles, run: str, resolved: str
 ) -> None:
-    """Replace what a run wrote before by `contents`; the caller is the folder's only writer."""
+    """Replace what an earlier run wrote by `contents`; the caller holds the folder's lock."""
     digests = {name: _digest(content, saved, name) for name, content in contents.items()}
     names = {*digests, *before.files}
     for name in names:
         if not (folder / name).parent.resolve().is_relative_to(folder.resolve()):
-            raise ConfigError(f"output_dir: {folder / name} lies behind a link that leads elsewhere; remove the link")
+            raise ConfigError(
+                f"output_dir: {folder / name} is behind a symbolic link out of the folder; remove the link"
+            )
     there = {name: digest_of(saved.store, folder / name) for name in names if (folder / name).is_file()}
     changed = {name: content for name, content in contents.items() if there.get(name) != digests[name]}
     if not changed and names == digests.keys() and before.key == saved.ref.key:
         _replace(folder / RESOLVED, resolved)
         return
     for left in folder.glob(f"{STAGING}*"):
-        shutil.rmtree(left, ignore_errors=True)  # of a run that was killed while writing
+        shutil.rmtree(left, ignore_errors=True)  # from a run that was killed while writing
     staging = folder / f"{STAGING}{uuid4().hex}"
     try:
         for name, content in changed.items():
             _stage(content, staging / name, saved, name)
-        # Written first, so that the files of a run killed in between are known.
+        # Written first, so that the files of a run killed before the end are known.
         known = {name: sorted(digests) for name, digests in before.files.items()}
         _replace(folder / DONE, json.text({"key": None, "run": run, "files": digests, "before": known}))
         if before.key != saved.ref.key:
@@ -104,7 +105,7 @@ def _bring(
             _remove(folder, name, there[name], before)
         for name in changed:
             if there.get(name, digests[name]) not in before.files.get(name, frozenset()) | {digests[name]}:
-                warn(f"output_dir: {folder / name} was not as a run had written it; it is replaced")
+                warn(f"output_dir: {folder / name} was changed since a run wrote it; it is replaced")
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             os.replace(staging / name, folder / name)  # noqa: PTH105
         fsync(folder)
@@ -119,10 +120,10 @@ def _digest(content: Path | str, saved: Artifact, name: str) -> str:
 
 
 def _stage(content: Path | str, target: Path, saved: Artifact, name: str) -> None:
-    """Put a file beside its place, durably.
+    """Write a file to the staging folder, durably.
 
     Raises:
-        DamagedBlob: the store's bytes are not those that were written.
+        DamagedBlob: the store's bytes do not match their digest.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, str):
@@ -134,12 +135,12 @@ def _stage(content: Path | str, target: Path, saved: Artifact, name: str) -> Non
     fsync(target)
 
 
-def _remove(folder: Path, name: str, digest: str, before: Written) -> None:
-    """Remove what an earlier run wrote and this one does not (an adapter left beside new weights would be loaded with
-    them), if it still is what that run wrote."""
-    unsaid = before.run is None and name == "adapter_config.json"  # earlier versions listed another file's digest
-    if digest not in before.files[name] and not unsaid:
-        warn(f"output_dir: {folder / name} was changed since a run wrote it, and stays; it is no part of this model")
+def _remove(folder: Path, name: str, digest: str, before: WrittenFiles) -> None:
+    """Remove a file that an earlier run wrote and this one does not (an adapter left beside new weights would be loaded
+    with them), if it is unchanged."""
+    unverified = before.run is None and name == "adapter_config.json"  # earlier versions listed another file's digest
+    if digest not in before.files[name] and not unverified:
+        warn(f"output_dir: {folder / name} was changed since a run wrote it: not removed, but not part of this model")
         return
     (folder / name).unlink()
     with suppress(OSError):
@@ -150,7 +151,7 @@ def _remove(folder: Path, name: str, digest: str, before: Written) -> None:
 def _better_there(
     folder: Path, key: str, task: str, best: str | None, metrics: Mapping[str, float | None]
 ) -> str | None:
-    """Why the model in `folder` is kept; None: there is none, it is no better, or it cannot be compared."""
+    """Return why the model in `folder` is kept; None if there is none, it is no better, or it cannot be compared."""
     found = written(folder)
     if found is None or found.key is None or found.key == key:
         return None
@@ -175,7 +176,7 @@ def _short(value: float) -> str:
 
 
 def _adapter_config(saved: Artifact, base: Artifact, model_name: str) -> str:
-    """An adapter's config must say where its base is: by hub name and commit, or the folder it has on this machine."""
+    """Return the adapter's config with its base's hub name and commit, or local folder."""
     files, config = base.externals(), saved.json("adapter_config.json")
     commit, local = commit_of(files), files.get("config.json")
     where = model_name if commit or local is None else str(local.parent.absolute())
@@ -183,7 +184,7 @@ def _adapter_config(saved: Artifact, base: Artifact, model_name: str) -> str:
 
 
 def _replace(target: Path, text: str) -> None:
-    """Make `target` hold `text`, whole or not at all."""
+    """Write `text` to `target` atomically."""
     temporary = target.with_name(f".finetune-{uuid4().hex}.tmp")
     try:
         temporary.write_text(text)

@@ -1,29 +1,34 @@
-"""The result of a run for Python callers. Everything is loaded lazily."""
+"""The result of a run for Python callers; models and files are loaded on first use."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.ref import ArtifactRef
+from tasks.config.json_types import JsonObject
 from tasks.data.tokens.token_rows import tokens_of
 from tasks.objectives import objective_of
 from tasks.runtime.context import RunContext, StageEntry, current
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from transformers import PreTrainedTokenizerBase, TrainerState
+
 
 class FineTuned:
-    """A finished run. `model, tokenizer = finetune(config)` works; so does each part by name.
+    """A finished run. It unpacks: `model, tokenizer = finetune(config)`.
 
     Attributes:
-        path: the model folder; None when no `output_dir` was set, or it keeps a better model (`kept` says which).
-        promoted: whether `output_dir` holds this run's model. Without one, and where it was kept, `model` still is.
-        metrics: `eval_…` of the validation rows, `test_…` of the test rows.
-        intervals: the 95 % interval of those that are functions of sums over rows.
-        slices: by column of `eval.slices` and its values, the metrics and the number of rows.
-        classes: by split, precision, recall and f1 of each class, and the confusion matrix.
-        stages: what became of each stage in this run.
-        warnings: what the run and its stages warned of, those that were cached too.
+        path: the model folder; None if no `output_dir` was set, or it keeps a better model (`kept` says which).
+        promoted: whether `output_dir` holds this run's model; if not, `model` still loads it from the store.
+        metrics: `eval_…` on the validation rows, `test_…` on the test rows.
+        intervals: 95 % intervals of those metrics that are functions of sums over rows.
+        slices: metrics and number of rows by column of `eval.slices` and value.
+        classes: precision, recall and F1 of each class, and the confusion matrix, by split.
+        stages: what was done for each stage in this run.
+        warnings: warnings of the run and of its stages, cached ones included.
         artifacts: each stage's artifact by name.
         report: the run in markdown.
     """
@@ -38,17 +43,17 @@ class FineTuned:
         self.kept = context.kept
         self.path = Path(output_dir) if output_dir and not self.kept else None
         self.promoted = self.path is not None
-        handed = self._open("s12_handoff").json("report.json")
-        self.metrics: dict[str, float] = handed["metrics"]
+        report = self._open("s12_handoff").json("report.json")
+        self.metrics: dict[str, float] = report["metrics"]
         self.intervals: dict[str, tuple[float, float]] = {
-            name: tuple(each) for name, each in handed["intervals"].items()
+            name: tuple(each) for name, each in report["intervals"].items()
         }
-        self.slices: dict[str, dict[str, dict[str, float]]] = handed["slices"]
-        self.classes: dict[str, dict[str, Any]] = handed["classes"]
+        self.slices: dict[str, dict[str, dict[str, float]]] = report["slices"]
+        self.classes: dict[str, dict[str, Any]] = report["classes"]
 
     @classmethod
     def of(cls, report: ArtifactRef) -> "FineTuned":
-        """The result of the current run, given its last artifact (of a plan, an empty one)."""
+        """Return the result of the current run, given its last artifact (empty if the run only plans)."""
         return cls(current()) if report.members else cls.__new__(cls)
 
     @cached_property
@@ -66,30 +71,30 @@ class FineTuned:
         return live
 
     @cached_property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> "PreTrainedTokenizerBase":
         """The base's tokenizer."""
         from tasks.models.bases.tokenizer import read_tokenizer
 
         return read_tokenizer(self._open("s03_base").view())
 
     @cached_property
-    def collator(self) -> Any:
-        """What made batches of token rows."""
+    def collator(self) -> Callable[..., Any]:
+        """The collator that makes batches of token rows."""
         padding = self._open("s03_base").json("processor.json")
         return objective_of(self.arguments["task"]).component("collate")(padding)
 
     @cached_property
-    def arguments(self) -> dict[str, Any]:
-        """The plan of the training: resolved arguments, steps, precision, threads, and why."""
+    def arguments(self) -> JsonObject:
+        """The training plan: resolved arguments, steps, precision, threads, and why."""
         return self._open("s08_trainer").json("plan.json")
 
     @cached_property
-    def history(self) -> list[dict[str, Any]]:
+    def history(self) -> list[JsonObject]:
         """What the Trainer logged: losses by step, evaluations."""
         return self._open("s09_train").json("history.json")
 
     @cached_property
-    def state(self) -> Any:
+    def state(self) -> "TrainerState":
         """The Trainer's state (`transformers.TrainerState`): global_step, epoch, best_metric, log_history, …"""
         from transformers import TrainerState
 
@@ -97,18 +102,18 @@ class FineTuned:
 
     @cached_property
     def labels(self) -> list[str] | None:
-        """The class names in the order of their ids; None where there are no classes."""
+        """The class names in the order of their ids; None if the task has no classes."""
         return self._open("s06_model").json("head.json")["labels"]
 
     @property
     def report(self) -> str:
-        """The run in markdown: metrics, curves, data, stages, what was asked, where the model is."""
+        """The run in markdown: metrics, curves, data, stages, configuration, where the model is."""
         from tasks.results.report import gather
         from tasks.results.report_markdown import markdown
 
         return markdown(gather(self._context.store, self._context.record("completed")))
 
-    def rows(self, split: str, stage: str = "s05_tokenize") -> Any:
+    def rows(self, split: str, stage: str = "s05_tokenize") -> "pa.Table":
         """A split's rows as a memory-mapped `pyarrow.Table`: tokens, or texts (`stage="s04_prepare"`)."""
         from tasks.data.tables.arrow_file import open_table
 
@@ -116,7 +121,7 @@ class FineTuned:
             return tokens_of(self._open(stage).paths(f"{split}-"))
         return open_table(self._open(stage).path(f"{split}.arrow"))
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[object]:
         yield self.model
         yield self.tokenizer
 

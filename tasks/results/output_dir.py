@@ -1,7 +1,7 @@
 """`output_dir`: whether a run may write there, and a lock so that only one run does at a time.
 
-A folder is ours if its `finetune.json` lists the files a run wrote and at least one of them is there with the digest
-that is listed. `config.resolved.yaml` says which config the model is of. Everything else in it belongs to the user.
+A folder was written by a run if its `finetune.json` lists files at least one of which is there with the listed digest.
+`config.resolved.yaml` holds the model's config. Everything else in the folder belongs to the user.
 """
 
 import fcntl
@@ -10,6 +10,8 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from fnmatch import fnmatch
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tasks.artifacts.backend import sha256_file
 from tasks.artifacts.names import are_files
 from tasks.artifacts.store import Store
 from tasks.config import ConfigError, RunConfig, to_yaml
+from tasks.config.json_types import JsonObject
 from tasks.config.reading.yaml_file import parse_document, read
 from tasks.runtime.log import warn
 
@@ -27,8 +30,9 @@ REPORT = "report.html"  # of the run that wrote the model; written when that run
 RESOLVED = "config.resolved.yaml"
 GRID = "grid"  # a sweep writes it even if no cell finishes
 STORE_FOLDERS = ("blobs", "records", "runs", "work", "locks", "leases", "memo")
+EXPORTED = ("config.json", "README.md", "vocab.txt", "model.safetensors")  # a file of each kind that a run writes
 SHOWN = 3
-IDENTITY = ("task", "model.name", "data.train")  # of a config without a name
+IDENTITY = ("task", "model.name", "data.train")  # identifies a config without a name
 # Fields that do not change the model.
 NEUTRAL = ("output_dir", "name", "store", "secrets", "checkpoint", "export.promote", "export.overwrite")
 
@@ -36,9 +40,9 @@ LENGTHS = ("data.max_length", "data.stride")
 
 
 @dataclass(frozen=True)
-class Written:
-    """What a run wrote: the model's key (None: the run was killed while writing), the run, and the digests that each
-    file may have."""
+class WrittenFiles:
+    """What a run wrote: the model's key (None if the run was killed while writing), the run, and each file's possible
+    digests."""
 
     key: str | None
     run: str | None
@@ -52,8 +56,8 @@ class _Done(BaseModel):
     before: dict[str, list[str]] = {}
 
 
-def written(folder: Path) -> Written | None:
-    """What the `finetune.json` in `folder` lists; None if there is none, or not one that a run wrote."""
+def written(folder: Path) -> WrittenFiles | None:
+    """Return what `finetune.json` in `folder` lists; None if there is none, or it is not a valid one."""
     try:
         done = _Done.model_validate_json((folder / DONE).read_bytes())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValidationError):
@@ -63,7 +67,7 @@ def written(folder: Path) -> Written | None:
     known = {name: {*done.before.get(name, ())} for name in {**done.files, **done.before}}
     for name, digest in done.files.items():
         known[name] |= {digest} if digest else set()
-    return Written(done.key, done.run, {name: frozenset(digests) for name, digests in known.items()})
+    return WrittenFiles(done.key, done.run, {name: frozenset(digests) for name, digests in known.items()})
 
 
 @contextmanager
@@ -74,24 +78,24 @@ def only_writer(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:
-            warn(f"{folder} cannot be locked ({error.strerror}); do not let two runs write there at once")
+            warn(f"{folder} cannot be locked ({error.strerror}); do not run two that write there at the same time")
         yield
     finally:
         os.close(descriptor)
 
 
 def check_output(config: RunConfig, store: Store, overwrite: bool, varied: Collection[str] = ()) -> str | None:
-    """Refuse an `output_dir` with files that must not be lost; return what a run overwrites there, if anything.
+    """Refuse an `output_dir` with files that must not be lost; return what a run would overwrite there, if anything.
 
     Args:
-        varied: fields that a sweep varies: they may differ from those of the model in the folder.
+        varied: fields that a sweep varies, which may differ from those of the model in the folder.
 
     Raises:
-        ConfigError: it is the base, the store, a folder that data are read from, the home folder or `/`; or, unless
-            `overwrite`, it holds files that no run wrote, or the model of another config or of an unknown one.
+        ConfigError: it is the base, the store, a folder that data is read from, the home folder or `/`; or, without
+            `overwrite`, it holds files that no run wrote, or a model of another or an unknown config.
     """
     assert config.output_dir is not None
-    folder = Path(os.path.realpath(Path(config.output_dir).expanduser()))  # of a loop of links too
+    folder = Path(os.path.realpath(Path(config.output_dir).expanduser()))  # works for a loop of links too
     _refuse_places(config, store, folder)
     return check_owner(config.output_dir, folder, to_yaml(config, {}), overwrite, varied)
 
@@ -100,9 +104,14 @@ def check_owner(shown: str, folder: Path, resolved: str, overwrite: bool, varied
     """The part of `check_output` that depends only on the content of `folder`; `resolved` is the config as YAML."""
     if not folder.is_dir():
         return None
-    found, advice = written(folder), "name another, or replace its files: export.overwrite: true, or --overwrite"
-    if found is None or not _is_proved(folder, found):
-        others = sorted(each.name for each in folder.iterdir() if each.name != GRID and not _is_left(each.name, found))
+    found, advice = (
+        written(folder),
+        "choose another folder, or replace its files with export.overwrite: true or --overwrite",
+    )
+    if found is None or not _is_verified(folder, found):
+        others = sorted(
+            each.name for each in folder.iterdir() if each.name != GRID and not _is_leftover(each.name, found)
+        )
         if not others:
             return None
         names = ", ".join(others[:SHOWN]) + (", …" if len(others) > SHOWN else "")
@@ -113,7 +122,7 @@ def check_owner(shown: str, folder: Path, resolved: str, overwrite: bool, varied
     try:
         there = _config_there(folder)
     except ConfigError as error:
-        if here and found.key is not None and not overwrite:  # a run that was killed has not written it yet
+        if here and found.key is not None and not overwrite:  # a killed run may not have written it yet
             raise ConfigError(f"output_dir: {shown!r} holds a model of an unknown config ({error}); {advice}") from None
         there = {}
     there = {name: value for name, value in there.items() if name not in varied}
@@ -122,39 +131,53 @@ def check_owner(shown: str, folder: Path, resolved: str, overwrite: bool, varied
     return _differences(shown, found, there, here)
 
 
-def _is_proved(folder: Path, found: Written) -> bool:
-    """Whether a file that a run wrote is still there as it was; the smallest ones are read first."""
+def _is_verified(folder: Path, found: WrittenFiles) -> bool:
+    """Whether any file that a run wrote is there unchanged; the smallest are read first."""
     there = [folder / name for name in found.files if (folder / name).is_file()]
     there.sort(key=lambda path: path.stat().st_size)
     return any(sha256_file(path) in found.files[path.relative_to(folder).as_posix()] for path in there)
 
 
-def _is_left(name: str, found: Written | None) -> bool:
-    """Whether a killed run left it: a probe, a staged or half-written file, or the list of files to come."""
+def _is_leftover(name: str, found: WrittenFiles | None) -> bool:
+    """Whether a killed run left it: a probe, a staging folder, a temporary file, or the list of files to write."""
     return name.startswith(".finetune-") or (name == DONE and found is not None)
 
 
 def _refuse_places(config: RunConfig, store: Store, folder: Path) -> None:
-    """Refuse what is never an output folder, whatever is in it."""
+    """Refuse folders that can never be an output folder, whatever they contain."""
     base = Path(config.model.name).expanduser()
     for each in (base, _base_of_adapter(base)):
         if each is not None and folder.exists() and os.path.exists(each) and folder.samefile(each):  # noqa: PTH110
-            whose = "the folder of model.name" if each == base else f"the base of the adapter {config.model.name!r}"
-            raise ConfigError(f"output_dir: {config.output_dir!r} is {whose}, whose weights would be overwritten; "
-                              "name another")  # fmt: skip
+            model = "the folder of model.name" if each == base else f"the base of the adapter {config.model.name!r}"
+            raise ConfigError(f"output_dir: {config.output_dir!r} is {model}, so its weights would be overwritten; "
+                              "choose another folder")  # fmt: skip
     if folder in (Path(folder.anchor), Path.home().resolve()):
-        raise ConfigError(f"output_dir: {config.output_dir!r} is {folder}; name a folder of the model's own")
+        raise ConfigError(f"output_dir: {config.output_dir!r} is {folder}; choose a folder for the model alone")
     if store.local is not None:
         root = store.local.root.resolve()
         if folder == root or any(folder.is_relative_to(root / name) for name in STORE_FOLDERS):
-            raise ConfigError(f"output_dir: {config.output_dir!r} is the store; name another folder")
+            raise ConfigError(f"output_dir: {config.output_dir!r} is in the store; choose another folder")
     for split in ("train", "validation", "test"):
         given = getattr(config.data, split) or []
         for source in [given] if isinstance(given, str) else given:
-            data = os.path.expanduser(source.removeprefix("file://"))  # noqa: PTH111 — a source may be no path at all
-            if os.path.isdir(data) and folder.is_relative_to(Path(data).resolve()):  # noqa: PTH112
-                raise ConfigError(f"output_dir: {config.output_dir!r} is in the folder that data.{split} reads, so "
-                                  "the model's files would be read as data; name another")  # fmt: skip
+            data = os.path.expanduser(source.removeprefix("file://"))  # noqa: PTH111 — a source may not be a path
+            if _reads(data, folder):
+                raise ConfigError(f"output_dir: data.{split} ({source!r}) reads the files in {config.output_dir!r}, so "
+                                  "the model's files would be read as data; choose another folder")  # fmt: skip
+
+
+def _reads(data: str, folder: Path) -> bool:
+    """Whether a source (a folder or a pattern of files) includes what is written to `folder`."""
+    if os.path.isdir(data):  # noqa: PTH112 — it may not be a path
+        return folder.is_relative_to(Path(data).resolve())
+    if not has_magic(data) or "://" in data:
+        return False
+    fixed = next(parent for parent in Path(data).absolute().parents if not has_magic(str(parent)))
+    pattern = fixed.resolve() / Path(data).absolute().relative_to(fixed)
+    files = [folder / name for name in EXPORTED]
+    if "**" in pattern.parts:
+        return any(fnmatch(str(file), str(pattern).replace("**/", "*")) for file in files)
+    return any(file.match(str(pattern)) for file in files)
 
 
 def _base_of_adapter(folder: Path) -> Path | None:
@@ -163,11 +186,11 @@ def _base_of_adapter(folder: Path) -> Path | None:
     return None
 
 
-def _config_there(folder: Path) -> dict[str, Any]:
-    """The values of the config beside a model by dotted name.
+def _config_there(folder: Path) -> JsonObject:
+    """Return the values of the config beside a model by dotted name.
 
     Raises:
-        ConfigError: it cannot be read, or is not a whole one.
+        ConfigError: it cannot be read, or is incomplete.
     """
     found = _flat(read(folder / RESOLVED).values)
     if lacking := [name for name in IDENTITY if name not in found]:
@@ -176,17 +199,17 @@ def _config_there(folder: Path) -> dict[str, Any]:
 
 
 def _another(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
-    """What tells two configs apart: their names or, if one has none, the first of `IDENTITY` that differs."""
+    """Return what distinguishes two configs: their names or, if one has none, the first of `IDENTITY` that differs."""
     one, other = there.get("name"), here.get("name")
     if one and other:
         return None if one == other else f"name: {one}, here {other}"
     for field in IDENTITY:
         if field in there and there[field] != here.get(field):
-            return f"{field}: {there[field]}, here {here.get(field)}; configs of one `name` may differ in it"
+            return f"{field}: {there[field]}, here {here.get(field)}; configs with the same `name` may differ in it"
     return None
 
 
-def _differences(shown: str, found: Written, there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
+def _differences(shown: str, found: WrittenFiles, there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
     names = [name for name in {**there, **here} if there.get(name) != here.get(name)
              and not name.startswith(NEUTRAL) and not _lowered(name, there.get(name), here.get(name))]  # fmt: skip
     if found.key is None or not there or not here or not names:
@@ -197,11 +220,11 @@ def _differences(shown: str, found: Written, there: Mapping[str, Any], here: Map
 
 
 def _lowered(name: str, there: Any, here: Any) -> bool:
-    """Whether a saved length is the requested one, cut to what the base allows: a model's config has the latter."""
+    """Whether a saved length is the requested one, lowered to what the base allows."""
     return name in LENGTHS and isinstance(there, int) and (here is None or there < here)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(values: Mapping[str, Any], prefix: str = "") -> JsonObject:
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Mapping) and value:

@@ -1,4 +1,4 @@
-"""Pictures beside a model; one that cannot be drawn is a warning."""
+"""Pictures saved with a model; failure to draw one is a warning."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from tasks.runtime.build import Build
 
 
 def draw(build: Build, name: str, function: Callable[[], bytes | None]) -> str | None:
-    """Write a picture; return its name, or None where there is nothing to draw."""
+    """Write a picture; return its name, or None if there is nothing to draw or drawing failed."""
     if drawn := attempt(f"drawing {name}", function, None, build.warn):
         (build.out / name).write_bytes(drawn)
     return name if drawn else None

@@ -1,6 +1,6 @@
-"""Reports of a run: artifacts in Prefect's UI, `report.html` beside the model.
+"""Publishes a run's report: as artifacts in Prefect's UI, and as `report.html` beside the model.
 
-A failure here never ends a run; it is a warning.
+A failure here is a warning and never ends a run.
 """
 
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tasks.config import FinetuneError
 from tasks.evaluation.attempt import attempt
-from tasks.results.export import beside_the_model
+from tasks.results.export import write_report
 from tasks.results.output_dir import REPORT
 from tasks.results.report import Report, gather, results
 from tasks.results.report_html import html
@@ -20,31 +20,31 @@ from tasks.runtime.secrets import hidden
 
 
 def publish(context: RunContext) -> None:
-    """Publish a finished run's report, and put into its record what `finetune runs`, `show` and `compare` read."""
+    """Publish a finished run's report, and add to its record the results that `finetune runs` and others read."""
     context.summary |= attempt("the run's results", lambda: results(context), {}, warn)
     report = attempt("the run's report", lambda: gather(context.store, context.record("completed")), None, warn)
     if report is None:
         return
     if report.folder:
         place, key = Path(report.folder), context.refs["s11_save"].key
-        attempt(REPORT, lambda: beside_the_model(place, key, lambda: html(report)), None, warn)
+        attempt(REPORT, lambda: write_report(place, key, lambda: html(report)), None, warn)
     if launch.in_flow() and launch.heard():
-        _tell_prefect(report)
+        _create_prefect_artifacts(report)
 
 
 def publish_failure(context: RunContext, error: BaseException, state: str) -> None:
-    """Publish what became of a run that did not finish: where it ended, why, and what to do."""
+    """Publish the report of a run that did not finish: where it ended, why, and what to do."""
     from tasks import STAGES
 
     done = {entry.stage for entry in context.entries}
     stage = context.building[0] if context.building else next((name for name in STAGES if name not in done), None)
-    said = str(error) if isinstance(error, FinetuneError) or str(error) else "it was stopped"
-    context.summary["failure"] = {"stage": stage, "kind": type(error).__name__, "message": hidden(said)}
+    message = str(error) if isinstance(error, FinetuneError) or str(error) else "it was stopped"
+    context.summary["failure"] = {"stage": stage, "kind": type(error).__name__, "message": hidden(message)}
     if launch.in_flow() and launch.heard():
         _make("report", lambda: _markdown(markdown(Report(context.record(state)))))
 
 
-def _tell_prefect(report: Report) -> None:
+def _create_prefect_artifacts(report: Report) -> None:
     from prefect.artifacts import create_link_artifact, create_table_artifact
 
     _make("report", lambda: _markdown(markdown(report)))
@@ -60,7 +60,7 @@ def _tell_prefect(report: Report) -> None:
 def _markdown(text: str) -> object:
     from prefect.artifacts import create_markdown_artifact
 
-    return create_markdown_artifact(text, key="report", description="what the run was asked, did and found")
+    return create_markdown_artifact(text, key="report", description="configuration, stages and results of the run")
 
 
 def _make(key: str, create: Callable[[], object]) -> None:

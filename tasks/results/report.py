@@ -1,4 +1,4 @@
-"""Collects the facts of a run from its record and its artifacts, which may have been garbage collected since."""
+"""Collects the facts of a run from its record and those of its artifacts that have not been garbage collected."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +13,7 @@ from tasks.artifacts.record import Record
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import DamagedBlob, Store
 from tasks.config import ConfigError
+from tasks.config.json_types import JsonObject
 from tasks.objectives import objective_of
 from tasks.results.usage import usage
 from tasks.runtime.context import RunContext
@@ -20,18 +21,18 @@ from tasks.runtime.main_metric import best_of, main_metric
 
 PICTURES = ("curves.png", "confusion.png")
 RESULTS = ("metrics", "intervals", "slices", "classes", "data")
-NOWHERE = "in the store only; set output_dir to have it as a folder"
+IN_STORE_ONLY = "in the store only; set output_dir to write it to a folder"
 
 
 @dataclass(frozen=True)
 class Report:
-    """A run in facts; `markdown`, `html` and the terminal show them.
+    """The facts of a run, as shown by `markdown`, `html` and the terminal.
 
     Attributes:
-        record: `runs/<run>.json`. data: `data.json` of stage 4, as far as it is there.
-        metrics, intervals: by name; a metric may be None, which is not a number. slices: metrics by column and value.
-        classes: scores by class, by split. curves, confusion: PNGs of the training and of the confusion matrix.
-        usage: the lines that load the model; all three may be missing.
+        record: `runs/<run>.json`. data: `data.json` of stage 4, or what is left of it.
+        metrics, intervals: by name; a metric that is not a number is None. slices: metrics by column and value.
+        classes: scores by class, by split. curves, confusion: PNGs of the training curves and the confusion matrix.
+        usage: the lines that load the model; all three may be None.
     """
 
     record: Mapping[str, Any]
@@ -53,7 +54,7 @@ class Report:
         return self.record.get("name") or self.run
 
     @property
-    def config(self) -> Mapping[str, Any]:
+    def config(self) -> JsonObject:
         return self.record.get("config") or {}
 
     @property
@@ -67,35 +68,35 @@ class Report:
 
     @property
     def main(self) -> str | None:
-        """The metric the run is known by."""
+        """The main metric of the run."""
         return main_metric(self.task, best_of(self.config), self.metrics)
 
     @property
     def rows(self) -> Mapping[str, int]:
-        """Rows by split, in the order in which they are used."""
+        """Number of rows by split: train, validation, test."""
         rows = self.data.get("rows", {})
         return {split: rows[split] for split in ("train", "validation", "test") if split in rows}
 
     @property
-    def stages(self) -> Sequence[Mapping[str, Any]]:
-        unknown = {"state": "?", "seconds": 0.0, "reason": ""}  # in records of earlier versions
+    def stages(self) -> Sequence[JsonObject]:
+        unknown = {"state": "?", "seconds": 0.0, "reason": ""}  # records of earlier versions lack these
         return [{**unknown, **each} for each in self.record.get("stages") or []]
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the run and its stages warned of, but for the data's, which are `data`'s own."""
-        said = self.data.get("warnings", ())
-        stages = (line for each in self.stages for line in each.get("warnings", ()) if line not in said)
+        """Warnings of the run and its stages, except those in `data`."""
+        shown = self.data.get("warnings", ())
+        stages = (line for each in self.stages for line in each.get("warnings", ()) if line not in shown)
         return [*self.record.get("warnings", ()), *stages]
 
     @property
     def given(self) -> Sequence[tuple[str, Any, str]]:
-        """What of the config is not default: field, value, where that stands."""
+        """The config's non-default values: field, value, where it was set."""
         return [(name, value, origin) for name, value, origin in self.record.get("given") or []]
 
     @property
     def folder(self) -> str | None:
-        """Where the model is, if the run put it somewhere."""
+        """The folder of the model, if the run wrote one."""
         done = self.record.get("state") == "completed"
         return self.record.get("model_path") if done and not self.record.get("kept") else None
 
@@ -104,11 +105,11 @@ class Report:
         """Where the model is, in words."""
         if kept := self.record.get("kept"):
             return f"in the store only; {self.record.get('model_path')} {kept}"
-        return self.folder or NOWHERE
+        return self.folder or IN_STORE_ONLY
 
     @property
     def seconds(self) -> float | None:
-        """How long the run took, or has been heard of."""
+        """How long the run took, or until its record was last updated."""
         started, updated = self.record.get("started"), self.record.get("updated")
         if not started or not updated:
             return None
@@ -116,19 +117,19 @@ class Report:
         return (end - start).total_seconds()
 
 
-def results(context: RunContext) -> dict[str, Any]:
-    """What a finished run's own record keeps, so that it outlives the artifacts: metrics, and facts of the data."""
+def results(context: RunContext) -> JsonObject:
+    """Return the metrics and data facts to store in a finished run's record, so that they outlive its artifacts."""
     return _results({stage: Artifact(ref, context.store) for stage, ref in context.refs.items()})
 
 
 def gather(store: Store, record: Mapping[str, Any]) -> Report:
-    """The report of a run, given what its record says; what has been collected since is left out."""
+    """Return the report of a run given its record, without what has been garbage collected since."""
     artifacts = dict(_artifacts(store, record))
     found = {**_results(artifacts), **{name: record[name] for name in RESULTS if name in record}}
     found["metrics"] = {name: found["metrics"][name] for name in sorted(found["metrics"], key=_test_first)}
     pictures = {name.removesuffix(".png"): _picture(artifacts, name) for name in PICTURES}
     report = Report(record, **pictures, **found)
-    with suppress(ConfigError):  # a task of a package that is not installed here
+    with suppress(ConfigError):  # the task's package is not installed here
         return replace(report, usage=_usage(report))
     return report
 
@@ -139,15 +140,15 @@ def _picture(artifacts: Mapping[str, Artifact], name: str) -> bytes | None:
     return None
 
 
-def _results(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
-    handed = _json(artifacts, "s12_handoff", "report.json")
+def _results(artifacts: Mapping[str, Artifact]) -> JsonObject:
+    report = _json(artifacts, "s12_handoff", "report.json")
     data = _json(artifacts, "s04_prepare", "data.json")
     sources = artifacts["s11_save"].ref.facts.get("sources", {}) if data and "s11_save" in artifacts else {}
     return {
-        "metrics": handed.get("metrics", {}),
-        "intervals": handed.get("intervals", {}),
-        "slices": handed.get("slices", {}),
-        "classes": handed.get("classes", {}),
+        "metrics": report.get("metrics", {}),
+        "intervals": report.get("intervals", {}),
+        "slices": report.get("slices", {}),
+        "classes": report.get("classes", {}),
         "data": {
             name: value for name, value in {**data, "sources": sources}.items() if name != "preview" and value != {}
         },
@@ -166,8 +167,8 @@ def _artifacts(store: Store, record: Mapping[str, Any]) -> Iterator[tuple[str, A
             yield entry["stage"], Artifact(ref, store)
 
 
-def _json(artifacts: Mapping[str, Artifact], stage: str, name: str) -> dict[str, Any]:
-    """A JSON member, or {} if the artifact has been removed, or a caller's own stage wrote none."""
+def _json(artifacts: Mapping[str, Artifact], stage: str, name: str) -> JsonObject:
+    """Return a JSON member, or {} if the artifact is gone or a custom stage did not write it."""
     with suppress(KeyError, DamagedBlob, ValueError, OSError):
         return artifacts[stage].json(name)
     return {}

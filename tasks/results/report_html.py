@@ -1,10 +1,9 @@
-"""A run as one HTML file that needs nothing beside it: `report.html`, next to the model."""
+"""The report of a run as one self-contained HTML file: `report.html`, beside the model."""
 
 import json
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
-from typing import Any
 
 from tasks.evaluation.per_class import HEAD, confused_line, score_cells
 from tasks.results.report import Report
@@ -58,7 +57,7 @@ FEW = 3  # metrics shown large
 
 
 def html(report: Report) -> str:
-    """Return the report of a run as a whole page, in light and in dark, its picture in it."""
+    """Return the report of a run as a whole page with light and dark styles and inline pictures."""
     sections = (
         _metrics(report),
         _classes(report),
@@ -66,7 +65,7 @@ def html(report: Report) -> str:
         _model(report),
         _data(report),
         _stages(report),
-        _asked(report),
+        _configuration(report),
     )
     body = "\n".join(f"<section>\n{section}\n</section>" for section in sections if section)
     return f"""<!doctype html>
@@ -107,7 +106,7 @@ def _metrics(report: Report) -> str:
     names = [name for name in names if report.metrics[name] is not None and not name.endswith("loss")]
     cards = "".join(_score(report, name) for name in names[:FEW])
     rows = (
-        (escape(name), _n(number(value) or "not a number"), _n(_sure(report, name), "soft"), _interval(report, name))
+        (escape(name), _n(number(value) or "not a number"), _n(_bounds(report, name), "soft"), _interval(report, name))
         for name, value in report.metrics.items()
     )
     head = ("metric", _n("value"), _n("95 % interval"), '<td class="bar"></td>')
@@ -116,18 +115,18 @@ def _metrics(report: Report) -> str:
 
 
 def _score(report: Report, name: str) -> str:
-    sure = f"{_sure(report, name)} with 95 %" if name in report.intervals else "&nbsp;"
+    bounds = f"{_bounds(report, name)} with 95 %" if name in report.intervals else "&nbsp;"
     value = report.metrics[name]
-    return f'<div class="score"><span>{escape(name)}</span><b>{number(value)}</b><span>{sure}</span></div>'
+    return f'<div class="score"><span>{escape(name)}</span><b>{number(value)}</b><span>{bounds}</span></div>'
 
 
-def _sure(report: Report, name: str) -> str:
+def _bounds(report: Report, name: str) -> str:
     ends = report.intervals.get(name, ())
     return " to ".join(number(end) for end in ends)
 
 
 def _interval(report: Report, name: str) -> str:
-    """The interval on a scale from 0 to 1, for what is a share."""
+    """The interval drawn on a scale from 0 to 1, for metrics in that range."""
     ends = report.intervals.get(name)
     if not ends or not all(0 <= end <= 1 for end in ends) or name.endswith("loss"):
         return '<td class="bar"></td>'
@@ -182,9 +181,9 @@ def _data(report: Report) -> str:
         return ""
     counts = "".join(f'<div class="score"><span>{escape(name)}</span><b>{count:,}</b><span>rows</span></div>'
                      for name, count in report.rows.items())  # fmt: skip
-    said = [line for line in facts(report.data) if not line.startswith("warning: ")]
+    shown = [line for line in facts(report.data) if not line.startswith("warning: ")]
     warnings = "".join(f"<li>{escape(line)}</li>" for line in [*report.data.get("warnings", ()), *report.warnings])
-    return f'<h2>Data</h2>\n<div class="scores">{counts}</div>\n<div class="soft">{escape(" · ".join(said))}</div>' + (
+    return f'<h2>Data</h2>\n<div class="scores">{counts}</div>\n<div class="soft">{escape(" · ".join(shown))}</div>' + (
         f'\n<ul class="warnings">{warnings}</ul>' if warnings else ""
     )
 
@@ -205,16 +204,16 @@ def _stages(report: Report) -> str:
     return f"<h2>Stages</h2>\n{_table(head, rows)}" if report.stages else ""
 
 
-def _asked(report: Report) -> str:
+def _configuration(report: Report) -> str:
     rows = (
         (f"<td><code>{escape(name)}</code></td>", f'<td class="any">{escape(_plain(value))}</td>',
          f'<td class="soft">{escape(origin)}</td>')
         for name, value, origin in report.given
     )  # fmt: skip
-    return f"<h2>What was asked</h2>\n{_table(('field', 'value', 'from'), rows)}"
+    return f"<h2>Configuration</h2>\n{_table(('field', 'value', 'from'), rows)}"
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -223,7 +222,7 @@ def _n(text: str, more: str = "") -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of cells that are escaped already; one that is not marked up yet becomes a plain cell."""
+    """Return a table of escaped cells; those without a `<td>` get a plain one."""
     top = "".join(_cell(cell).replace("<td", "<th").replace("</td>", "</th>") for cell in head)
     lines = "\n".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
     return f"<table>\n<tr>{top}</tr>\n{lines}\n</table>"

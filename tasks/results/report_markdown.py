@@ -1,30 +1,31 @@
-"""A run in markdown: what Prefect's UI shows and `FineTuned.report` is."""
+"""The report of a run in markdown, for Prefect's UI and `FineTuned.report`."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tasks.config.json_types import JsonObject
 from tasks.results.card import class_sections, score_rows
 from tasks.results.report import Report
 from tasks.runtime.pace import duration
 
-AGAIN = ("Run it again: what is done is found in the store, and a training goes on from its last checkpoint.",)
+RERUN_HINT = ("Run it again: finished stages are reused, and training continues from its last checkpoint.",)
 
 
 def markdown(report: Report) -> str:
-    """Return the report of a run; its picture is in it, so that it shows without a network."""
+    """Return the report of a run with inline pictures, so that it shows without a network."""
     parts = [f"# {report.title}", _headline(report), *_failure(report), *_model(report), *_metrics(report)]
     if report.curves:
         parts.append(f"![Loss and metrics by step](data:image/png;base64,{b64encode(report.curves).decode()})")
     parts += [*_slices(report), *_classes(report), *_data(report), *_warnings(report)]
     stages = ((each["stage"], each["state"], f"{each['seconds']:.1f}", each["reason"]) for each in report.stages)
     parts += ["## Stages", _table(("stage", "state", "seconds", "why"), stages)]
-    parts += ["## What was asked", _table(("field", "value", "from"), report.given)]
+    parts += ["## Configuration", _table(("field", "value", "from"), report.given)]
     return "\n\n".join(parts) + "\n"
 
 
-def table_of_metrics(report: Report) -> list[dict[str, Any]]:
-    """Rows of metric, value and interval as plain data, without what JSON cannot say."""
+def table_of_metrics(report: Report) -> list[JsonObject]:
+    """Return rows of metric, value and interval as JSON-compatible data."""
     return [
         {"metric": name, "value": "not a number" if value is None else round(value, 6)}
         | dict(zip(("95 % from", "95 % to"), (round(end, 6) for end in report.intervals.get(name, ())), strict=False))
@@ -43,7 +44,7 @@ def _failure(report: Report) -> Iterator[str]:
         where = f" at {failure['stage']}" if failure.get("stage") else ""
         yield f"**Ended{where}**: {failure['kind']}"
         yield f"```text\n{failure['message']}\n```"
-        yield from AGAIN
+        yield from RERUN_HINT
 
 
 def _model(report: Report) -> Iterator[str]:
@@ -81,12 +82,12 @@ def _classes(report: Report) -> Iterator[str]:
 
 
 def slice_metrics(values: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """The first few metrics of slices, in their order."""
+    """Return the names of the first five metrics of slices, in their order."""
     return list(dict.fromkeys(name for found in values.values() for name in found if name != "rows"))[:5]
 
 
 def number(value: float | None) -> str:
-    """A metric as text; nothing where there is none."""
+    """Return a metric as text; empty for None."""
     return "" if value is None else f"{value:.4f}"
 
 
@@ -105,14 +106,14 @@ def _warnings(report: Report) -> Iterator[str]:
 
 
 def facts(data: Mapping[str, Any]) -> Iterator[str]:
-    """What is to be said of the data besides its rows, a line each: classes, columns, repeats, warnings."""
+    """Yield lines on the data besides row counts: classes, columns, sources, duplicates, warnings."""
     if data.get("classes"):
         yield f"classes: {data['classes']}"
     if data.get("columns"):
         yield "columns: " + ", ".join(f"{role} from {name}" for role, name in data["columns"].items())
     yield from (f"{field}: {source}" for field, source in data.get("sources", {}).items())
     if data.get("dropped"):
-        yield f"repeats left out: {data['dropped']}"
+        yield f"duplicates removed: {data['dropped']}"
     yield from (f"warning: {line}" for line in data.get("warnings", ()))
 
 
@@ -121,5 +122,5 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")

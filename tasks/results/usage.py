@@ -1,13 +1,13 @@
-"""How a finished model is loaded and asked, as lines of Python."""
+"""Lines of Python that load a finished model and run it."""
 
 
 def usage(folder: str, auto_model: str, tag: str, adapter_of: str | None) -> str:
-    """The lines that load and ask the model in `folder` (`adapter_of`: the base it is an adapter to, if it is one)."""
+    """Return the lines that load and run the model in `folder` (`adapter_of`: the base, if it is an adapter)."""
     if auto_model.startswith("live:"):
         return f"""from safetensors.torch import load_file
 
 model.load_state_dict(load_file({folder + "/model.safetensors"!r}))  # of {auto_model.removeprefix("live:")}"""
-    if ":" in auto_model:  # a class of ours: what it trained is in two folders
+    if ":" in auto_model:  # a class of this project: its two models are in two folders
         return f"""from transformers import AutoModel, AutoTokenizer
 
 model = AutoModel.from_pretrained({folder + "/discriminator"!r})
@@ -23,10 +23,10 @@ print(pipeline({tag!r}, {folder!r})({PIPELINES[tag]}))"""
     else:
         imports = f"""from peft import PeftModel
 from transformers import AutoConfig, {auto_model}, AutoTokenizer"""
-        # a base's own head may have other classes; the adapter brings the one it was trained with
+        # the base's own head may have other classes; the adapter contains the trained one
         sizes = ", ignore_mismatched_sizes=True" if "Classification" in auto_model else ""
         limits = ""
-        if tag == "text2text-generation":  # the base generates with limits of its own
+        if tag == "text2text-generation":  # the base has its own generation limits
             imports = imports.replace("AutoTokenizer", "AutoTokenizer, GenerationConfig")
             limits = f"base.generation_config = GenerationConfig.from_pretrained({folder!r})\n"
         loading = f"""config = AutoConfig.from_pretrained({folder!r})
@@ -38,17 +38,17 @@ tokenizer = AutoTokenizer.from_pretrained({folder!r})"""
     return f"""{imports}
 
 {loading}
-{ASKED.get(tag) or f"print(pipeline({tag!r}, model=model, tokenizer=tokenizer)({PIPELINES[tag]}))"}"""
+{EXAMPLES.get(tag) or f"print(pipeline({tag!r}, model=model, tokenizer=tokenizer)({PIPELINES[tag]}))"}"""
 
 
-# What transformers 5 has a pipeline for, and what to ask it.
+# Tasks that transformers 5 has a pipeline for, with an example input.
 PIPELINES = {
     "text-classification": '"your text"',
     "token-classification": '"your text"',
     "text-generation": '"your text"',
     "fill-mask": 'f"your {tokenizer.mask_token} text"',
 }
-ASKED = {
+EXAMPLES = {
     "question-answering": """tokens = tokenizer("your question", "your text", return_tensors="pt")
 answer = model(**tokens)
 start, end = int(answer.start_logits.argmax()), int(answer.end_logits.argmax())

@@ -1,4 +1,4 @@
-"""What a stage's body gets from the runtime: where to write, what it may read besides its inputs, whom to tell."""
+"""The build context of a stage's body: where to write, what it may read besides its inputs, how to log."""
 
 import shutil
 import time
@@ -15,12 +15,13 @@ from tasks.artifacts.names import is_inside
 from tasks.artifacts.record import Member
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store
+from tasks.config.json_types import JsonObject
 from tasks.runtime.log import say, warn
 from tasks.runtime.secrets import hidden
 
 
-def piece_of(document: Mapping[str, Any], named: Mapping[str, Any], instead_of: str = "") -> dict[str, Any]:
-    """The document of a piece of the artifact that `document` is of; see `Build.piece`."""
+def piece_of(document: Mapping[str, Any], named: Mapping[str, Any], instead_of: str = "") -> JsonObject:
+    """Return the key document of a piece of the artifact with the key document `document`; see `Build.piece`."""
     inputs = {name: digest for name, digest in document.get("inputs", {}).items() if name != instead_of}
     return {**document, "stage": f"{document['stage']}.pieces", "inputs": inputs, "piece": dict(named)}
 
@@ -31,12 +32,13 @@ class Build:
 
     Attributes:
         out: write members here; they are published when the body returns.
-        work: a folder that outlives a killed build of this key on a local root; `keep` makes it so on any root.
-        files: the external files that stand in the key, by name.
-        adopted: members of other artifacts that become this one's, without a copy.
-        document: what the key is of. run: who builds.
+        work: a folder that outlives a killed build of this key on a local root; with `upload_checkpoint` on any
+            root.
+        files: the external files that are part of the key, by name.
+        adopted: members of other artifacts that this one includes by reference, without a copy.
+        document: the key document. run: the run that builds.
         until: the share of the training after which to pause; None: never.
-        told: what was warned of so far. It becomes part of the artifact, and is said in every run that finds it.
+        told: the warnings so far. They are stored with the artifact, and logged in every run that reuses it.
     """
 
     store: Store
@@ -44,12 +46,12 @@ class Build:
     key: str
     out: Path
     files: Mapping[str, Path]
-    adopted: dict[str, Member] = field(default_factory=dict)
-    document: Mapping[str, Any] = field(default_factory=dict)
+    adopted: dict[str, Member] = field(default_factory=dict[str, Member])
+    document: Mapping[str, Any] = field(default_factory=dict[str, Any])
     run: str = ""
     until: float | None = None
     say: Callable[[str], None] = say
-    told: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list[str])
 
     def warn(self, message: str) -> None:
         """Log a warning, and keep it with the artifact."""
@@ -63,12 +65,12 @@ class Build:
     def piece(
         self, named: Mapping[str, Any], *, instead_of: str = "", make: Callable[[Path], Mapping[str, Any]]
     ) -> ArtifactRef:
-        """A part of this artifact that is an artifact by itself: found, or made now. A build that was killed goes on
-        with the first piece that is missing, and another build that needs the same piece finds it.
+        """Return a part of this artifact that is an artifact itself, from the store or built now. A build that was
+        killed resumes at the first missing piece, and other builds that need the same piece reuse it.
 
         Args:
-            named: what the piece depends on in place of the input `instead_of`; all else in this build's key is in
-                the piece's too.
+            named: what the piece depends on in place of the input `instead_of`; everything else in this build's key
+                is in the piece's too.
             make: writes the piece's members into a folder and returns its facts.
         """
         document = piece_of(self.document, named, instead_of)
@@ -96,7 +98,7 @@ class Build:
         return folder
 
     def upload_checkpoint(self, folder: Path) -> None:
-        """Make a finished folder of `work` (its manifest written last) outlive this machine."""
+        """Copy a finished folder of `work` to the store's root, its manifest last, so that it survives this machine."""
         if isinstance(self.store.backend, FsspecBackend):
             prefix = f"work/{self.stage}/{self.key}/{folder.name}"
             paths = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -104,7 +106,7 @@ class Build:
                 self.store.backend.copy(path, f"{prefix}/{path.relative_to(folder).as_posix()}")
 
     def remove_checkpoint(self, name: str) -> None:
-        """Remove a kept folder, its manifest first: it is never half there."""
+        """Remove a kept folder, its manifest first, so that it is never seen incomplete."""
         if self.store.local is None:
             prefix = f"work/{self.stage}/{self.key}/{name}/"
             for path in sorted(self.store.backend.names(prefix.rstrip("/")), key=lambda path: MANIFEST not in path):
@@ -113,7 +115,7 @@ class Build:
         shutil.rmtree(self.work / name, ignore_errors=True)
 
     def restore(self) -> None:
-        """Fetch from a remote root what an earlier build of this key kept; a folder without manifest is left."""
+        """Fetch from a remote root what an earlier build of this key kept; skip folders without manifest."""
         self.work.mkdir(parents=True, exist_ok=True)
         if not isinstance(self.store.backend, FsspecBackend):
             return
@@ -128,7 +130,7 @@ class Build:
                 self.store.backend.get(name, target)
 
     def finish(self) -> None:
-        """The artifact is published: nothing in progress is needed any more."""
+        """Delete work in progress, after the artifact was published."""
         if self.store.local is None:
             for name in list(self.store.backend.names(f"work/{self.stage}/{self.key}")):
                 self.store.backend.delete(name)

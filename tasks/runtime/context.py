@@ -1,28 +1,39 @@
-"""The run a stage belongs to: its store, its name, what has happened so far, and who is told.
+"""The run a stage belongs to: its store, its name, what has happened so far, and its listener.
 
-A context is entered once for each run and found through a `ContextVar`, so stages need not pass it on. Without one
-(a stage called by itself, in a test or a notebook) `open_run` makes one for as long as it is needed.
+A context is entered once per run and found through a `ContextVar`, so that stages need not pass it on. A stage called
+by itself, in a test or a notebook, needs one made with `open_run`.
 """
 
+# pyright: reportMissingTypeStubs=false
+# (pyarrow has no types)
+
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store
+from tasks.config.json_types import JsonObject
 from tasks.runtime.log import warn
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+Body = Callable[..., Mapping[str, Any]]
+"""What a stage does: `body(build, *, …) -> facts`."""
 
 
 @dataclass(frozen=True)
 class StageEntry:
-    """What became of one stage in one run; `seconds` are wall time, lookup included. `warnings` are those of the build,
-    whichever run made it."""
+    """The outcome of one stage in one run; `seconds` are wall time including the lookup. `warnings` are those of the
+    build, even if another run made it."""
 
     stage: str
     state: Literal["built", "cached", "hit", "miss"]
@@ -33,10 +44,10 @@ class StageEntry:
 
 
 class Paused(Exception):
-    """A training reached the share of its steps that was asked for, and a checkpoint is saved.
+    """A training reached the requested share of its steps, and a checkpoint is saved.
 
     Attributes:
-        step, total: optimizer steps done, and in all. metrics: of the validation rows at that step.
+        step, total: optimizer steps done and in total. metrics: of the validation rows at that step.
         history: what the Trainer logged until then.
     """
 
@@ -52,39 +63,39 @@ class RunContext:
     """One run of the flow.
 
     `replaced` maps a stage's name to a caller's own function. `overlay` is set while planning: light stages build
-    into it if `light`, the real store is only read. `until` is the share of the training after which to pause.
-    `signalled` is a signal that is heeded once the stage that is under way is published.
+    into it if `run_in_plan`, and the real store is only read. `until` is the share of the training after which it
+    pauses. `signalled` is a signal to be handled once the current stage is published.
     """
 
     store: Store
     run: str
-    replaced: Mapping[str, Callable[..., Mapping[str, Any]]] = field(default_factory=dict)
+    replaced: Mapping[str, Body] = field(default_factory=dict[str, Body])
     listener: Callable[[StageEntry], None] | None = None
     overlay: Store | None = None
-    keeps: object = None  # what must live as long as the overlay
+    keeps: object = None  # an object that must live as long as the overlay
     run_in_plan: bool = True
     until: float | None = None
     signalled: int | None = None
-    entries: list[StageEntry] = field(default_factory=list)
-    refs: dict[str, ArtifactRef] = field(default_factory=dict)
+    entries: list[StageEntry] = field(default_factory=list[StageEntry])
+    refs: dict[str, ArtifactRef] = field(default_factory=dict[str, ArtifactRef])
     building: list[str] | None = None
-    origin: Mapping[str, str] = field(default_factory=dict)
-    summary: dict[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, str] = field(default_factory=dict[str, str])
+    summary: JsonObject = field(default_factory=JsonObject)
     overwrite: bool = False  # whether anything in `output_dir` may be replaced
     kept: str | None = None  # why `output_dir` keeps the model it had, if it does
-    overwrites: str | None = None  # what in `output_dir` the run's model takes the place of
-    notes: list[str] = field(default_factory=list)  # warnings that no stage gave
+    overwrites: str | None = None  # what in `output_dir` the run's model replaces
+    notes: list[str] = field(default_factory=list[str])  # warnings that belong to no stage
     started: str = field(default_factory=lambda: now())
 
     @cached_property
     def before(self) -> dict[str, str] | None:
-        """The keys of the last run of this kind by stage, with which the reasons of misses compare."""
+        """The keys by stage of the previous run of this kind, to explain misses."""
         from tasks.runtime.previous_run import keys_before
 
         return keys_before(self.store, self.summary, but=self.run)
 
     def add(self, entry: StageEntry, ref: ArtifactRef) -> None:
-        """Note a finished stage, tell the listener, and keep the run's own record up to date."""
+        """Record a finished stage, call the listener, and update the run's record in the store."""
         self.building = None
         self.entries.append(entry)
         self.refs[entry.stage] = ref
@@ -95,40 +106,40 @@ class RunContext:
 
     @property
     def warnings(self) -> list[str]:
-        """What the stages so far have warned of, those that were cached too."""
+        """The warnings of all stages so far, including cached ones."""
         return [line for entry in self.entries for line in entry.warnings]
 
     def note(self, line: str) -> None:
-        """Warn, once, of what is true of this run and not of a stage's artifact, which other runs share."""
+        """Warn once about this run, as opposed to a stage's artifact, which other runs share."""
         if line not in self.notes:
             self.notes.append(line)
             warn(line)
 
     def begin(self, stage: str, key: str) -> None:
-        """Note what is about to be built, so that `gc` keeps the checkpoints of a run that was killed at it."""
+        """Record what is about to be built, so that `gc` keeps its checkpoints if the run is killed."""
         self.building = [stage, key]
         if self.overlay is None:
             self.write()
 
     def open(self, ref: ArtifactRef) -> Artifact:
-        """Open an artifact where its blobs are: in a plan some lie in the overlay."""
+        """Open an artifact where its blobs are: in a plan some are in the overlay."""
         overlay = self.overlay
         blobs = (f"blobs/{member.sha256}" for member in ref.members.values())
         planned = overlay is not None and all(overlay.backend.size(blob) is not None for blob in blobs)
         return Artifact(ref, overlay if planned and overlay is not None else self.store)
 
     def read(self, stage: str, name: str) -> Any:
-        """A JSON member of a finished stage."""
+        """Return a JSON member of a finished stage."""
         return self.open(self.refs[stage]).json(name)
 
-    def rows(self, stage: str, split: str = "train") -> Any:
-        """A split's rows of a finished stage, as a table."""
-        from tasks.data.tables.arrow_file import open_table
+    def rows(self, stage: str, split: str = "train") -> "pa.Table":  # pyright: ignore
+        """Return a split's rows of a finished stage, as a table."""
+        from tasks.data.tables import arrow_file
 
-        return open_table(self.open(self.refs[stage]).path(f"{split}.arrow"))
+        return arrow_file.open_table(self.open(self.refs[stage]).path(f"{split}.arrow"))  # pyright: ignore
 
-    def record(self, state: str = "running") -> dict[str, Any]:
-        """The run as JSON: its state, when it started (and was last heard of), its stages, what was asked of it."""
+    def record(self, state: str = "running") -> JsonObject:
+        """Return the run as JSON: its state, start time and last update, stages, and configuration."""
         return {
             "run": self.run, "state": state, "started": self.started, "updated": now(), "building": self.building,
             "stages": [asdict(entry) for entry in self.entries], "kept": self.kept, "warnings": self.notes,
@@ -136,13 +147,13 @@ class RunContext:
         }  # fmt: skip
 
     def write(self, state: str = "running") -> None:
-        """Write `runs/<run>.json`: what `gc` must not touch, and what `finetune runs`, `show` and `compare` read."""
+        """Write `runs/<run>.json`, which `gc`, `finetune runs`, `show` and `compare` read."""
         record = json.dumps(self.record(state), indent=1, ensure_ascii=False)
         self.store.backend.write(f"runs/{self.run}.json", record.encode())
 
 
 def now() -> str:
-    """The time in UTC, as ISO 8601."""
+    """Return the time in UTC, as ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -150,19 +161,19 @@ _current: ContextVar[RunContext | None] = ContextVar("finetune_run", default=Non
 
 
 def current() -> RunContext:
-    """The run this code belongs to.
+    """Return the run this code belongs to.
 
     Raises:
         RuntimeError: outside any run.
     """
     context = _current.get()
     if context is None:
-        raise RuntimeError("a stage needs a run to belong to: `with open_run(RunContext(store, run=…)): …`")
+        raise RuntimeError("a stage must be called within a run: `with open_run(RunContext(store, run=…)): …`")
     return context
 
 
 @contextmanager
-def open_run(context: RunContext) -> Iterator[RunContext]:
+def open_run(context: RunContext) -> Generator[RunContext]:
     """Make `context` the current run."""
     token = _current.set(context)
     try:

@@ -1,13 +1,13 @@
-"""The process's environment, changed for a while."""
+"""Change the process's environment temporarily."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 
 @contextmanager
-def environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set environment variables; afterwards all is as it was."""
+def environment(values: Mapping[str, str]) -> Generator[None]:
+    """Set environment variables; restore them afterwards."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -21,8 +21,8 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def environment_kept() -> Iterator[None]:
-    """Within, libraries may change the environment as they like; afterwards all is as it was."""
+def environment_kept() -> Generator[None]:
+    """Restore the environment afterwards, whatever libraries have changed within."""
     before = dict(os.environ)
     try:
         yield

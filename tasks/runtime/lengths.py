@@ -1,22 +1,22 @@
-"""How long a row is, and how much its windows share, as far as the model takes it: what is asked for and cannot be had
-is said."""
+"""Limit `max_length` and `stride` to what the model supports, with a message if that changes a configured value."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from tasks.artifacts.ref import ArtifactRef
+from tasks.config.json_types import JsonObject
 from tasks.data.tokens.encode import stride_of
 from tasks.runtime.context import current
 from tasks.runtime.log import say
 
-UNBOUNDED = 1_000_000  # what asks for as much as the model takes
-WHY = {"max_length": "the longest row the model takes", "stride": "a third of a row: windows must advance"}
+UNBOUNDED = 1_000_000  # a value this high means the model's maximum
+WHY = {"max_length": "the model's maximum", "stride": "a third of a row: windows must advance"}
 
 
-def within(shape: Mapping[str, Any], base: ArtifactRef) -> dict[str, Any]:
-    """`shape` with the `max_length` and `stride` that a base allows; as asked where a plan does not know the base yet.
+def within(shape: Mapping[str, Any], base: ArtifactRef) -> JsonObject:
+    """Return `shape` with `max_length` and `stride` limited to what a base allows; unchanged if a plan has no base yet.
 
-    Warns of what the user asked for and does not get; of a default it is a line of the log.
+    A changed value of the user is a warning, a changed default an info line.
     """
     if not base.members:
         return dict(shape)
@@ -26,7 +26,7 @@ def within(shape: Mapping[str, Any], base: ArtifactRef) -> dict[str, Any]:
     if found.get("stride"):
         found["stride"] = stride_of(found)
     given = {path for path, _, _ in context.summary.get("given", ())}
-    for name in WHY.keys() & found.keys() if context.overlay is None else ():
+    for name in WHY.keys() & found.keys():
         asked, read = shape[name], name != "stride" or shape["overlong"] == "window"
         if asked and read and found[name] < asked < UNBOUNDED:
             (context.note if f"data.{name}" in given else say)(

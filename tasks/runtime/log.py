@@ -1,4 +1,4 @@
-"""One voice: what a run says goes to the `finetune` logger and, inside a Prefect run, to that run's own log."""
+"""Logging: messages of a run go to the `finetune` logger and, inside a Prefect run, to that run's log."""
 
 import logging
 import sys
@@ -9,13 +9,13 @@ LOGGER = logging.getLogger("finetune")
 
 
 def say(message: str, level: int = logging.INFO) -> None:
-    """Log `message` where the run is watched: in its Prefect log, and by whoever listens to the `finetune` logger."""
+    """Log `message` to the `finetune` logger and to the run's Prefect log."""
     message = hidden(message)
-    if not _told_prefect(message, level) or LOGGER.handlers:
+    if not _log_to_prefect(message, level) or LOGGER.handlers:
         LOGGER.log(level, message)
 
 
-def _told_prefect(message: str, level: int) -> bool:
+def _log_to_prefect(message: str, level: int) -> bool:
     if "prefect" not in sys.modules:
         return False
     from prefect.exceptions import MissingContextError

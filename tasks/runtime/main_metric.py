@@ -1,16 +1,17 @@
-"""The one number a run is known by: `eval.best`, or its task's best-known metric; on test rows where there are any."""
+"""The main metric of a run: `eval.best`, or its task's best-known metric; on test rows if there are any."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from tasks.config import ConfigError
+from tasks.config.json_types import JsonObject
 from tasks.objectives import objective_of
 
 PREFIXES = ("test_", "eval_")
 
 
 def _known(task: str) -> tuple[str, ...]:
-    """The task's metrics, best known first; none of a task that is not installed here."""
+    """Return the task's metrics, best known first; none if the task is not installed here."""
     try:
         return objective_of(task).metric_names
     except ConfigError:
@@ -22,8 +23,8 @@ def _number(metrics: Mapping[str, float | None], name: str) -> bool:
 
 
 def main_metric(task: str, best: str | None, *each: Mapping[str, float | None]) -> str | None:
-    """The name (`test_accuracy`) of the metric by which `each` are compared: `best`, or else the first of the task
-    that the first of `each` has; the prefix is one that all have a number under. None: they cannot be compared."""
+    """Return the name (`test_accuracy`) of the metric by which `each` are compared: `best`, or else the task's first
+    metric that the first of `each` has, with a prefix for which all have a value. None: they cannot be compared."""
     for name in [best] if best else _known(task):
         if any(_number(each[0], prefix + name) for prefix in PREFIXES):
             return next((p + name for p in PREFIXES if all(_number(metrics, p + name) for metrics in each)), None)
@@ -31,7 +32,7 @@ def main_metric(task: str, best: str | None, *each: Mapping[str, float | None]) 
 
 
 def is_upward(task: str, name: str) -> bool:
-    """Whether more of a metric is better; `name` may have a prefix."""
+    """Whether a greater value of a metric is better; `name` may have a prefix."""
     return objective_of(task).greater_is_better.get(name.removeprefix("test_").removeprefix("eval_"), True)
 
 
@@ -41,5 +42,6 @@ def better(task: str, name: str, one: float, other: float) -> bool:
 
 
 def best_of(config: Mapping[str, Any]) -> str | None:
-    """`eval.best` of a config as plain data."""
-    return (config.get("eval") or {}).get("best")
+    """Return `eval.best` of a config given as plain data."""
+    section: JsonObject = config.get("eval") or {}
+    return section.get("best")

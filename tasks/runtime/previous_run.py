@@ -1,4 +1,4 @@
-"""The run that a run is compared with when its stages say why they are built."""
+"""Find the previous run, with which a run is compared to explain why stages are built."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,11 @@ KINDS = ("name", "config_file", "model_path")
 
 
 def keys_before(store: Store, summary: Mapping[str, Any], but: str) -> dict[str, str] | None:
-    """The keys, by stage, of the last run of the same name, or else config file, or else output folder; None if there
-    was none.
+    """Return the keys, by stage, of the last run of the same name, else of the same config file, else of the same
+    output folder; None if there is none.
 
     Args:
-        summary: what the run's own record says of it. but: the run itself.
+        summary: of the run's own record. but: the run itself.
     """
     known = sorted(
         (each for each in records(store) if each["run"] != but),
@@ -24,6 +24,6 @@ def keys_before(store: Store, summary: Mapping[str, Any], but: str) -> dict[str,
     for kind in KINDS:
         wanted = summary.get(kind)
         if wanted is not None and (alike := [each for each in known if each.get(kind) == wanted]):
-            # a run that ended early does not hide what the one before it came to
+            # stages that the last run did not reach come from the runs before it
             return {entry["stage"]: entry["key"] for each in reversed(alike) for entry in each.get("stages") or ()}
     return None

@@ -1,4 +1,4 @@
-"""Where a training or an evaluation stands: a bar in a terminal, lines in a log, an artifact in Prefect's UI."""
+"""Progress of a training or an evaluation: a bar in a terminal, lines in a log, an artifact in Prefect's UI."""
 
 import sys
 import time
@@ -21,10 +21,10 @@ Clock = Callable[[], float]
 
 
 class RowProgress:
-    """Tells of rows as a model scores them: a bar, and a line every few seconds with rate and time left.
+    """Reports rows as a model scores them: a bar, and a line every few seconds with rate and time left.
 
     Args:
-        what: what is done with the rows, as the lines begin. say: where a line goes.
+        what: what is done with the rows, at the start of each line. say: called with each line.
     """
 
     def __init__(self, what: str, say: Callable[[str], None], clock: Clock = time.monotonic) -> None:
@@ -40,7 +40,7 @@ class RowProgress:
         self._bar.close()
 
     def rows(self, done: int, total: int) -> None:
-        """Note that `done` of `total` rows are done."""
+        """Report that `done` of `total` rows are done."""
         self._bar.total = total
         self._bar.update(done - self._bar.n)
         now = self.clock()
@@ -51,10 +51,10 @@ class RowProgress:
 
 
 class Progress:
-    """Tells of steps, logged values and evaluations as a context manager.
+    """Reports steps, logged values and evaluations; a context manager.
 
     Args:
-        total: optimizer steps in all. say: where a line goes.
+        total: optimizer steps in total. say: called with each line.
     """
 
     def __init__(self, total: int, say: Callable[[str], None], clock: Clock = time.monotonic) -> None:
@@ -80,16 +80,16 @@ class Progress:
             self._teller.join(LAST_SECONDS)
 
     def step(self, done: int, total: int) -> None:
-        """Note that `done` of `total` steps are done."""
+        """Report that `done` of `total` steps are done."""
         self._bar.update(done - self._bar.n)
         now = self.clock()
         self._pace.mark(now, done)
         if done == total or now - self._told_ui > UI_SECONDS:
             self._told_ui = now
-            self._tell_ui(100 * done / max(total, 1))
+            self._update_ui(100 * done / max(total, 1))
 
     def rows(self, done: int, total: int) -> None:
-        """Note that an evaluation has scored `done` of `total` rows."""
+        """Report that an evaluation has scored `done` of `total` rows."""
         self._evaluating = self._evaluating or RowProgress("evaluation", self.say, self.clock)
         self._evaluating.rows(done, total)
         if done >= total:
@@ -106,7 +106,8 @@ class Progress:
         elif "train_runtime" in values:
             self._sum_up(step, values)
         elif shown := {name: values[name] for name in SHOWN if name in values}:
-            self._bar.set_postfix({name: f"{value:.3g}" for name, value in shown.items() if name != "grad_norm"})
+            postfix = {name: f"{value:.3g}" for name, value in shown.items() if name != "grad_norm"}
+            self._bar.set_postfix(postfix)  # pyright: ignore[reportUnknownMemberType]
             self._loss(step, values.get("epoch"), shown)
 
     def _loss(self, step: int, epoch: float | None, shown: Mapping[str, float]) -> None:
@@ -116,8 +117,8 @@ class Progress:
         self._told_log = now
         where = f"step {step}/{self.total}" + (f", epoch {epoch:.2f}" if epoch is not None else "")
         often = f" (shown every {LOG_SECONDS:.0f} s at most)" if first else ""
-        said = "; ".join(part for part in (_line(shown), self._pace.line(self.total)) if part)
-        self.say(f"{where}: {said}{often}")
+        text = "; ".join(part for part in (_line(shown), self._pace.line(self.total)) if part)
+        self.say(f"{where}: {text}{often}")
 
     def _sum_up(self, step: int, values: Mapping[str, float]) -> None:
         took = max(values["train_runtime"] - self._evaluation, 0.0)
@@ -125,21 +126,22 @@ class Progress:
         self.say(f"step {step}/{self.total}: {loss}training took {duration(took)}, evaluation "
                  f"{duration(self._evaluation)}")  # fmt: skip
 
-    def _tell_ui(self, percent: float) -> None:
-        """Beside the training: where the API is gone Prefect's client tries for a minute; no step may wait for it."""
+    def _update_ui(self, percent: float) -> None:
+        """Update Prefect's UI in a thread: if the API is gone Prefect's client retries for a minute; no step may wait
+        for it."""
         if "prefect" not in sys.modules:
             return
         from prefect.context import TaskRunContext
 
         if TaskRunContext.get() is None or self._ui_is_gone:
             return
-        if percent >= 100:  # the last word is said; those before are skipped while one is on its way
+        if percent >= 100:  # the last update is always sent; others are skipped while one is pending
             self._teller.join(LAST_SECONDS)
         if not self._teller.is_alive():
-            self._teller = Thread(target=copy_context().run, args=(self._tell, percent), daemon=True)
+            self._teller = Thread(target=copy_context().run, args=(self._send_to_ui, percent), daemon=True)
             self._teller.start()
 
-    def _tell(self, percent: float) -> None:
+    def _send_to_ui(self, percent: float) -> None:
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
         try:

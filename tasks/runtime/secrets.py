@@ -1,10 +1,13 @@
-"""Secrets of a run: environment variables of its process while it runs, hidden in all of its messages and logs."""
+"""Secrets of a run: environment variables of its process while it runs, hidden in all its messages and logs."""
+
+# pyright: reportMissingTypeStubs=false
+# (fsspec has no types)
 
 import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 from tasks.config.errors import ConfigError, FinetuneError, MachineError
@@ -17,11 +20,11 @@ _lent: set[str] = set()
 
 
 @contextmanager
-def lending(secrets: Mapping[str, str]) -> Iterator[None]:
-    """Set each environment variable to the value of its Prefect Secret block; afterwards they are restored.
+def lending(secrets: Mapping[str, str]) -> Generator[None]:
+    """Set each environment variable to the value of its Prefect Secret block; restore them afterwards.
 
     Raises:
-        ConfigError: there is no such block. MachineError: the API does not answer.
+        ConfigError: no such block. MachineError: the API does not answer.
     """
     if not secrets:
         yield
@@ -37,7 +40,7 @@ def lending(secrets: Mapping[str, str]) -> Iterator[None]:
 
 
 def hidden(text: str) -> str:
-    """`text` without the secrets this process knows, and without passwords and tokens in URLs."""
+    """Return `text` without the secrets this process knows, and without passwords and tokens in URLs."""
     known = {value for name, value in os.environ.items() if _is_secret(name)} | _lent
     for value in sorted((value for value in known if len(value) >= SHORTEST), key=len, reverse=True):
         text = text.replace(value, HIDDEN)
@@ -45,7 +48,7 @@ def hidden(text: str) -> str:
 
 
 @contextmanager
-def discreet() -> Iterator[None]:
+def discreet() -> Generator[None]:
     """Reraise an error whose text or cause contains a secret without the secret and the cause."""
     try:
         yield
@@ -54,12 +57,12 @@ def discreet() -> Iterator[None]:
         if hidden(told) == told:
             raise
         kind = type(error) if isinstance(error, FinetuneError) else MachineError
-        said = str(error) if kind is type(error) else f"{type(error).__name__}: {error}"
-        raise kind(hidden(said)) from None
+        message = str(error) if kind is type(error) else f"{type(error).__name__}: {error}"
+        raise kind(hidden(message)) from None
 
 
 def _is_secret(variable: str) -> bool:
-    """Whether the value of an environment variable is hidden in logs, by its name, whoever set it."""
+    """Whether the value of an environment variable is hidden in logs, judging by its name."""
     return variable not in FOLDERS and re.fullmatch(SECRET_NAME, variable) is not None
 
 
@@ -72,13 +75,13 @@ def _read(variable: str, block: str) -> str:
             found = client.read_block_document_by_name(block, "secret", include_secrets=True)
         except ObjectNotFound:
             raise ConfigError(
-                f"secrets.{variable}: {client.api_url} has no Secret block {block!r}; make one there (Blocks, +, "
+                f"secrets.{variable}: {client.api_url} has no Secret block {block!r}; create it there (Blocks, +, "
                 f'Secret), or in Python: `Secret(value=…).save("{block}")` of prefect.blocks.system'
             ) from None
     value = found.data.get("value")
     if not isinstance(value, str):
         raise ConfigError(
-            f"secrets.{variable}: the Secret block {block!r} holds no text; an environment variable is text"
+            f"secrets.{variable}: the Secret block {block!r} is not text; an environment variable must be text"
         )
     return value
 
@@ -89,4 +92,4 @@ def _forget_filesystems() -> None:
         import fsspec
 
         for kind in set(fsspec.registry.values()):
-            kind.clear_instance_cache()
+            kind.clear_instance_cache()  # pyright: ignore[reportUnknownMemberType]

@@ -1,8 +1,8 @@
-"""What a stage is: a function whose keyword arguments *are* its cache key.
+"""Stages: functions whose keyword arguments *are* their cache key.
 
-Calling a stage computes the key, looks it up, and on a miss builds under the key's lease and publishes. Inside a
-flow all that happens in a Prefect task, whose state (*Cached* or *Completed*) and message say what became of it; the
-store decides, Prefect shows. Outside a flow a stage is an ordinary call.
+Calling a stage computes the key, looks it up, and on a miss builds under the key's lease and publishes. Inside a flow
+this happens in a Prefect task, whose state (*Cached* or *Completed*) and message show the outcome; Prefect's own cache
+is not used. Outside a flow a stage is an ordinary call.
 """
 
 import inspect
@@ -11,29 +11,32 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.artifacts.keys.code import code_version, function_version
 from tasks.artifacts.keys.digests import digest_of
-from tasks.artifacts.keys.explain import explain, in_words
+from tasks.artifacts.keys.explain import explain, summarize
 from tasks.artifacts.keys.key import key_of
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store
 from tasks.config.errors import MACHINE_ERRORS, Interrupted, MachineError, Signalled
+from tasks.config.json_types import JsonObject
 from tasks.runtime.build import Build
-from tasks.runtime.context import Paused, RunContext, StageEntry, current
+from tasks.runtime.context import Body, Paused, RunContext, StageEntry, current
 from tasks.runtime.inputs import Pending, artifacts_in, described, modules_of, opened, values_in
 from tasks.runtime.log import say, warn
 from tasks.runtime.prefect_api.stopping import answering_for_prefect, cancelled, interrupted
 from tasks.runtime.secrets import discreet
 
-Body = Callable[..., Mapping[str, Any]]
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
 WARNINGS = "warnings"  # among an artifact's facts
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One of the twelve. Made by `stage`; see there."""
+    """One of the twelve stages, made by `stage`; see there."""
 
     name: str
     body: Body
@@ -46,8 +49,8 @@ class Stage:
     resuming: Callable[..., str] | None
     run_in_plan: bool | Callable[..., bool]
 
-    def __call__(self, **inputs: Any) -> ArtifactRef:
-        """Return the artifact that answers `inputs`: found, or built now.
+    def __call__(self, **inputs: object) -> ArtifactRef:
+        """Return the artifact for `inputs`, from the store or built now.
 
         Raises:
             FinetuneError: an error the user can fix.
@@ -69,7 +72,7 @@ class Stage:
         resolved: list[ArtifactRef] = []
         ended: list[Interrupted | Paused] = []  # Prefect raises neither
 
-        def run(**artifacts: Any) -> Any:
+        def run(**artifacts: ArtifactRef | Mapping[str, ArtifactRef]) -> "State":
             try:
                 with answering_for_prefect():
                     ref, entry = self._resolve(context, inputs)
@@ -87,11 +90,9 @@ class Stage:
                 name="Cached" if entry.state == "cached" else "Completed", message=entry.reason, data=ref.key
             )
 
-        # The artifacts are passed as parameters only so that Prefect draws the edges of its run graph.
+        # Artifacts are parameters only so that Prefect draws the edges of its run graph.
         artifacts = {name.partition(".")[0]: inputs[name.partition(".")[0]] for name in artifacts_in(inputs)}
-        task(run, name=self.name, cache_policy=NO_CACHE, persist_result=False)(  # type: ignore[call-overload]
-            **artifacts
-        )
+        task(name=self.name, cache_policy=NO_CACHE, persist_result=False)(run)(**artifacts)
         if ended:
             raise ended[0]
         return resolved[0]
@@ -105,14 +106,14 @@ class Stage:
 
     def _found_or_built(self, context: RunContext, inputs: dict[str, Any]) -> tuple[ArtifactRef, StageEntry]:
         started, store = time.perf_counter(), context.store
-        document, files = self._question(context, inputs)
+        document, files = self._key_document(context, inputs)
         key = key_of(document)
         external = {name: str(path) for name, path in files.items()}
 
-        def done(ref: ArtifactRef, state: Any, reason: str) -> tuple[ArtifactRef, StageEntry]:
+        def done(ref: ArtifactRef, state: Literal["built", "cached"], reason: str) -> tuple[ArtifactRef, StageEntry]:
             ref = ref.model_copy(update={"external": external})
-            if self.after and (done_too := self.after(context.open(ref), **opened(context, inputs))):
-                reason = f"{reason}; {done_too}"
+            if self.after and (addition := self.after(context.open(ref), **opened(context, inputs))):
+                reason = f"{reason}; {addition}"
             told = tuple(ref.facts.get(WARNINGS, ()))
             if state == "cached":
                 for line in told:
@@ -131,17 +132,17 @@ class Stage:
                 if isinstance(again, ArtifactRef):
                     return done(again, "cached", f"hit {key[:8]}, built meanwhile by run {again.run}")
             context.begin(self.name, key)
-            why = in_words(explain(store, self.name, document, again, context.before))
+            why = summarize(explain(store, self.name, document, again, context.before))
             why = self._resuming(store, document, inputs) or why
             if again.category == "DAMAGED":
-                warn(f"{self.name}: {again.detail}; building it again")
+                warn(f"{self.name}: {again.detail}; rebuilding it")
             built = done(self._build(context, inputs, document, key, files), "built", why)
         if context.signalled is not None:
             raise Signalled(context.signalled)
         return built
 
     def _build(
-        self, context: RunContext, inputs: dict[str, Any], document: dict[str, Any], key: str, files: Mapping[str, Path]
+        self, context: RunContext, inputs: dict[str, Any], document: JsonObject, key: str, files: Mapping[str, Path]
     ) -> ArtifactRef:
         store, started = context.overlay or context.store, time.perf_counter()
         with store.building(self.name, key) as out:
@@ -159,22 +160,25 @@ class Stage:
         return ref
 
     def _plan(self, context: RunContext, inputs: dict[str, Any]) -> ArtifactRef:
-        """Say what `_resolve` would find. Light stages build into the overlay, so that the plan reaches past them."""
+        """Return what `_resolve` would find. Light stages build into the overlay, so that later stages can be
+        planned."""
         assert context.overlay is not None
         started = time.perf_counter()
-        waits = [name for name, ref in artifacts_in(inputs).items() if isinstance(ref, Pending)]
-        if waits:
-            pending = Pending(stage=self.name, key=key_of(self._question(context, inputs)[0]), members={})
-            context.add(StageEntry(self.name, "miss", 0.0, "", f"DATA: {', '.join(waits)} will be new"), pending)
+        pending_inputs = [name for name, ref in artifacts_in(inputs).items() if isinstance(ref, Pending)]
+        if pending_inputs:
+            pending = Pending(stage=self.name, key=key_of(self._key_document(context, inputs)[0]), members={})
+            context.add(
+                StageEntry(self.name, "miss", 0.0, "", f"DATA: {', '.join(pending_inputs)} will be new"), pending
+            )
             return pending
-        document, files = self._question(context, inputs)
+        document, files = self._key_document(context, inputs)
         key = key_of(document)
         found = context.store.lookup(self.name, key)
         if isinstance(found, ArtifactRef):
             ref, state, reason = found, "hit", f"hit {key[:8]}, built by run {found.run}"
         else:
             causes = explain(context.store, self.name, document, found, context.before)
-            state, reason = "miss", self._resuming(context.store, document, inputs) or in_words(causes)
+            state, reason = "miss", self._resuming(context.store, document, inputs) or summarize(causes)
             planned_before = context.overlay.lookup(self.name, key)  # by a plan of another cell
             ref = (
                 planned_before
@@ -189,12 +193,12 @@ class Stage:
         return ref
 
     def _resuming(self, store: Store, document: Mapping[str, Any], inputs: Mapping[str, Any]) -> str:
-        """What a build would go on from, if anything."""
+        """Return what a build would resume from, if anything."""
         return self.resuming(store, document, **inputs) if self.resuming else ""
 
-    def _question(self, context: RunContext, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], Mapping[str, Path]]:
-        """The document whose sha256 is the key, and the external files it speaks of."""
-        files = self.files(**inputs) if self.files else {}
+    def _key_document(self, context: RunContext, inputs: Mapping[str, Any]) -> tuple[JsonObject, Mapping[str, Path]]:
+        """Return the document whose sha256 is the key, and the external files it lists."""
+        files: Mapping[str, Path] = self.files(**inputs) if self.files else {}
         artifacts, replaced = artifacts_in(inputs), context.replaced.get(self.name)
         values = values_in(inputs)
         modules = [self.body.__module__, *modules_of(values, self.components)]
@@ -223,19 +227,20 @@ def stage(
 ) -> Callable[[Body], Stage]:
     """Make a stage of a function `body(build, *, …) -> facts`.
 
-    Its keyword arguments are config values (they stand in the key), artifacts (their digests do), `Component`s (what
-    they describe and its code do), mappings of names to artifacts or components, or `Unkeyed`.
+    Its keyword arguments are config values, artifacts (keyed by digest), `Component`s (keyed by description and code),
+    mappings of names to artifacts or components, or `Unkeyed`.
 
     Args:
-        format: version of what the body writes; raise it when the same code would write it otherwise.
-        libraries: distributions whose versions shape the result.
-        components: what it uses of each `Component` it is given; the code of these stands in the key.
-        files: external files it reads, by name; their digests stand in the key.
-        environment: facts of this machine that shape the result.
-        after: done with the artifact on every run, found or built (it must be idempotent); returns what to add to the
-            reason.
-        resuming: says, of the store, the key's document and the inputs, what a build would go on from, if anything.
-        light: whether it is cheap enough for a plan to run it for real; said of the inputs where it hangs on them.
+        format: version of the files that the body writes; raise it if they change although the code does not.
+        libraries: distributions whose versions affect the result.
+        components: what it uses of each `Component` it is given; the code of these is part of the key.
+        files: external files it reads, by name; their digests are part of the key.
+        environment: facts of this machine that affect the result.
+        after: called with the artifact in every run, cached or built (it must be idempotent); returns what to add to
+            the reason.
+        resuming: returns, from the store, the key's document and the inputs, what a build would resume from, if
+            anything.
+        run_in_plan: whether it is cheap enough to run in a plan; a function of the inputs if it depends on them.
     """
 
     def make(body: Body) -> Stage:
@@ -251,6 +256,6 @@ def _machine_error(error: OSError, stage: str, store: Store) -> OSError | Machin
         return error
     where = f" ({error.filename})" if error.filename else ""
     return MachineError(
-        f"{stage}: {error.strerror}{where}. Nothing half-written is left; fix it and run the same command again "
+        f"{stage}: {error.strerror}{where}. No partial results are left; fix it and run the same command again "
         f"(store.root is {store.root})"
     )

@@ -1,4 +1,4 @@
-"""From a sweep's axes to the settings of its cells: products, pairs, random draws, and derived fields."""
+"""Compute the settings of a sweep's cells from its axes: products, pairs, random draws, and derived fields."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ Settings = dict[str, Any]
 
 
 def settings_of(sweep: SweepConfig) -> list[Settings]:
-    """The settings of every cell but its seed: `{dotted field: value}`, in a fixed order. A repeated
-    draw is one cell."""
+    """Return the settings of every cell without its seed: `{dotted field: value}`, in a fixed order. Repeated draws are
+    one cell."""
     products = [dict(zip(sweep.grid, values, strict=True)) for values in product(*sweep.grid.values())]
     pairs = [dict(zip(sweep.paired, values, strict=True)) for values in zip(*sweep.paired.values(), strict=True)]
     draws = list(draw(sweep)) if sweep.random else [{}]
@@ -28,7 +28,7 @@ def settings_of(sweep: SweepConfig) -> list[Settings]:
 
 
 def corners(sweep: SweepConfig) -> list[Settings] | None:
-    """For a search: both ends of each axis, the others at their first value; if these are valid, so are all draws."""
+    """Return both ends of each axis, with the others at their first value: if these are valid, so are all draws."""
     if sweep.sampler != "tpe":
         return None
     ends = {name: axis if isinstance(axis, list) else [_end(axis, axis.low), _end(axis, axis.high)]
@@ -42,7 +42,7 @@ def _end(axis: Range, value: float) -> float:
 
 
 def draw(sweep: SweepConfig) -> Iterator[Settings]:
-    """`n_trials` draws from `random`, by `sweep.seed` alone."""
+    """Yield `n_trials` draws from `random`, which depend on `sweep.seed` only."""
     random = np.random.default_rng(sweep.seed)
     for _ in range(sweep.n_trials or 0):
         yield {name: _value(random, axis) for name, axis in sweep.random.items()}
@@ -61,12 +61,12 @@ def _value(random: np.random.Generator, axis: Range | list[Any]) -> Any:
 
 
 def rounded(value: float, axis: Range) -> float:
-    """Rounded to four significant digits and clipped to the range, to be readable in a table."""
+    """Return `value` rounded to four significant digits, for tables, and clipped to the range."""
     return min(max(float(f"{value:.4g}"), axis.low), axis.high)
 
 
 def derived(formulas: Mapping[str, str], known: Callable[[str], Any]) -> Settings:
-    """Compute fields from others, computed ones too; `known` gives a field's value by its dotted name.
+    """Compute fields from others, including computed ones; `known` returns a field's value by its dotted name.
 
     Raises:
         ConfigError: an invalid formula, one that depends on itself, or on fields that are not numbers.
@@ -111,7 +111,7 @@ def _evaluate(name: str, formula: str, known: Callable[[str], Any]) -> Any:
                 if isinstance(found, bool) or not isinstance(found, int | float):
                     raise ConfigError(f"sweep.derive: {name}: {ast.unparse(node)} is {found!r}, not a number")
                 return found
-        raise ConfigError(f"sweep.derive: {name}: {ast.unparse(node)!r} is not understood; write numbers, dotted "
+        raise ConfigError(f"sweep.derive: {name}: {ast.unparse(node)!r} is not supported; use numbers, dotted "
                           f"fields, + - * / // % **, and {', '.join(FUNCTIONS)}")  # fmt: skip
 
     try:

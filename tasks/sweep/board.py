@@ -1,4 +1,4 @@
-"""The leaderboard: outcomes of cells as ranked rows, with mean and standard deviation over seeds."""
+"""The leaderboard: cells' outcomes as ranked rows, with mean and standard deviation over seeds."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Outcome:
 
     Attributes:
         state: `completed`, `paused` (stopped early by halving), `failed`, `killed` or `interrupted`.
-        metrics: of the validation rows, `eval_…`, by the weights it ended (or paused) with.
+        metrics: of the validation rows, `eval_…`, with its final (or paused) weights.
         rungs: share of the training -> the metrics it was compared by there.
-        steps: optimizer steps done, of how many. built: stages that were built for it, not found.
-        run: the run's name in the store; None unless it completed. error: why it is not completed; kind: of that.
+        steps: optimizer steps done and in total. built: stages that were built for it, not cached.
+        run: the run's name in the store; None unless it completed. error: why it did not complete; kind: its type.
         curve: what the Trainer logged.
     """
 
@@ -44,12 +44,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Row:
-    """A group of cells that differ in their seed, ranked.
+    """A ranked group of cells that differ only in their seed.
 
     Attributes:
-        rank: from 1; None where no cell completed. state: of the worst of its cells.
+        rank: from 1; None if no cell completed. state: of the worst of its cells.
         value, spread: mean and sample standard deviation of the metric over the seeds (None with one seed).
-        metrics: means of all metrics. share: of the training that was done.
+        metrics: means of all metrics. share: completed share of the training.
     """
 
     rank: int | None
@@ -70,11 +70,11 @@ WORST = ("failed", "killed", "interrupted", "paused", "completed")
 def leaderboard(
     cells: Sequence[Cell], outcomes: Mapping[int, Outcome], metric: str, greater_is_better: bool
 ) -> list[Row]:
-    """Rows in the order of their rank: completed groups by the metric, then those stopped early (by how far they came,
-    then the metric), then failures."""
+    """Return rows by rank: completed groups by the metric, then those stopped early (by progress, then the metric),
+    then failures."""
     rows = [_row(group, outcomes, metric) for group in by_group(cells).values()]
 
-    def order(row: Row) -> tuple[Any, ...]:
+    def order(row: Row) -> tuple[object, ...]:
         up = -1 if greater_is_better else 1
         value = float("inf") if row.value is None else up * row.value
         return -WORST.index(row.state) if row.state in ("completed", "paused") else 0, -row.share, value, row.group
@@ -86,7 +86,7 @@ def leaderboard(
 
 
 def by_group(cells: Iterable[Cell]) -> dict[int, list[Cell]]:
-    """Cells grouped by settings: those of a group differ in the seed only."""
+    """Group cells by settings: those of a group differ only in the seed."""
     groups: dict[int, list[Cell]] = {}
     for cell in cells:
         groups.setdefault(cell.group, []).append(cell)
@@ -96,7 +96,7 @@ def by_group(cells: Iterable[Cell]) -> dict[int, list[Cell]]:
 def mean_of(
     group: Sequence[Cell], outcomes: Mapping[int, Outcome], metric: str, share: float | None = None
 ) -> float | None:
-    """The mean of a metric over a group's cells (at a rung, if `share` is given); None if one of them has none."""
+    """Return the mean of a metric over a group's cells (at a rung, if `share` is given); None if a cell lacks it."""
     found = []
     for cell in group:
         outcome = outcomes.get(cell.index)
@@ -132,13 +132,13 @@ def _all(done: Sequence[Outcome], name: str) -> list[float]:
 
 
 def as_table(rows: Sequence[Row]) -> pa.Table:
-    """The leaderboard as columns: rank, state, an axis each, the metric with its spread, and all metrics."""
+    """Return the leaderboard as a table: rank, state, one column per axis, the metric with its spread, all metrics."""
     axes = dict.fromkeys(name for row in rows for name in row.overrides)
     metrics = dict.fromkeys(name for row in rows for name in row.metrics)
     columns: dict[str, list[Any]] = {
         "rank": [row.rank for row in rows],
         "state": [row.state for row in rows],
-        **{name: _alike([row.overrides.get(name) for row in rows]) for name in axes},
+        **{name: _of_one_type([row.overrides.get(name) for row in rows]) for name in axes},
         "value": [row.value for row in rows],
         "spread": [row.spread for row in rows],
         "seeds": [row.seeds for row in rows],
@@ -151,8 +151,8 @@ def as_table(rows: Sequence[Row]) -> pa.Table:
     return pa.table({name: pa.array(values, numbers.get(name)) for name, values in columns.items()})
 
 
-def _alike(values: list[Any]) -> list[Any]:
-    """Values of one type, as a column needs: numbers stay numbers, a mixture becomes text."""
+def _of_one_type(values: list[Any]) -> list[object]:
+    """Convert values to one type, as a column needs: numbers stay numbers, a mixture becomes strings."""
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float}:
         return [value if value is None or kinds == {int} else float(value) for value in values]

@@ -1,4 +1,4 @@
-"""The cells of a sweep: run configs that differ from one base in the values of the axes."""
+"""The cells of a sweep: run configs that differ from the base in the values of the axes."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Cell:
     """One run of a sweep.
 
     Attributes:
-        index: its place, from 0. group: the place of its settings; cells of a group differ in the seed only.
-        overrides: what it says besides the base, `{dotted field: value}`.
-        loaded: its config, judged on the validation rows only and saved nowhere.
+        index: its position, from 0. group: the position of its settings; cells of a group differ only in the seed.
+        overrides: its changes of the base, `{dotted field: value}`.
+        loaded: its config, evaluated on the validation rows only and not saved.
     """
 
     index: int
@@ -31,25 +31,25 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """Its overrides in a line; a field's last name is enough."""
+        """Its overrides in a line, with the last part of each field's name."""
         return (
             ", ".join(f"{name.rpartition('.')[2]}={shown(value)}" for name, value in self.overrides.items()) or "base"
         )
 
 
-def shown(value: Any) -> str:
-    """A value in a table."""
+def shown(value: object) -> str:
+    """Format a value for a table."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def cells_of(sweep: LoadedSweep, settings: Sequence[Settings] | None = None, first: int = 0) -> list[Cell]:
-    """The cells of `settings` (all of the sweep's, unless given), each with every seed of the sweep.
+    """Return the cells of `settings` (default: all of the sweep's), each with every seed of the sweep.
 
     Args:
-        first: how many groups there were before.
+        first: number of earlier groups.
 
     Raises:
-        ConfigError: invalid settings; the first few are named.
+        ConfigError: invalid settings; the message lists the first few.
     """
     cells: list[Cell] = []
     wrong: list[str] = []
@@ -67,8 +67,8 @@ def cells_of(sweep: LoadedSweep, settings: Sequence[Settings] | None = None, fir
             cells.append(Cell(group * max(len(seeds), 1) + nth, group, overrides, loaded))
     if wrong:
         more = f"\n- and {len(wrong) - SHOWN_ERRORS} more" if len(wrong) > SHOWN_ERRORS else ""
-        said = "\n- ".join(wrong[:SHOWN_ERRORS])
-        raise ConfigError(f"sweep: {len(wrong)} of its cells are invalid:\n- {said}{more}")
+        listed = "\n- ".join(wrong[:SHOWN_ERRORS])
+        raise ConfigError(f"sweep: {len(wrong)} of its cells are invalid:\n- {listed}{more}")
     return cells
 
 
@@ -77,7 +77,7 @@ ALONE: Mapping[str, Any] = {"eval.splits": ["validation"], "output_dir": None}
 
 
 def _whole(sweep: LoadedSweep, chosen: Settings, seed: int | None) -> Settings:
-    """Settings with what is derived from them, and the seed."""
+    """Return settings with derived fields and the seed."""
     whole = {**chosen, **({"seed": seed} if seed is not None else {})}
     if sweep.sweep.derive:
         config = resolve(sweep.cell(whole).config, {})[0]
@@ -86,10 +86,10 @@ def _whole(sweep: LoadedSweep, chosen: Settings, seed: int | None) -> Settings:
 
 
 def field_of(config: RunConfig, name: str) -> Any:
-    """A field's value by its dotted name.
+    """Return a field's value by its dotted name.
 
     Raises:
-        ConfigError: there is no such field.
+        ConfigError: no such field.
     """
     for leaf in leaves(config):
         if leaf.path == name:

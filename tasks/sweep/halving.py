@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from tasks.config.sections.sweep import Halving
 
 MOST_RUNGS = 3
-LEAST_RANKED = 3  # groups: two can only agree or disagree
+LEAST_RANKED = 3  # groups: with two, the correlation is only ±1
 
 
 def shares(groups: int, halving: Halving) -> list[float]:
-    """After which shares of the training cells are compared, ascending; the last is 1, the full training."""
+    """Return the shares of the training after which cells are compared, ascending; the last is 1, the full training."""
     if halving.factor is None or groups < 2:
         return [1.0]
     factor = halving.factor
@@ -30,7 +30,7 @@ def shares(groups: int, halving: Halving) -> list[float]:
 
 
 def schedule(groups: int, halving: Halving) -> list[tuple[float, int]]:
-    """(share, how many groups are trained up to it), if none fails."""
+    """Return (share, number of groups trained up to it), if none fails."""
     found = []
     for share in shares(groups, halving):
         found.append((share, groups))
@@ -48,11 +48,11 @@ def survivors(
     greater_is_better: bool,
     losses: Mapping[int, float | None] | None = None,
 ) -> list[int]:
-    """The groups that continue: the best 1/factor of all, rounded up, at least one; none without a score.
+    """Return the groups that continue: the best 1/factor of all, rounded up, at least one; only ones with a score.
 
     Args:
-        scores: the metric of each group at this rung; None where it failed.
-        losses: decide between equals (early on an accuracy is often that of a coin); of equals there the first goes on.
+        scores: the metric of each group at this rung; None if it failed.
+        losses: to break ties (early accuracies are often at chance level); remaining ties keep the first.
     """
     up = -1 if greater_is_better else 1
 
@@ -65,12 +65,13 @@ def survivors(
 
 
 def scored_at_both(early: Mapping[int, float | None], late: Mapping[int, float | None]) -> list[int]:
-    """The groups that have a score at both of two rungs."""
+    """Return the groups with a score at both of two rungs."""
     return [g for g in late if late[g] is not None and early.get(g) is not None]
 
 
 def agreement(early: Mapping[int, float | None], late: Mapping[int, float | None]) -> float | None:
-    """Spearman's rank correlation of two rungs over the groups judged at both; None below three, or without spread."""
+    """Return Spearman's rank correlation of two rungs over groups scored at both; None below three, or if all are
+    equal."""
     both = scored_at_both(early, late)
     if len(both) < LEAST_RANKED:
         return None
@@ -79,7 +80,7 @@ def agreement(early: Mapping[int, float | None], late: Mapping[int, float | None
 
 
 def _ranks(values: Sequence[float]) -> list[float]:
-    """Mean ranks: equal values share theirs."""
+    """Return ranks; equal values get their mean rank."""
     return [sum(v < value for v in values) + (sum(v == value for v in values) - 1) / 2 for value in values]
 
 

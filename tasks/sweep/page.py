@@ -1,11 +1,10 @@
-"""A sweep as one self-contained HTML file with embedded plots."""
+"""Render a sweep as one self-contained HTML file with embedded plots."""
 
 from __future__ import annotations
 
 import base64
 import html
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 
@@ -22,10 +21,10 @@ code { font-size: .9em; }
 
 
 def page(title: str, lead: Sequence[str], table: pa.Table, pictures: Mapping[str, bytes]) -> str:
-    """The page.
+    """Return the page as HTML.
 
     Args:
-        lead: paragraphs under the title. table: the leaderboard. pictures: PNGs by their heading.
+        lead: paragraphs below the title. table: the leaderboard. pictures: PNGs by heading.
     """
     said = "".join(f"<p>{html.escape(line)}</p>" for line in lead)
     drawn = "".join(
@@ -40,13 +39,13 @@ def page(title: str, lead: Sequence[str], table: pa.Table, pictures: Mapping[str
 
 
 def data_uri(png: bytes) -> str:
-    """A picture as part of a text."""
+    """Return a PNG as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def markdown_table(table: pa.Table) -> str:
-    """The leaderboard in markdown."""
-    columns = _told(table)
+    """Return the leaderboard in markdown."""
+    columns = _non_empty(table)
     lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     for row in table.select(columns).to_pylist():
         cells = (_cell(value).replace("|", "\\|").replace("\n", " ") for value in row.values())
@@ -54,8 +53,8 @@ def markdown_table(table: pa.Table) -> str:
     return "\n".join(lines)
 
 
-def _told(table: pa.Table) -> list[str]:
-    """Columns with any information."""
+def _non_empty(table: pa.Table) -> list[str]:
+    """Return the columns that are not empty."""
     one = {"seeds": 1, "share_trained": 1.0}
     return [
         name
@@ -65,7 +64,7 @@ def _told(table: pa.Table) -> list[str]:
 
 
 def _table(table: pa.Table) -> str:
-    columns = _told(table)
+    columns = _non_empty(table)
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
     body = ""
     for row in table.to_pylist():
@@ -74,7 +73,7 @@ def _table(table: pa.Table) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,13 +1,17 @@
-"""A sweep as pictures: the metric against each axis, all axes at once, and how cells learnt. All are PNG."""
+"""Plot a sweep as PNG: the metric against each axis, all axes at once, and learning curves."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.sweep.board import Outcome, Row
 from tasks.sweep.cells import Cell, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DPI = 110
 COLOURS = "viridis"
@@ -15,23 +19,23 @@ FAINT = "#b0b0b0"
 
 
 def draw(rows: Sequence[Row], metric: str, greater_is_better: bool) -> bytes:
-    """The metric against each axis, and all axes at once: a heat map of two, parallel coordinates of more."""
+    """Plot the metric against each axis, and all axes at once: a heat map for two, parallel coordinates for more."""
     axes = [name for name in dict.fromkeys(n for row in rows for n in row.overrides) if len(_values(rows, name)) > 1]
     known = [row for row in rows if row.value is not None]
     figure, panels = _figure(max(len(axes), 1) + (len(axes) > 1))
     for panel, name in zip(panels, axes, strict=False):
-        _against(panel, known, name, metric)
+        _scatter(panel, known, name, metric)
     if len(axes) == 2:
         _heat(figure, panels[2], known, axes, metric, greater_is_better)
     elif len(axes) > 2:
         _parallel(figure, panels[len(axes)], known, axes, metric, greater_is_better)
     elif not axes:
-        _against(panels[0], known, "", metric)
+        _scatter(panels[0], known, "", metric)
     return _png(figure)
 
 
 def draw_curves(cells: Sequence[Cell], outcomes: Mapping[int, Outcome], metric: str, best: int | None) -> bytes | None:
-    """Training loss and the metric by step, a line a cell, the best one in colour; None if nothing was logged."""
+    """Plot training loss and the metric by step, one line per cell, the best in colour; None if nothing was logged."""
     curves = {cell.index: outcomes[cell.index].curve for cell in cells if cell.index in outcomes}
     names = [name for name in ("loss", metric) if any(name in entry for each in curves.values() for entry in each)]
     if not names:
@@ -48,8 +52,8 @@ def draw_curves(cells: Sequence[Cell], outcomes: Mapping[int, Outcome], metric: 
     return _png(figure)
 
 
-def _figure(panels: int) -> tuple[Any, list[Any]]:
-    from matplotlib.figure import Figure  # without pyplot there is no global state and no display
+def _figure(panels: int) -> tuple[Figure, list[Axes]]:
+    from matplotlib.figure import Figure  # without pyplot: no global state, no display
 
     columns = min(panels, 3)
     lines = -(-panels // columns)
@@ -65,9 +69,9 @@ def _figure(panels: int) -> tuple[Any, list[Any]]:
     return figure, flat
 
 
-def _png(figure: Any) -> bytes:
+def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})  # equal pictures are equal bytes
+    figure.savefig(out, format="png", dpi=DPI, metadata={"Software": None})  # equal plots have equal bytes
     return out.getvalue()
 
 
@@ -80,12 +84,12 @@ def _values(rows: Sequence[Row], name: str) -> list[Any]:
     return sorted(found) if all(_number(value) for value in found) else found
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _place(rows: Sequence[Row], name: str) -> tuple[dict[int, float], list[tuple[float, str]] | None, bool]:
-    """Where each row stands on an axis, by group; ticks where values are no numbers; whether it is logarithmic."""
+    """Return each row's position on an axis, by group; ticks for non-numeric values; whether it is logarithmic."""
     values = _values(rows, name)
     if values and all(_number(value) for value in values):
         wide = min(values) > 0 and max(values) / min(values) >= 8
@@ -94,7 +98,7 @@ def _place(rows: Sequence[Row], name: str) -> tuple[dict[int, float], list[tuple
     return {row.group: float(values.index(row.overrides.get(name))) for row in rows}, ticks, False
 
 
-def _against(panel: Any, rows: Sequence[Row], name: str, metric: str) -> None:
+def _scatter(panel: Any, rows: Sequence[Row], name: str, metric: str) -> None:
     where, ticks, wide = _place(rows, name)
     for row in rows:
         whole = row.state == "completed"
@@ -109,7 +113,7 @@ def _against(panel: Any, rows: Sequence[Row], name: str, metric: str) -> None:
     panel.set(xlabel=name or "cell", ylabel=metric)
 
 
-def _heat(figure: Any, panel: Any, rows: Sequence[Row], axes: Sequence[str], metric: str, up: bool) -> None:
+def _heat(figure: Figure, panel: Axes, rows: Sequence[Row], axes: Sequence[str], metric: str, up: bool) -> None:
     one, two = (_values(rows, name) for name in axes)
     cells = [[float("nan")] * len(one) for _ in two]
     for row in rows:
@@ -127,7 +131,7 @@ def _heat(figure: Any, panel: Any, rows: Sequence[Row], axes: Sequence[str], met
     figure.colorbar(image, ax=panel, label=metric)
 
 
-def _parallel(figure: Any, panel: Any, rows: Sequence[Row], axes: Sequence[str], metric: str, up: bool) -> None:
+def _parallel(figure: Figure, panel: Axes, rows: Sequence[Row], axes: Sequence[str], metric: str, up: bool) -> None:
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize

@@ -1,6 +1,7 @@
 """Adaptive search: Optuna's TPE proposes cells from the results so far.
 
-Each study starts from the sweep's seed and gets the same results in the same order, so a rerun proposes the same cells.
+Each study starts from the sweep's seed and gets the same results in the same order, so a rerun proposes the same
+cells.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from tasks.sweep.axes import Settings, rounded
 
 
 class Search:
-    """Proposes settings, a batch at a time.
+    """Proposes settings in batches.
 
     Raises:
         ConfigError: Optuna is not installed.
@@ -26,14 +27,14 @@ class Search:
         except ImportError as error:
             raise ConfigError("sweep.sampler: tpe needs Optuna; pip install 'finetune-flow[search]'") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        # constant_liar: within a batch, what is not yet known counts as bad, so that proposals differ.
+        # constant_liar: within a batch, unknown results count as bad, so that proposals differ.
         sampler = optuna.samplers.TPESampler(seed=sweep.seed, constant_liar=True)
         self.study = optuna.create_study(direction="maximize" if greater_is_better else "minimize", sampler=sampler)
         self.sweep, self.failed = sweep, optuna.trial.TrialState.FAIL
         self.asked: list[Any] = []
 
     def ask(self) -> list[Settings]:
-        """The next batch of settings; empty after `n_trials`."""
+        """Return the next batch of settings; empty after `n_trials`."""
         many = min(self.sweep.batch, (self.sweep.n_trials or 0) - len(self.study.trials))
         self.asked = [self.study.ask() for _ in range(many)]
         return [{name: _suggest(trial, name, axis) for name, axis in self.sweep.random.items()} for trial in self.asked]

@@ -1,4 +1,4 @@
-"""A finished sweep in sentences, from its summary (`finetune grid --json`, the record in the store)."""
+"""Describe a finished sweep in sentences, from its summary (`finetune grid --json`, the record in the store)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHOWN_METRICS = 4
 
 
 def lead(summary: Mapping[str, Any]) -> list[str]:
-    """The sentences that stand with a leaderboard: cells that succeeded, the best one, stages built, halving."""
+    """Return the sentences shown with a leaderboard: cells that succeeded, the best one, stages built, halving."""
     cells, best = summary["cells"], summary["best"]
     done = sum(cell["state"] in ("completed", "paused") for cell in cells)
     better = "greater" if summary["greater_is_better"] else "less"
@@ -20,11 +20,14 @@ def lead(summary: Mapping[str, Any]) -> list[str]:
     if best:
         test = [pair for pair in best["metrics"].items() if pair[0].startswith("test_") and pair[1] is not None]
         shown = ", ".join(f"{name} {value:.4g}" for name, value in test[:SHOWN_METRICS])
-        where = best["path"] or best.get("kept") or "in the store; set output_dir to have it as a folder"
+        where = best["path"] or best.get("kept") or "in the store; set output_dir to write it to a folder"
         scored = f" On the test rows, scored once: {shown}." if shown else ""
-        lines.append(f"Best: {in_words(best['overrides'])}.{scored} Its model: {where}.")
+        lines.append(f"Best: {format_overrides(best['overrides'])}.{scored} Its model: {where}.")
     built = ", ".join(f"{stage} {count}" for stage, count in summary["built"].items())
-    lines.append(f"Stages built, over all cells: {built or 'none, all were in the store'}.")
+    ended = summary["state"] in ("completed", "partial", "failed")
+    lines.append(f"Stages built, over all cells: {built or ('none, all were cached' if ended else 'none yet')}.")
+    if summary["state"] in ("interrupted", "killed"):
+        lines.append(f"The sweep was {summary['state']}; the same command goes on with what is missing.")
     if summary["rungs"]:
         rungs = "; ".join(_rung(rung, first=not at) for at, rung in enumerate(summary["rungs"]))
         spent, full = summary["steps"]["spent"], summary["steps"]["full"]
@@ -34,18 +37,18 @@ def lead(summary: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def in_words(overrides: Mapping[str, Any]) -> str:
-    """A cell's overrides in a sentence."""
+def format_overrides(overrides: Mapping[str, Any]) -> str:
+    """Format a cell's overrides for a sentence."""
     return ", ".join(f"{name} = {value}" for name, value in overrides.items()) or "the config as it is"
 
 
 def _rung(rung: Mapping[str, Any], first: bool) -> str:
-    said = f"{rung['groups']} up to {rung['share']:.0%} of the training"
+    text = f"{rung['groups']} up to {rung['share']:.0%} of the training"
     if first:
-        return said
+        return text
     if rung["agreement"] is not None:
-        return f"{said}, rank correlation with the rung before {rung['agreement']:.2f}"
-    if (common := rung.get("common")) is None:  # written before the reason was noted
-        return f"{said}, no rank correlation with the rung before"
+        return f"{text}, rank correlation with the rung before {rung['agreement']:.2f}"
+    if (common := rung.get("common")) is None:  # records of earlier versions have no reason
+        return f"{text}, no rank correlation with the rung before"
     why = f"{common} scored at both, at least {LEAST_RANKED} are needed" if common < LEAST_RANKED else "equal scores"
-    return f"{said}, no rank correlation with the rung before ({why})"
+    return f"{text}, no rank correlation with the rung before ({why})"

@@ -1,8 +1,8 @@
-"""A checkpoint of another training as the start of this one: ours, or one that transformers' Trainer wrote.
+"""Start a training from the checkpoint of another one: ours, or one written by transformers' Trainer.
 
-What was pickled there is read as tensors and plain values only (`weights_only`), and written without pickle. Moments
-of the optimizer, the step and the random generators are taken over; learning rate, weight decay and the like are
-those of the training that goes on.
+Its pickles are read as tensors and plain values only (`weights_only`), and written without pickle. The optimizer's
+moments, the step and the random generators are restored; learning rate, weight decay and other options are those of
+the new training.
 """
 
 import json
@@ -27,8 +27,8 @@ FIELD = "train.resume_from_checkpoint"
 PICKLED = (".pt", ".pth", ".bin", ".pkl")
 
 
-def take_over(files: Mapping[str, Path], folder: Path, plan: Mapping[str, Any], model: Any) -> list[str]:
-    """`adopt` a checkpoint of `model`; return what its training did otherwise than `plan` says.
+def take_over(files: Mapping[str, Path], folder: Path, plan: Mapping[str, Any], model: torch.nn.Module) -> list[str]:
+    """`adopt` a checkpoint of `model`; return how its training differs from `plan`.
 
     Raises:
         ConfigError: see `adopt` and `check_weights`.
@@ -43,13 +43,13 @@ def take_over(files: Mapping[str, Path], folder: Path, plan: Mapping[str, Any], 
 
 
 def adopt(files: Mapping[str, Path], folder: Path) -> Path:
-    """Write the checkpoint that `files` are, by their names in it, to `folder` as one of this training.
+    """Write the checkpoint `files` (by name) to `folder` as a checkpoint of this training.
 
     Raises:
-        ConfigError: it lacks what a training goes on from, or cannot be read without running code.
+        ConfigError: it lacks a state that resuming needs, or cannot be read without running code.
     """
-    told = read_state(files[STATE])
-    target = folder / f"checkpoint-{told['global_step']}"
+    saved = read_state(files[STATE])
+    target = folder / f"checkpoint-{saved['global_step']}"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for name, path in files.items():
@@ -60,13 +60,13 @@ def adopt(files: Mapping[str, Path], folder: Path) -> Path:
         _check_states(target)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, SafetensorError) as error:
         raise ConfigError(f"{FIELD}: the checkpoint's states of optimizer, scheduler and random generators are not "
-                          f"those that a Trainer writes ({type(error).__name__}: {error})") from error  # fmt: skip
-    # The best checkpoint is not taken over and callbacks start fresh; the library needs an entry for each of them.
-    anew = {"best_metric": None, "best_model_checkpoint": None, "best_global_step": None,
+                          f"as a Trainer writes them ({type(error).__name__}: {error})") from error  # fmt: skip
+    # The best checkpoint is not adopted and callbacks start fresh; the library needs an entry for each of them.
+    reset = {"best_metric": None, "best_model_checkpoint": None, "best_global_step": None,
             "stateful_callbacks": {"TrainerControl": {}, "EarlyStoppingCallback": {}}}  # fmt: skip
-    known = {each.name for each in fields(TrainerState)}  # another version of the library may have written others
-    kept = {name: value for name, value in told.items() if name in known}
-    (target / STATE).write_text(json.dumps({**kept, **anew}, indent=2))
+    known = {each.name for each in fields(TrainerState)}  # other versions of the library may write other fields
+    kept = {name: value for name, value in saved.items() if name in known}
+    (target / STATE).write_text(json.dumps({**kept, **reset}, indent=2))
     (target / state.ADOPTED).write_text("{}")
     commit(target)
     return target
@@ -81,7 +81,7 @@ def _write_states(files: Mapping[str, Path], target: Path) -> None:
         state.write_json(_tensors(files["scaler.pt"]), target / "scaler.json")
     if "rng_state.pth" in files:
         state.save_rng(_generators(_tensors(files["rng_state.pth"])), target, "rng")
-    if not (target / "rng.json").exists():  # of several processes: none of them is this one
+    if not (target / "rng.json").exists():  # files of several processes do not apply here
         state.save_rng(state.capture_rng(), target, "rng")
     if not (target / "epoch_rng.json").exists():
         for kind in ("json", "safetensors"):
@@ -89,16 +89,16 @@ def _write_states(files: Mapping[str, Path], target: Path) -> None:
     for needed in ("optimizer.json", "scheduler.json"):
         if not (target / needed).exists():
             raise ConfigError(f"{FIELD}: the checkpoint has no {needed.removesuffix('.json')} state; to start from its "
-                              "weights alone, write its folder as model")  # fmt: skip
+                              "weights alone, set model to its folder")  # fmt: skip
 
 
 def _check_states(target: Path) -> None:
-    """Raise KeyError, TypeError, ValueError or SafetensorError for states that a training could not go on from."""
+    """Raise KeyError, TypeError, ValueError or SafetensorError for states from which a training cannot resume."""
     optimizer, scheduler = (state.read_json(target / f"{name}.json") for name in ("optimizer", "scheduler"))
     if not all(isinstance(group, dict) for group in [optimizer["state"], *optimizer["param_groups"]]):
-        raise TypeError("the optimizer's state and groups are no objects")
+        raise TypeError("the optimizer's state and groups are not dicts")
     if not all(type(scheduler[name]) is int for name in ("last_epoch", "_step_count")):
-        raise TypeError("the scheduler's steps are no whole numbers")
+        raise TypeError("the scheduler's steps are not integers")
     before = state.capture_rng()
     try:
         for name in ("rng", "epoch_rng"):
@@ -113,7 +113,7 @@ def _check_states(target: Path) -> None:
 
 
 def _tensors(path: Path) -> Any:
-    """What `torch.save` wrote, as far as it is tensors, arrays and plain values."""
+    """Return what `torch.save` wrote, limited to tensors, arrays and plain values."""
     import numpy as np
     from numpy._core.multiarray import _reconstruct
 
@@ -121,13 +121,13 @@ def _tensors(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals(allowed), warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of pickle's, zip's and torch's own kinds
-        raise ConfigError(f"{FIELD}: {path.name} cannot be read without running code that is in it "
+    except Exception as error:  # errors of pickle, zip and torch
+        raise ConfigError(f"{FIELD}: {path.name} cannot be read without running code in it "
                           f"({str(error).splitlines()[0]})") from error  # fmt: skip
 
 
 def _generators(saved: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """transformers' `rng_state.pth` as `state.capture_rng` has it."""
+    """Convert transformers' `rng_state.pth` to the form of `state.capture_rng`."""
     tensors, plain = state.capture_rng()
     name, keys, *rest = saved["numpy"]
     tensors["torch"] = saved["cpu"]
@@ -136,11 +136,11 @@ def _generators(saved: Mapping[str, Any]) -> tuple[dict[str, torch.Tensor], dict
     return tensors, {**plain, "python": saved["python"], "numpy": [name, keys.tolist(), *rest]}
 
 
-def check_weights(model: Any, checkpoint: Path) -> None:
+def check_weights(model: torch.nn.Module, checkpoint: Path) -> None:
     """Refuse a checkpoint of another model.
 
     Raises:
-        ConfigError: naming the first parameter that differs.
+        ConfigError: a parameter differs.
     """
     own = get_peft_model_state_dict(model) if isinstance(model, PeftModel) else model.state_dict()
     there = dict(_shapes(checkpoint))
@@ -166,15 +166,15 @@ def _shapes(checkpoint: Path) -> Iterator[tuple[str, list[int]]]:
 
 
 def differences(checkpoint: Path, plan: Mapping[str, Any]) -> list[str]:
-    """What the training of an adopted checkpoint did otherwise than `plan` says, as `name theirs → ours`."""
-    told, arguments = json.loads((checkpoint / STATE).read_text()), plan["arguments"]
+    """Return how the training of an adopted checkpoint differs from `plan`, as `name theirs → ours`."""
+    saved, arguments = json.loads((checkpoint / STATE).read_text()), plan["arguments"]
     groups = state.read_json(checkpoint / "optimizer.json")["param_groups"]
     rates = state.read_json(checkpoint / "scheduler.json").get("base_lrs") or [None]
-    each_epoch = round(told["global_step"] / told["epoch"]) if told.get("epoch") else None
+    each_epoch = round(saved["global_step"] / saved["epoch"]) if saved.get("epoch") else None
     pairs = {
-        "steps": (told.get("max_steps"), plan["steps"]["total"]),
+        "steps": (saved.get("max_steps"), plan["steps"]["total"]),
         "steps an epoch": (each_epoch, plan["steps"]["steps_per_epoch"]),
-        "train.per_device_train_batch_size": (told.get("train_batch_size"), arguments["per_device_train_batch_size"]),
+        "train.per_device_train_batch_size": (saved.get("train_batch_size"), arguments["per_device_train_batch_size"]),
         "train.learning_rate": (rates[0], arguments["learning_rate"]),
         "train.weight_decay": (max(group.get("weight_decay", 0) for group in groups), arguments.get("weight_decay")),
     }

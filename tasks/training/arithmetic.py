@@ -1,4 +1,4 @@
-"""How many steps a training takes, counted before it is paid for. No torch: plans and form checks use it."""
+"""Count a training's steps in advance, without torch: plans and form checks use it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Steps:
     """The arithmetic of one training on one device.
 
     Attributes:
-        effective_batch_size: rows an optimizer step sees.
+        effective_batch_size: rows per optimizer step.
         steps_per_epoch: optimizer steps in an epoch; `total`: in the training; `warmup`: of rising learning rate.
     """
 
@@ -24,7 +24,7 @@ class Steps:
 
 
 def count_steps(arguments: Mapping[str, Any], rows: int) -> Steps:
-    """Count as transformers' Trainer does: the last, shorter accumulation window of an epoch is a step too.
+    """Count steps as transformers' Trainer does: the last, shorter accumulation window of an epoch is a step too.
 
     Args:
         arguments: resolved training arguments. rows: of the training split.
@@ -41,6 +41,6 @@ def count_steps(arguments: Mapping[str, Any], rows: int) -> Steps:
     if warmup >= total > 0 and warmup > 1:
         raise ConfigError(
             f"train.warmup_steps: {asked:g} steps of warm-up in a training of {total}: the learning rate would never "
-            "be reached; give fewer, or a share below 1"
+            "be reached; set fewer, or a share below 1"
         )
     return Steps(batch * windows, per_epoch, total, warmup)

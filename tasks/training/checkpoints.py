@@ -1,4 +1,4 @@
-"""The checkpoints of one training: committed whole, found by validity, removed only once a newer one is committed."""
+"""The checkpoints of one training: committed atomically, validated when found, removed only after a newer commit."""
 
 import json
 import math
@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from tasks.artifacts.formats.manifest import MANIFEST, commit, is_whole
+from tasks.artifacts.formats.manifest import MANIFEST, commit, is_complete
 from tasks.config.errors import ConfigError
+from tasks.config.json_types import JsonObject
 
 STATE = "trainer_state.json"
 NAME = re.compile(r"checkpoint-[0-9]+")
@@ -17,27 +18,27 @@ NUMBERS = ("epoch", "max_steps", "num_train_epochs", "train_batch_size", "loggin
 
 
 def step_of(checkpoint: Path) -> int:
-    """The optimizer step a checkpoint was taken after."""
+    """Return the optimizer step after which a checkpoint was saved."""
     return int(checkpoint.name.rsplit("-", 1)[1])
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """All checkpoint folders, whole or not, oldest first."""
+    """Return all checkpoint folders, complete or not, oldest first."""
     return sorted((path for path in folder.glob("checkpoint-*/") if NAME.fullmatch(path.name)), key=step_of)
 
 
-def read_state(path: Path) -> dict[str, Any]:
+def read_state(path: Path) -> JsonObject:
     """Return the Trainer's state in a file.
 
     Raises:
-        ConfigError: it is not one that transformers' Trainer writes.
+        ConfigError: it is not a valid state.
     """
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not the state of a Trainer: {error}") from error
     if not isinstance(found, dict):
-        raise ConfigError(f"{path} is not the state of a Trainer: it holds {found!r:.40}, not an object")
+        raise ConfigError(f"{path} is not the state of a Trainer: it contains {found!r:.40}, not an object")
     step = found.get("global_step")
     if type(step) is not int or step < 1:
         raise ConfigError(
@@ -56,17 +57,17 @@ def _is_number(value: Any) -> bool:
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """The newest complete checkpoint. Incomplete ones are removed, and so are those whose best checkpoint is missing or
-    incomplete: the last weights must not be taken for the best."""
+    """Return the newest complete checkpoint. Remove incomplete ones, and those whose best checkpoint is missing or
+    incomplete, so that the last weights are not mistaken for the best."""
     for checkpoint in reversed(checkpoints(folder)):
-        if is_whole(checkpoint) and _has_its_best(checkpoint):
+        if is_complete(checkpoint) and _has_its_best(checkpoint):
             return checkpoint
         remove(checkpoint)
     return None
 
 
 def remove(checkpoint: Path) -> None:
-    """Remove a checkpoint; of a link to one the link."""
+    """Remove a checkpoint; if it is a link, only the link."""
     if checkpoint.is_symlink():
         checkpoint.unlink()
     else:
@@ -78,11 +79,11 @@ def _has_its_best(checkpoint: Path) -> bool:
         best = read_state(checkpoint / STATE).get("best_model_checkpoint")
     except ConfigError:
         return False
-    return not best or Path(best).name == checkpoint.name or is_whole(checkpoint.parent / Path(best).name)
+    return not best or Path(best).name == checkpoint.name or is_complete(checkpoint.parent / Path(best).name)
 
 
 def relocate(checkpoint: Path) -> None:
-    """Correct the path of the best checkpoint in the trainer's state: it is absolute, and the store may have moved."""
+    """Update the absolute path of the best checkpoint in the trainer's state, as the store may have moved."""
     path = checkpoint / STATE
     state = read_state(path)
     best = state.get("best_model_checkpoint")
@@ -95,6 +96,6 @@ def relocate(checkpoint: Path) -> None:
 
 
 def outdated(folder: Path, keep: int, best: str | None) -> list[Path]:
-    """The checkpoints to remove once a new one is committed, oldest first: all but the newest `keep` and the best."""
+    """Return the checkpoints to remove after a commit, oldest first: all but the newest `keep` and the best."""
     whole = [path for path in checkpoints(folder) if (path / MANIFEST).exists()]
     return [path for path in whole[: -max(keep, 1)] if best is None or path.name != Path(best).name]

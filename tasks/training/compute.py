@@ -1,4 +1,4 @@
-"""How torch is configured while a plan is executed, and what its errors mean to a user."""
+"""Configure torch for a plan, and translate its errors for the user."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -12,12 +12,12 @@ from tasks.models.torch_settings import deterministic, torch_configured
 
 @contextmanager
 def computing_as(plan: Mapping[str, Any]) -> Iterator[None]:
-    """Within this context torch computes as the plan says: threads, the precision of float32 products, and on a GPU
-    only kernels that add in the same order every time.
+    """Within, torch is configured by the plan: threads, the precision of float32 products, and on a GPU deterministic
+    kernels.
 
     Raises:
-        MachineError: the plan was made for a GPU that torch cannot use, or torch can use one that the plan knows
-            nothing of. TrainingError: no memory, or no such kernel.
+        MachineError: the plan is for a GPU that torch cannot use, or torch can use one that the plan does not have.
+            TrainingError: out of memory, or no deterministic kernel.
     """
     if plan["device"] != "cpu" and not torch.cuda.is_available():
         raise MachineError(f"the plan is for {plan['device']}, but torch cannot use it; set CUDA_VISIBLE_DEVICES='' to "
@@ -25,7 +25,7 @@ def computing_as(plan: Mapping[str, Any]) -> Iterator[None]:
     if plan["device"] == "cpu" and not plan["arguments"].get("use_cpu") and torch.cuda.is_available():
         raise MachineError(f"torch can use {torch.cuda.get_device_name()}, but the driver's library (NVML) lists no "
                            "GPU, so the plan is for the CPU; repair the driver, or set train.use_cpu: true to train on "
-                           "the CPU all the same")  # fmt: skip
+                           "the CPU")  # fmt: skip
     with (
         torch_configured(plan["threads"], plan["float32_matmul_precision"]),
         deterministic(plan["deterministic"]) if plan["device"] != "cpu" else nullcontext(),
@@ -33,13 +33,13 @@ def computing_as(plan: Mapping[str, Any]) -> Iterator[None]:
         try:
             yield
         except RuntimeError as error:
-            if named := _named(error):
+            if named := _as_training_error(error):
                 raise named from error
             raise
 
 
-def _named(error: RuntimeError) -> TrainingError | None:
-    """What torch could not do, with what to do about it; None for an error of another kind."""
+def _as_training_error(error: RuntimeError) -> TrainingError | None:
+    """Return a TrainingError with advice for a known torch error; None for others."""
     if isinstance(error, torch.OutOfMemoryError):
         return TrainingError(
             "the device ran out of memory; halve train.per_device_train_batch_size and double "
@@ -48,8 +48,8 @@ def _named(error: RuntimeError) -> TrainingError | None:
     if "use_deterministic_algorithms" in str(error):
         late = "CuBLAS" in str(error)  # the GPU was initialized before the setting
         return TrainingError(
-            f"only kernels that give the same bits every time are to be used ({str(error).splitlines()[0]}); set "
+            f"there is no deterministic kernel ({str(error).splitlines()[0]}); set "
             f"{'CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts, or ' if late else ''}train.full_determinism: "
-            "false: the run then resumes as ever, but not bit for bit"
+            "false: the run can then still be resumed, but not bit for bit"
         )
     return None

@@ -1,4 +1,4 @@
-"""What ends a training besides its last step: raised by the Trainer, handled where it was started."""
+"""Exceptions that end a training early: raised in the Trainer, handled by its caller."""
 
 
 class NotFinite(Exception):
@@ -10,4 +10,4 @@ class NotFinite(Exception):
 
 
 class EnoughEvaluated(Exception):
-    """An evaluation that was made after a resume triggers early stopping."""
+    """A pending evaluation made after a resume triggered early stopping."""

@@ -1,4 +1,4 @@
-"""How evaluation rows are scored while training, and in what order."""
+"""Scoring of evaluation rows during training, and their order."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from tasks.evaluation.predictor import Predictor
 
 @dataclass(frozen=True)
 class Evaluator:
-    """How evaluation rows are scored while training.
+    """Scores evaluation rows during training.
 
     Attributes:
-        judge: the task's predictor.
+        predictor: the task's predictor.
         score: from the predictions table to `{metric: value}`.
-        whole: the same from transformers' `EvalPrediction`, for a function that wants all logits at once.
+        whole: the same from transformers' `EvalPrediction`, for functions that need all logits at once.
     """
 
     predictor: Predictor
@@ -27,7 +27,7 @@ class Evaluator:
 
 
 class LongestFirst(Sampler[int]):
-    """Rows in descending order of length: least padding, and a batch that does not fit in memory fails first."""
+    """Samples rows by descending length: least padding, and a batch that does not fit in memory fails first."""
 
     def __init__(self, lengths: Sequence[int]) -> None:
         self.order = np.argsort(-np.asarray(lengths), kind="stable")
@@ -40,7 +40,7 @@ class LongestFirst(Sampler[int]):
 
 
 def ordered(values: Any, places: np.ndarray) -> Any:
-    """Rows of arrays (or of tuples of them) in another order; what is no array of rows stays as it is."""
+    """Reorder the rows of arrays (or of tuples of them); return other values unchanged."""
     if isinstance(values, tuple | list):
         return tuple(ordered(each, places) for each in values)
     return values[places] if isinstance(values, np.ndarray) and len(values) == len(places) else values

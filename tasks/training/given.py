@@ -15,11 +15,11 @@ from tasks.training.trainer import FinetuneTrainer, Loss
 
 @dataclass(frozen=True)
 class Given:
-    """What the task and the training methods give to a training.
+    """The components of a training, from the task and the training methods.
 
     Attributes:
-        rows: to train on. evaluation: to evaluate on meanwhile; None: none.
-        collate: rows -> batch. examination: how evaluation rows are scored.
+        rows: to train on. evaluation: to evaluate on during training, or None.
+        collate: rows -> batch. evaluator: how evaluation rows are scored.
         hooks: the training methods. trainer: the class that trains. loss: the objective's own loss, if it has one.
     """
 
@@ -46,7 +46,7 @@ def components(
     """Import and assemble a task's components.
 
     Args:
-        component: imports one of the objective's, by its field; None where it has none.
+        component: imports a component of the objective, by its field; None if it has none.
         shards: the files of a split's token rows, by name.
         tokenizer: reads the base's tokenizer, for predictors that need one.
     """

@@ -1,15 +1,18 @@
-"""The optimizer's parameter groups, as the training methods rearrange them."""
+"""The optimizer's parameter groups, which training methods may change."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.config.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 Group = dict[str, Any]
 
 
-def plain_groups(model: Any, decayed: Collection[str], weight_decay: float) -> list[Group]:
-    """transformers' two groups of all trainable parameters, with and without weight decay; each with `names`."""
+def plain_groups(model: "torch.nn.Module", decayed: Collection[str], weight_decay: float) -> list[Group]:
+    """Return transformers' two groups of trainable parameters, with and without weight decay; each with `names`."""
     trained = [(name, each) for name, each in model.named_parameters() if each.requires_grad]
     groups = []
     for decay, among in ((weight_decay, True), (0.0, False)):
@@ -19,11 +22,11 @@ def plain_groups(model: Any, decayed: Collection[str], weight_decay: float) -> l
     return groups
 
 
-def for_torch(groups: Sequence[Group], model: Any) -> list[Group]:
-    """The groups as torch's optimizers take them, without names.
+def for_torch(groups: Sequence[Group], model: "torch.nn.Module") -> list[Group]:
+    """Return the groups for torch's optimizers, without names.
 
     Raises:
-        ConfigError: a trainable parameter of `model` is in none of them, or in several.
+        ConfigError: a trainable parameter of `model` is in no group, or in several.
     """
     held = [name for group in groups for name in group["names"]]
     trained = {name for name, each in model.named_parameters() if each.requires_grad}

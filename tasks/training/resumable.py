@@ -1,5 +1,5 @@
-"""Checkpoints that can be trusted: states without pickle, folders that are complete or absent, an exact resume from
-any step. Losses, data and evaluation are not handled here.
+"""Reliable checkpoints: states without pickle, folders that are complete or absent, an exact resume from any step.
+Losses, data and evaluation are not handled here.
 """
 
 import time
@@ -8,11 +8,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, Trainer, TrainerState
 from transformers.trainer_utils import EvalLoopOutput
 
-from tasks.artifacts.formats.manifest import commit, is_whole
+from tasks.artifacts.formats.manifest import commit, is_complete
 from tasks.config.errors import Signalled, TrainingError
 from tasks.models.bases.live import save_module
 from tasks.training import state
@@ -22,18 +23,18 @@ from tasks.training.endings import EnoughEvaluated
 from tasks.training.hooks import TrainingHook
 
 RNG, EPOCH_RNG, HOOKS = "rng", "epoch_rng", "hooks"
-OWES_EVALUATION = "owes_evaluation"  # a file in a checkpoint that was taken in place of the evaluation due there
+OWES_EVALUATION = "owes_evaluation"  # marks a checkpoint whose due evaluation was not finished
 
 
 class ResumableTrainer(Trainer):
-    """A mixin that makes the checkpoints of transformers' `Trainer`, or of a subclass of it such as TRL's trainers,
-    complete and exactly resumable: `class Mine(ResumableTrainer, SFTTrainer)`.
+    """A mixin that makes the checkpoints of transformers' `Trainer`, or of a subclass such as TRL's trainers, complete
+    and exactly resumable: `class Mine(ResumableTrainer, SFTTrainer)`.
 
     Args:
         keep: checkpoints to keep besides the best.
         on_commit: called with each committed checkpoint. on_remove: called with the name of an outdated one.
         stop: the callback that stops the training on a signal.
-        hooks: the training methods, whose state checkpoints carry.
+        hooks: the training methods, whose state is saved in checkpoints.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class ResumableTrainer(Trainer):
 
     @contextmanager
     def interruptible_evaluation(self) -> Iterator[None]:
-        """Within this context a signal ends the evaluation at once; it is repeated when the training resumes."""
+        """Within, a signal aborts the evaluation; it is repeated when the training resumes."""
         try:
             with self.stop.evaluating():
                 yield
@@ -65,11 +66,13 @@ class ResumableTrainer(Trainer):
             raise
 
     def evaluation_loop(self, *arguments: Any, **named: Any) -> EvalLoopOutput:
-        """The evaluation of the next class in the bases, interruptible."""
+        """Run the evaluation of the next base class, interruptible."""
         with self.interruptible_evaluation():
             return super().evaluation_loop(*arguments, **named)
 
-    def _maybe_log_save_evaluate(self, tr_loss: Any, grad_norm: Any, model: Any, trial: Any, *rest: Any, **named: Any):
+    def _maybe_log_save_evaluate(
+        self, tr_loss: Any, grad_norm: Any, model: torch.nn.Module, trial: Any, *rest: Any, **named: Any
+    ):
         if self.control.should_evaluate and self.stop.stopped is not None:
             self.control.should_evaluate, self.control.should_save, self._owes_evaluation = False, True, True
         wanted, generators = self.control.should_save, state.capture_rng()
@@ -77,16 +80,16 @@ class ResumableTrainer(Trainer):
             super()._maybe_log_save_evaluate(tr_loss, grad_norm, model, trial, *rest, **named)
         except Signalled:
             if self._owes_evaluation:
-                state.apply_rng(generators)  # a resume evaluates from the same random state
+                state.apply_rng(generators)  # a resumed training evaluates from the same random state
                 self._save_checkpoint(model, trial)
             raise
         if wanted and self._saved_at != self.state.global_step:  # save_strategy `best` drops other requested saves
             self._save_checkpoint(model, trial)
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
 
-    def _evaluate_owed(self, checkpoint: Path, schedule: bool = True) -> None:
-        """Make the evaluation that was due at the checkpoint, if a signal interrupted it. The checkpoint is not
-        changed: the next resume from it makes the evaluation again."""
+    def _evaluate_pending(self, checkpoint: Path, schedule: bool = True) -> None:
+        """Run the evaluation that was due at the checkpoint, if a signal interrupted it. The checkpoint is not changed:
+        the next resume from it runs the evaluation again."""
         if (checkpoint / OWES_EVALUATION).exists():
             metrics = self._evaluate(None, None, skip_scheduler=not schedule)
             if self._determine_best_metric(metrics=metrics, trial=None):
@@ -94,7 +97,7 @@ class ResumableTrainer(Trainer):
             if self.control.should_training_stop:
                 raise EnoughEvaluated
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
         started = time.monotonic()
         assert self.args.output_dir is not None
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
@@ -113,7 +116,7 @@ class ResumableTrainer(Trainer):
         folder = Path(output_dir or self.args.output_dir or ".")
         if isinstance(self.model, PreTrainedModel | PeftModel):
             super()._save(output_dir, state_dict)
-            (folder / "training_args.bin").unlink()  # a pickle that is not needed
+            (folder / "training_args.bin").unlink()  # an unneeded pickle
         else:
             assert self.model is not None
             save_module(self.model, folder)
@@ -134,18 +137,18 @@ class ResumableTrainer(Trainer):
         state.save_rng(self.epoch_rng, Path(output_dir), EPOCH_RNG)
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Called by the library as the last thing before a resumed training continues."""
+        """Called by the library last, before a resumed training continues."""
         if checkpoint is not None:
             state.apply_rng(state.load_rng(Path(checkpoint), RNG))
-            self._evaluate_owed(Path(checkpoint))
+            self._evaluate_pending(Path(checkpoint))
             if float(self.state.epoch or 0).is_integer():
                 self.epoch_rng = state.capture_rng()
 
     def enter_epoch(self, checkpoint: Path | None) -> None:
-        """Called as an epoch begins: record the generators' state, from which the epoch's order of rows is drawn.
+        """Called at the start of an epoch: record the generators' state, which determines the epoch's order of rows.
 
-        A resumed epoch must draw the same order: it starts from the recorded state or, if the checkpoint is of the
-        end of an epoch, from the checkpoint's own state.
+        A resumed epoch must have the same order: it starts from the recorded state or, if the checkpoint is from the
+        end of an epoch, from the checkpoint's state.
         """
         if checkpoint is not None:
             at_boundary = float(self.state.epoch or 0).is_integer()
@@ -155,24 +158,24 @@ class ResumableTrainer(Trainer):
             enter(int(self.state.epoch or 0))
 
     def take_up(self, checkpoint: Path) -> None:
-        """Load the weights with which a training that ends, or pauses, at `checkpoint` ends."""
+        """Load the final weights of a training that ends or pauses at `checkpoint`."""
         self._load_from_checkpoint(str(checkpoint))
         self.state = TrainerState.load_from_json(str(checkpoint / STATE))
         with suppress(EnoughEvaluated):
-            self._evaluate_owed(checkpoint, schedule=False)
+            self._evaluate_pending(checkpoint, schedule=False)
         self.take_best()
 
     def take_best(self) -> None:
-        """Load the weights of the best checkpoint so far, if the best is to be kept."""
+        """Load the weights of the best checkpoint so far, if configured."""
         if self.args.load_best_model_at_end and self.state.best_model_checkpoint is not None:
             self._load_best_model()
 
     def _load_best_model(self) -> None:
-        """Refuse where the best checkpoint is gone: the library would only log it and keep the last weights."""
-        if not is_whole(Path(self.state.best_model_checkpoint or "")):
+        """Raise if the best checkpoint is missing: the library would only log it and keep the last weights."""
+        if not is_complete(Path(self.state.best_model_checkpoint or "")):
             raise TrainingError(
-                f"the best checkpoint, {self.state.best_model_checkpoint}, is gone or damaged; the same command trains "
-                "again from the newest that is whole"
+                f"the best checkpoint, {self.state.best_model_checkpoint}, is missing or damaged; run the same command "
+                "again to train from the newest complete one"
             )
         super()._load_best_model()
 

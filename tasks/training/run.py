@@ -1,4 +1,4 @@
-"""One training, from a plan and files to final weights. It knows neither store nor Prefect: it runs in a notebook."""
+"""Run one training, from a plan and files to final weights, without store or Prefect, so that a notebook can use it."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,7 @@ from transformers import (
 from transformers.utils import logging as library_logging
 
 from tasks.config.errors import ConfigError, Interrupted, Signalled, TrainingError
+from tasks.config.json_types import JsonObject
 from tasks.training.callbacks.control import Cadence, PauseAt, StopOnSignal, Watch
 from tasks.training.callbacks.diagnostics import WarnOfDiagnostics
 from tasks.training.callbacks.enter_step import EnterStep
@@ -33,7 +34,7 @@ NOT_FINITE = "not_finite.json"
 
 @dataclass(frozen=True)
 class Watching:
-    """How a training is watched and saved; nothing here changes its numbers."""
+    """Logging and saving options of a training; they do not affect its results."""
 
     arguments: Mapping[str, Any]
     every_minutes: float
@@ -46,7 +47,7 @@ class Watching:
     warn: Callable[[str], None]
     falling: Sequence[str] = ("loss",)
     until: int | None = None  # pause after this step
-    keep_last: bool = False  # take a checkpoint after the last step
+    keep_last: bool = False  # save a checkpoint after the last step
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ class Trained:
     Attributes:
         history: one entry for each log and evaluation.
         state: the Trainer's state (`TrainerState`'s fields), without paths of this machine.
-        paused: the step it was paused after, if `Watching.until` asked for it. metrics: of the evaluation rows there.
-        signalled: the signal that came after the last step.
+        paused: the step after which it paused, if `Watching.until` was set. metrics: of the evaluation rows there.
+        signalled: a signal received after the last step.
     """
 
     history: list[dict[str, Any]]
@@ -68,18 +69,18 @@ class Trained:
 
 
 def train(model: PreTrainedModel, plan: Mapping[str, Any], given: Given, folder: Path, watching: Watching) -> Trained:
-    """Train `model` in place, going on from the newest whole checkpoint in `folder`.
+    """Train `model` in place, resuming from the newest complete checkpoint in `folder`.
 
     Raises:
-        Interrupted: a signal asked to stop; a checkpoint was saved first.
-        ConfigError: arguments the library refuses. TrainingError: a loss or weights that are not finite.
+        Interrupted: by a signal; a checkpoint is saved.
+        ConfigError: arguments that the library rejects. TrainingError: the loss or weights are not finite.
     """
     library_logging.set_verbosity_error()
     folder.mkdir(parents=True, exist_ok=True)
     resumed = newest_whole(folder)
     if resumed is not None:
         relocate(resumed)
-        watching.say(f"going on from {resumed.name} of {plan['steps']['total']} steps")
+        watching.say(f"resumes from {resumed.name} of {plan['steps']['total']} steps")
     cadence = Cadence(watching.every_minutes, *_cadence(plan, watching.arguments), resumed)
     stop, pause = StopOnSignal(), PauseAt(watching.until)
     last = [KeepLast()] if watching.keep_last else []
@@ -107,14 +108,14 @@ def train(model: PreTrainedModel, plan: Mapping[str, Any], given: Given, folder:
     except NotFinite as error:
         (folder / NOT_FINITE).write_text(json.dumps({"step": error.step, "loss": str(error.loss), "rows": error.rows}))
         raise TrainingError(
-            f"the training diverged: the loss is {error.loss} at step {error.step}, of the rows "
-            f"{', '.join(error.rows[:3]) or 'of that batch'} (all in {folder / NOT_FINITE}); look at them, lower "
+            f"the training diverged: the loss is {error.loss} at step {error.step}, for the rows "
+            f"{', '.join(error.rows[:3]) or 'of that batch'} (all in {folder / NOT_FINITE}); check them, lower "
             "train.learning_rate, or raise train.warmup_steps"
         ) from error
     _check_stopped(stop, trainer)
     _check_finite(trainer)
     if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint is None:
-        watching.warn("eval.best: no evaluation gave a number to choose by; the last weights are kept")
+        watching.warn("eval.best: no evaluation had a value for it; the last weights are kept")
     if pause.reached:
         return _paused(trainer)
     return Trained(trainer.state.log_history, _state(trainer), signalled=stop.caught)
@@ -124,7 +125,7 @@ def _check_stopped(stop: StopOnSignal, trainer: FinetuneTrainer) -> None:
     if stop.stopped is not None:
         raise Interrupted(
             f"stopped by signal {stop.stopped} after step {trainer.state.global_step} of {trainer.state.max_steps}; "
-            "a checkpoint is saved, and the same command goes on from there"
+            "a checkpoint is saved; run the same command again to resume"
         )
 
 
@@ -147,7 +148,7 @@ def _paused(trainer: FinetuneTrainer) -> Trained:
     return Trained(history, paused=step, metrics=metrics)
 
 
-def _state(trainer: FinetuneTrainer) -> dict[str, Any]:
+def _state(trainer: FinetuneTrainer) -> JsonObject:
     local = ("best_model_checkpoint", "stateful_callbacks")
     return {name: value for name, value in asdict(trainer.state).items() if name not in local}
 
@@ -171,7 +172,7 @@ def _arguments(plan: Mapping[str, Any], watching: Watching, folder: Path) -> Seq
             "output_dir": str(folder),
             "seed": plan["seed"],
             "use_cpu": plan["device"] == "cpu",
-            # Saving is ours (Cadence, FinetuneTrainer); the library must only know of `best`, which it tracks.
+            # Saving is done by Cadence and FinetuneTrainer; the library only tracks `best`.
             "save_strategy": "best" if best else "no",
         }
     )
@@ -192,7 +193,7 @@ def _trainer(
     try:
         arguments = _arguments(plan, watching, folder)
         if given.loss is not None:
-            arguments.remove_unused_columns = False  # those that the model's `forward` does not take
+            arguments.remove_unused_columns = False  # columns that the model's `forward` does not accept
         trainer = given.trainer(
             loss_ignores_num_items=plan["loss_ignores_num_items"],
             evaluator=given.evaluator,
@@ -210,7 +211,7 @@ def _trainer(
             callbacks=callbacks,
         )
     except (ValueError, ImportError) as error:
-        raise ConfigError(f"train: the Trainer refuses these arguments: {error}") from error
+        raise ConfigError(f"train: the Trainer rejects these arguments: {error}") from error
     trainer.remove_callback(PrinterCallback)  # logs are shown by `Watch`
     return trainer
 
@@ -220,7 +221,7 @@ def _patience(evaluations: int, resumed: Path | None) -> EarlyStoppingCallback:
     stopper = EarlyStoppingCallback(evaluations)
     if resumed is not None:
         saved = json.loads((resumed / STATE).read_text())["stateful_callbacks"].get("EarlyStoppingCallback")
-        if saved:  # none in a checkpoint of another training
+        if saved:  # a checkpoint of another training has none
             stopper.early_stopping_patience_counter = saved["attributes"]["early_stopping_patience_counter"]
     return stopper
 

@@ -1,4 +1,4 @@
-"""The trained weights as files."""
+"""Save the trained weights."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ def save_weights(model: PreTrainedModel | PeftModel, out: Path) -> None:
     """Write the trained parameters: `model*.safetensors`, or an adapter's, with their config."""
     if isinstance(model, PreTrainedModel | PeftModel):
         model.save_pretrained(str(out))
-    else:  # a live module of the caller's
+    else:  # a live model of the caller's
         save_module(model, out)
         model.config.save_pretrained(out)
     for extra in ("README.md", "training_args.bin"):

@@ -1,7 +1,7 @@
 """Optimizer, scheduler and generator states without pickle: tensors as safetensors, the rest as JSON.
 
-A checkpoint lies in the store, and nothing in the store may run code when it is read. Every number comes back bit for
-bit (JSON writes floats so that they do).
+Checkpoints are in the store, and reading from the store must not run code. Every number is restored bit for bit (also
+floats in JSON).
 """
 
 import json
@@ -18,14 +18,14 @@ from tasks.config.errors import ConfigError
 
 TENSOR = "__tensor__"
 ADOPTED = "adopted.json"
-"""In a checkpoint that another training wrote: its moments and its step count here, its learning rate does not."""
+"""Marks an adopted checkpoint of another training: its moments and step are used, its learning rate is not."""
 
 
 def save_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
     """Write `optimizer.safetensors` and `optimizer.json`.
 
     Raises:
-        TypeError: the optimizer keeps state that is neither tensor nor JSON.
+        TypeError: the optimizer has state that is neither tensor nor JSON.
     """
     write_optimizer(optimizer.state_dict(), folder)
 
@@ -39,7 +39,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, folder: Path) -> None:
     """Restore what `save_optimizer` wrote.
 
     Raises:
-        ConfigError: it is of an optimizer of another kind, or of other parameters.
+        ConfigError: it is from another type of optimizer, or for other parameters.
     """
     rest = read_tree(folder, "optimizer")
     state = {int(index): entries for index, entries in rest["state"].items()}
@@ -64,12 +64,12 @@ def _check_states(found: dict[int, Any], optimizer: torch.optim.Optimizer) -> No
         if isinstance(value, torch.Tensor)
     )  # fmt: skip
     if not same or any(at >= len(parameters) for at in found) or (adam and found and "exp_avg" not in moments):
-        raise ConfigError("train.resume_from_checkpoint: the checkpoint's optimizer is of another kind, or of other "
+        raise ConfigError("train.resume_from_checkpoint: the checkpoint's optimizer has another type or other "
                           "parameters; train.optim and peft must be those of the checkpoint")  # fmt: skip
 
 
-def _take_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
-    """`value` with a number in place of each tensor, which goes to `tensors` (some optimizers nest theirs)."""
+def _take_tensors(value: object, tensors: dict[str, torch.Tensor]) -> Any:
+    """Replace each tensor in `value` by a number and put it into `tensors` (some optimizers nest theirs)."""
     if isinstance(value, torch.Tensor):
         tensors[str(len(tensors))] = value.detach().cpu().contiguous()
         return {TENSOR: str(len(tensors) - 1)}
@@ -78,7 +78,7 @@ def _take_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     return [_take_tensors(leaf, tensors) for leaf in value] if isinstance(value, list | tuple) else value
 
 
-def _put_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+def _put_tensors(value: object, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, dict):
         if TENSOR in value:
             return tensors[value[TENSOR]]
@@ -86,11 +86,11 @@ def _put_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     return [_put_tensors(leaf, tensors) for leaf in value] if isinstance(value, list) else value
 
 
-def write_tree(value: Any, folder: Path, name: str) -> None:
-    """Write `<name>.safetensors` and `<name>.json`: a tree of dicts and lists of tensors, numbers and texts.
+def write_tree(value: object, folder: Path, name: str) -> None:
+    """Write `<name>.safetensors` and `<name>.json`: a tree of dicts and lists of tensors, numbers and strings.
 
     Raises:
-        TypeError: it holds something else.
+        TypeError: it contains something else.
     """
     tensors: dict[str, torch.Tensor] = {}
     write_json(_take_tensors(value, tensors), folder / f"{name}.json")
@@ -98,7 +98,7 @@ def write_tree(value: Any, folder: Path, name: str) -> None:
 
 
 def read_tree(folder: Path, name: str) -> Any:
-    """Return what `write_tree` wrote; the keys of dicts are texts then."""
+    """Return what `write_tree` wrote; keys of dicts are then strings."""
     return _put_tensors(read_json(folder / f"{name}.json"), load_file(folder / f"{name}.safetensors"))
 
 
@@ -108,7 +108,8 @@ def save_scheduler(scheduler: Any, folder: Path) -> None:
 
 
 def load_scheduler(scheduler: Any, folder: Path) -> None:
-    """Restore what `save_scheduler` wrote; of an adopted checkpoint the step only, at which this schedule goes on."""
+    """Restore what `save_scheduler` wrote; of an adopted checkpoint only the step, from which this schedule
+    continues."""
     saved = read_json(folder / "scheduler.json")
     if not ((folder / ADOPTED).exists() and isinstance(scheduler, LambdaLR)):
         scheduler.load_state_dict(saved)
@@ -122,7 +123,7 @@ def load_scheduler(scheduler: Any, folder: Path) -> None:
 
 
 def capture_rng() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """The state of every generator a training draws from: torch's (and CUDA's), Python's, numpy's."""
+    """Return the state of every random generator: torch's (and CUDA's), Python's, numpy's."""
     tensors = {"torch": torch.random.get_rng_state()}
     if torch.cuda.is_available():
         tensors |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
@@ -131,7 +132,7 @@ def capture_rng() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def apply_rng(state: tuple[dict[str, torch.Tensor], dict[str, Any]]) -> None:
-    """Put every generator into a captured state."""
+    """Restore every generator to a captured state."""
     tensors, plain = state
     torch.random.set_rng_state(tensors["torch"])
     for name, tensor in tensors.items():
@@ -154,7 +155,7 @@ def load_rng(folder: Path, name: str) -> tuple[dict[str, torch.Tensor], dict[str
     return load_file(folder / f"{name}.safetensors"), read_json(folder / f"{name}.json")
 
 
-def write_json(value: Any, path: Path) -> None:
+def write_json(value: object, path: Path) -> None:
     """Write a small state (infinities allowed, unlike in artifacts)."""
     path.write_text(json.dumps(value))
 

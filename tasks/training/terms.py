@@ -1,4 +1,4 @@
-"""Weights of the micro-batches of one step: the number of terms that each loss is a mean over."""
+"""Weights of the micro-batches of one step: the number of terms over which each loss is averaged."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ import torch
 
 
 def scored(batch: Any) -> int | None:
-    """How many tokens of a batch have a label; None where labels are not one a token."""
+    """Return the number of labelled tokens in a batch; None if labels are not per token."""
     labels = batch.get("labels") if hasattr(batch, "get") else None
     if labels is None or labels.ndim != 2 or labels.is_floating_point():
         return None
@@ -15,7 +15,7 @@ def scored(batch: Any) -> int | None:
 
 
 def weigh(batches: Sequence[dict[str, torch.Tensor]], terms: Callable[[Any], Sequence[int]]) -> None:
-    """Give each micro-batch the `weights` of its loss's terms, where each term is a mean over another count."""
+    """Set each micro-batch's `weights` of its loss terms, as each term is a mean over another count."""
     counts = torch.tensor([terms(batch) for batch in batches], dtype=torch.float64)
     for batch, share in zip(batches, counts * len(batches) / counts.sum(0).clamp(min=1), strict=True):
         batch["weights"] = share.float()

@@ -1,7 +1,7 @@
-"""The trainer of the tasks here: transformers' Trainer with checkpoints that can be trusted, an evaluation whose memory
-does not grow with the rows, and the hooks of the training methods.
+"""The trainer of all tasks: transformers' Trainer with reliable checkpoints, an evaluation whose memory does not grow
+with the rows, and the hooks of the training methods.
 
-The numbers are the library's own: with the same arguments and no hooks a plain Trainer ends in the same bits.
+With the same arguments and without hooks, a plain Trainer ends with bit-identical weights.
 """
 
 import tempfile
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 from transformers import EvalPrediction
 from transformers.trainer_optimizer import is_optimizer_factory
 from transformers.trainer_pt_utils import LengthGroupedSampler
@@ -37,8 +37,8 @@ class FinetuneTrainer(ResumableTrainer):
 
     Args:
         loss_ignores_num_items: see `Objective`.
-        examination: how evaluation rows are scored.
-        loss: the objective's own loss, in place of the model's.
+        evaluator: how evaluation rows are scored.
+        loss: the objective's own loss, to replace the model's.
         arguments: those of `ResumableTrainer`, and of transformers' `Trainer`.
     """
 
@@ -52,7 +52,7 @@ class FinetuneTrainer(ResumableTrainer):
     ) -> None:
         super().__init__(**arguments)
         if loss_ignores_num_items:
-            # transformers 5.23 takes any **kwargs in forward as "scales its own loss" and then leaves out the
+            # transformers 5.23 takes any **kwargs in forward to mean "scales its own loss" and then omits the
             # division by the accumulation steps (its issue #47688).
             self.model_accepts_loss_kwargs = False
         self.loss_ignores_num_items = loss_ignores_num_items or not self.model_accepts_loss_kwargs
@@ -69,8 +69,8 @@ class FinetuneTrainer(ResumableTrainer):
             return LengthGroupedSampler(window, dataset=rows, lengths=rows.lengths())  # type: ignore[return-value]
         return super()._get_train_sampler(train_dataset)
 
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
-        """A loader of all rows: `dataloader_drop_last` is meant for training, but the library applies it here too."""
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Any]:
+        """Return a loader of all rows: `dataloader_drop_last` is for training, but the library applies it here too."""
         drop, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
         try:
             return super().get_eval_dataloader(eval_dataset)
@@ -80,7 +80,7 @@ class FinetuneTrainer(ResumableTrainer):
     def _get_eval_sampler(self, eval_dataset: Any) -> Sampler[int] | None:
         return LongestFirst(eval_dataset.lengths())
 
-    def evaluation_loop(self, dataloader: Any, description: str, *_: Any, **named: Any) -> EvalLoopOutput:
+    def evaluation_loop(self, dataloader: Any, description: str, *_: object, **named: Any) -> EvalLoopOutput:
         """Replaces the library's loop, which keeps all logits of all rows in memory."""
         with self.interruptible_evaluation():
             return self._evaluation(dataloader, **named)
@@ -109,7 +109,7 @@ class FinetuneTrainer(ResumableTrainer):
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=metrics, num_samples=len(rows))  # type: ignore[arg-type]
 
     def _predictions(self, dataloader: Any, places: np.ndarray) -> EvalPrediction:
-        """All logits and labels, in the order of the rows."""
+        """Return all logits and labels, in row order."""
         found = super().evaluation_loop(dataloader, "metrics", prediction_loss_only=False)
         predictions, labels = (ordered(each, places) for each in (found.predictions, found.label_ids))
         return EvalPrediction(predictions, labels)
@@ -126,8 +126,10 @@ class FinetuneTrainer(ResumableTrainer):
             self._share = len(counts) / max(sum(counts), 1)  # type: ignore[arg-type]
         return found
 
-    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, *rest: Any, **named: Any) -> Any:
-        """The loss of a micro-batch, as the model, the objective and the hooks have it."""
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, *rest: Any, **named: Any
+    ) -> Any:
+        """Return the loss of a micro-batch, from the model or the objective, and the hooks."""
         count = scored(inputs) if self._share is not None and torch.is_grad_enabled() else None
         if return_outputs or not self._changing or not torch.is_grad_enabled():
             found = self._loss(model, inputs, return_outputs, *rest, **named)
@@ -135,35 +137,35 @@ class FinetuneTrainer(ResumableTrainer):
             found, outputs = self._loss(model, inputs, True, *rest, **named)
             for hook in self._changing:
                 found = hook.loss(found, inputs, outputs)
-        # A mean over a micro-batch's tokens weighs by them in the mean over the window's: 4 x 4 is then 1 x 16.
+        # A mean over a micro-batch's tokens is weighted by their number, so that 4 x 4 rows equal 1 x 16.
         if count is not None and self._share is not None and not return_outputs:
             found = found * (count * self._share)
         return found if return_outputs or not torch.is_grad_enabled() else self._with_penalties(found)
 
-    def _loss(self, model: Any, inputs: Any, return_outputs: bool, *rest: Any, **named: Any) -> Any:
+    def _loss(self, model: torch.nn.Module, inputs: Any, return_outputs: bool, *rest: Any, **named: Any) -> Any:
         if self.own_loss is not None:
             loss, outputs = self.own_loss(model, inputs)
             return (loss, outputs) if return_outputs else loss
         if self.label_smoother is not None and "labels" in inputs and hasattr(model, SHIFT):
-            # the label smoother takes the labels away, from which the model would make the decoder's input itself
+            # the label smoother removes the labels, from which the model would make the decoder's input
             inputs = {**inputs, "decoder_input_ids": getattr(model, SHIFT)(labels=inputs["labels"])}
         return super().compute_loss(model, inputs, return_outputs, *rest, **named)
 
     def _with_penalties(self, loss: torch.Tensor) -> torch.Tensor:
-        """The loss plus this micro-batch's share of the hooks' penalties."""
+        """Return the loss plus this micro-batch's share of the hooks' penalties."""
         penalties = [found for hook in self.hooks if (found := hook.penalty()) is not None]
-        # A loss per token over all items is added up over micro-batches, any other is averaged over them.
+        # A loss per token over all items is summed over micro-batches, any other is averaged.
         share = 1 if self.loss_ignores_num_items else 1 / self._micro_batches
         return loss + share * sum(penalties) if penalties else loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """The library's, with the hooks' parameter groups if any makes some."""
+        """Return the library's optimizer, with the hooks' parameter groups if there are any."""
         if self.optimizer is None and any(overrides(hook, "parameter_groups") for hook in self.hooks):
             trained: Any = self.model if model is None else model
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, trained)
             if is_optimizer_factory(kind) or options.keys() & {"params", "model", "optimizer_dict"}:
                 raise ConfigError(
-                    f"train.optim: {self.args.optim} makes parameter groups of its own, and so does a method under "
+                    f"train.optim: {self.args.optim} makes its own parameter groups, and so does a method under "
                     "`methods`; choose another optimizer, or leave that method out"
                 )
             groups = plain_groups(trained, self.get_decay_parameter_names(trained), self.args.weight_decay)
@@ -173,18 +175,18 @@ class FinetuneTrainer(ResumableTrainer):
         return super().create_optimizer(model)
 
     def _get_learning_rate(self) -> float:
-        """The highest rate of all groups; the library reports the first group's."""
+        """Return the highest rate of all groups; the library reports the first group's."""
         optimizer: Any = self.optimizer
         return max(float(group["lr"]) for group in optimizer.param_groups)
 
-    def training_step(self, model: Any, inputs: Any, *arguments: Any, **named: Any) -> torch.Tensor:
+    def training_step(self, model: torch.nn.Module, inputs: Any, *arguments: Any, **named: Any) -> torch.Tensor:
         loss = super().training_step(model, inputs, *arguments, **named)
-        if not torch.isfinite(loss):  # the library would write the mean of the losses before it in the log instead
+        if not torch.isfinite(loss):  # the library would log the mean of the earlier losses instead
             raise NotFinite(self.state.global_step + 1, float(loss), self._rows_of(inputs))
         return loss
 
     def _rows_of(self, inputs: Mapping[str, torch.Tensor]) -> list[str]:
-        """`file:line` of the rows of a batch, by their tokens."""
+        """Return `file:line` of the rows of a batch, found by their tokens."""
         rows = self.train_dataset
         if not isinstance(rows, TokenRows) or "input_ids" not in inputs:
             return []

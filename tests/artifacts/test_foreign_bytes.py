@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.backend import sha256_file
 from tasks.artifacts.formats import weights
-from tasks.artifacts.formats.manifest import MANIFEST, commit, is_whole
+from tasks.artifacts.formats.manifest import MANIFEST, commit, is_complete
 from tasks.artifacts.names import is_inside
-from tasks.artifacts.record import FORMAT, Member, NewerStore, Record, TornRecord
+from tasks.artifacts.record import FORMAT, DamagedRecord, Member, NewerStore, Record
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.runs import read_run
 from tasks.artifacts.store import DamagedBlob, Miss, Store
@@ -91,7 +91,7 @@ DOCUMENTS = [body_with(document={"inputs": each}) for each in ([1], "x", {"a": [
 @pytest.mark.parametrize("name", ["../x", "/tmp/x", "a/../../x", "..", ".", "", "a//b", "a/", "a\0b", "a" * 300])
 def test_a_member_is_a_file_inside(name: str) -> None:
     member = {"sha256": DIGEST, "size": 1}
-    with pytest.raises(TornRecord):
+    with pytest.raises(DamagedRecord):
         Record.unseal(sealed(body_with(members={name: member})))
     with pytest.raises(ValidationError):
         ArtifactRef.model_validate({"stage": STAGE, "key": KEY, "members": {name: member}})
@@ -99,7 +99,7 @@ def test_a_member_is_a_file_inside(name: str) -> None:
 
 def test_a_member_is_not_the_folder_of_another() -> None:
     member = {"sha256": DIGEST, "size": 1}
-    with pytest.raises(TornRecord):
+    with pytest.raises(DamagedRecord):
         Record.unseal(sealed(body_with(members={"a": member, "a/b": member})))
 
 
@@ -107,7 +107,7 @@ def test_a_member_is_not_the_folder_of_another() -> None:
 def test_a_digest_is_a_digest(digest: str) -> None:
     with pytest.raises(ValidationError):
         Member(sha256=digest, size=1)
-    with pytest.raises(TornRecord):
+    with pytest.raises(DamagedRecord):
         Record.unseal(sealed(body_with(members={"a.json": {"sha256": digest, "size": 1}})))
 
 
@@ -115,7 +115,7 @@ def test_a_digest_is_a_digest(digest: str) -> None:
 def test_a_resealed_record_is_a_miss(body: Any, tmp_path: Path) -> None:
     store, _ = published(tmp_path)
     (tmp_path / f"records/{STAGE}/{KEY}.json").write_bytes(sealed(body))
-    assert store.lookup(STAGE, KEY) == Miss("DAMAGED", "its record is torn")
+    assert store.lookup(STAGE, KEY) == Miss("DAMAGED", "its record is damaged")
     assert list(store.records(STAGE)) == []
     assert [found.kind for found in scrub(store)] == ["torn record"]
 
@@ -123,7 +123,7 @@ def test_a_resealed_record_is_a_miss(body: Any, tmp_path: Path) -> None:
 @few
 @given(st.binary() | anything)
 def test_no_record_ends_in_a_traceback(body: Any) -> None:
-    with suppress(TornRecord, NewerStore):
+    with suppress(DamagedRecord, NewerStore):
         Record.unseal(sealed(body))
 
 
@@ -134,7 +134,7 @@ def test_what_a_record_names_is_inside(changed: dict[str, Any], members: dict[st
     for body in (body_with(**changed), body_with(members=dict.fromkeys(members, member))):
         try:
             found = Record.unseal(sealed(json.dumps(body).encode()))
-        except (TornRecord, NewerStore):
+        except (DamagedRecord, NewerStore):
             continue
         assert all(map(is_inside, found.members))
         assert all(len(bytes.fromhex(member.sha256)) == 32 for member in found.members.values())
@@ -149,7 +149,7 @@ def test_a_folder_in_the_place_of_a_blob_makes_way(verify: Any, tmp_path: Path) 
     store, path = Store(str(tmp_path), verify), tmp_path / "blobs" / ref.members["rows.arrow"].sha256
     path.unlink()
     (path / "inside").mkdir(parents=True)
-    assert store.lookup(STAGE, KEY) == Miss("DAMAGED", "rows.arrow is gone from the store")
+    assert store.lookup(STAGE, KEY) == Miss("DAMAGED", "rows.arrow is missing in the store")
     with pytest.raises(DamagedBlob):
         store.path(ref.members["rows.arrow"])
     path.mkdir(exist_ok=True)
@@ -187,7 +187,7 @@ def test_a_folder_in_the_place_of_a_lock_is_named(place: str, tmp_path: Path) ->
 
     store, _ = published(tmp_path)
     (tmp_path / place).mkdir(parents=True)
-    for use in (store.guard, lambda: store.lease(STAGE, KEY), lambda: store.living("x")):
+    for use in (store.guard, lambda: store.lease(STAGE, KEY), lambda: store.run_lock("x")):
         try:
             with use():
                 continue
@@ -288,7 +288,7 @@ def test_no_manifest_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.getbasetemp() / "manifest"
     folder.mkdir(exist_ok=True)
     (folder / MANIFEST).write_bytes(as_bytes(said))
-    assert not is_whole(folder)
+    assert not is_complete(folder)
 
 
 # -- safetensors ----------------------------------------------------------------------------------------------------
@@ -340,7 +340,7 @@ def test_a_blob_that_changed_unseen_is_found_when_it_is_read(tmp_path: Path) -> 
 
 
 def test_a_copied_store_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.artifacts.keys.digests.WORTH_A_MEMO", 1)
+    monkeypatch.setattr("tasks.artifacts.keys.digests.MEMO_MIN_BYTES", 1)
     _, ref = published(tmp_path / "first")
     shutil.copytree(tmp_path / "first", tmp_path / "copy")
     read: list[Path] = []
@@ -371,7 +371,7 @@ def test_a_kept_folder_never_lies_in_memory_as_a_whole(tmp_path: Path, monkeypat
     again = Build(copy, STAGE, KEY, tmp_path, {})
     again.restore()
     assert not refused
-    assert is_whole(again.work / made.name) and again.work != build.work
+    assert is_complete(again.work / made.name) and again.work != build.work
 
 
 def test_a_name_that_leads_out_is_not_fetched(tmp_path: Path) -> None:

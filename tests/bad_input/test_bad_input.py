@@ -1,12 +1,14 @@
 """Wrong configs, data, models and machines, through the command as a user types it.
 
 Each must end before training, with the exit code of its kind, a message that names the field or the row and the mend,
-no traceback, and nothing half-written.
+no traceback, and nothing half-written. `FINETUNE_GOLDEN=1 pytest tests/bad_input/test_bad_input.py -n0` writes the
+messages to `tests/golden/messages.md`.
 """
 
 import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +24,9 @@ from flows.cli import main
 from tests.tiny import make_config, make_rows
 
 CONFIG, DATA, MACHINE = 2, 3, 5
+GOLDEN = Path(__file__).parent.parent / "golden" / "messages.md"
+GOLDEN_HEAD = "# What each mistake in `test_bad_input.py` is answered with\n"
+ENTRY = re.compile(r"^## (\S+)\n\n```\n(.*?)```$", re.DOTALL | re.MULTILINE)
 HEADER = "text,label\n"
 GOOD = HEADER + "".join(f"some words here {i},{'fruit' if i % 2 else 'metal'}\n" for i in range(20))
 
@@ -112,7 +117,7 @@ CONFIGS = (
     Case("unknown-metric", CONFIG, ("eval.best", "acuracy", "did you mean 'accuracy'"), {"eval.best": "acuracy"}),
     Case("unknown-metrics", CONFIG, ("eval.metrics", "bleu", "accuracy"), {"eval.metrics": ["bleu"]}),
     Case("patience-without-best", CONFIG, ("eval", "patience", "eval.best"), {"eval.patience": 2}),
-    Case("two-precisions", CONFIG, ("bf16", "fp16", "one of them"), {"train.bf16": True, "train.fp16": True}),
+    Case("two-precisions", CONFIG, ("bf16", "fp16", "only one"), {"train.bf16": True, "train.fp16": True}),
     Case("warm-up-too-long", CONFIG, ("train.warmup_steps", "1000"), {"train.warmup_steps": 1000}),
     Case("best-without-rows", CONFIG, ("eval.best", "validation"),
          {"eval.best": "accuracy", "data.split.validation": 0}),
@@ -151,7 +156,7 @@ MODELS = (
          model=_corrupt("config.json", '{"model_type": ')),
     Case("model-unknown-type", CONFIG, ("model.name", "config.json"),
          model=_corrupt("config.json", '{"model_type": "nonesuch"}')),
-    Case("model-truncated", CONFIG, ("model.name", "model.safetensors", "cut short"),
+    Case("model-truncated", CONFIG, ("model.name", "model.safetensors", "truncated"),
          model=_truncate("model.safetensors", 0.5)),
     Case("model-empty-weights", CONFIG, ("model.name", "model.safetensors"), model=_truncate("model.safetensors", 0)),
     Case("model-lacks-shard", CONFIG, ("model.name", "model-00002-of-00002.safetensors"),
@@ -191,7 +196,7 @@ DATASETS = (
     Case("missing-label", DATA, ("data.train", "rows.csv:22", "label"), files={"rows.csv": f"{GOOD}some text,\n"}),
     Case("fields-wrong", DATA, ("data.train", "rows.csv:22", "3 fields"), files={"rows.csv": f"{GOOD}a,b,c\n"}),
     Case("quote-open", DATA, ("data.train", "rows.csv:22", "quote"), files={"rows.csv": f'{GOOD}"a,fruit\n'}),
-    Case("json-broken", DATA, ("data.train", "rows.jsonl:2", "broken JSON"), {"data.train": "rows.jsonl"},
+    Case("json-broken", DATA, ("data.train", "rows.jsonl:2", "invalid JSON"), {"data.train": "rows.jsonl"},
          {"rows.jsonl": '{"text": "a", "label": "x"}\n{"text": "b", \n'}),
     Case("parquet-truncated", DATA, ("data.train", "rows.parquet"), {"data.train": "rows.parquet"},
          {"rows.parquet": b"PAR1 only the beginning of a file"}),
@@ -231,7 +236,21 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_is_refused(case: Case, place: Path, bert: Path, prefect_api: str, capfd: pytest.CaptureFixture[str]) -> None:
     write(case, place, bert)
     code = call("run", "run.yaml", *case.words)
-    check(case, place, code, *capfd.readouterr())
+    out, err = capfd.readouterr()
+    check(case, place, code, out, err)
+    check_golden(case, err[err.index("finetune: ") :].replace(str(place), "FOLDER"))
+
+
+def check_golden(case: Case, message: str) -> None:
+    """All messages are in one file, to be read in one go."""
+    text = GOLDEN.read_text() if GOLDEN.exists() else ""
+    golden = dict(ENTRY.findall(text))
+    if os.environ.get("FINETUNE_GOLDEN"):
+        golden[case.name] = message
+        entries = (f"## {name}\n\n```\n{golden[name]}```\n" for name in CASES if name in golden)
+        GOLDEN.write_text("\n".join([GOLDEN_HEAD, *entries]))
+    else:
+        assert message == golden[case.name]
 
 
 @pytest.mark.parametrize(
@@ -394,7 +413,7 @@ def check(case: Case, place: Path, code: int, out: str, err: str) -> None:
         assert phrase in err
     for secret in case.hides:
         assert secret not in out + err
-    for noise in ("Traceback", "| ERROR", "Encountered an exception", "site-packages"):
+    for noise in ("Traceback", "| ERROR", "Encountered an exception", "site-packages", "/views/"):
         assert noise not in out + err, err
     assert not list(place.glob("store/records/s09_train/*"))
     assert not list(place.rglob("*.tmp"))

@@ -62,7 +62,7 @@ def leak(copies: int) -> dict[str, Any]:
 NEAR = [{"text": " ".join(f"w{at}x{n}" for n in range(30)), "label": "ab"[at % 2]} for at in range(12)]
 
 DEFECTS = (
-    Defect("broken-json", rows(*among(GOOD, '{"text": "x", ')), ("rows.jsonl:7", "broken JSON")),
+    Defect("broken-json", rows(*among(GOOD, '{"text": "x", ')), ("rows.jsonl:7", "invalid JSON")),
     Defect("json-null-record", rows(*among(GOOD, "null")), ("rows.jsonl:7", "null")),
     Defect("json-list-record", rows(*among(GOOD, "[1, 2]")), ("rows.jsonl:7", "a list")),
     Defect("json-changes-type", rows(*among(GOOD, {"text": 5, "label": "a"})), ("rows.jsonl:7", "'text' is a number")),
@@ -78,14 +78,14 @@ DEFECTS = (
         ("rows.csv:3", "0xe9"),
         data={"encoding": "utf-8"},
     ),
-    Defect("parquet-cut-short", {"rows.parquet": b"PAR1 nothing"}, ("rows.parquet", "no readable parquet")),
+    Defect("parquet-cut-short", {"rows.parquet": b"PAR1 nothing"}, ("rows.parquet", "not a readable parquet")),
     Defect(
         "files-of-other-columns",
         {"a.csv": "text,label\na,x\n", "b.csv": "words,label\nb,y\n"},
         ("b.csv", "columns differ"),
         data={"train": ["a.csv", "b.csv"]},
     ),
-    Defect("column-missing", rows({"body": "x", "label": "a"}), ("data.columns.text", "'body'")),
+    Defect("column-missing", rows({"prose": "x", "label": "a"}), ("data.columns.text", "'prose'")),
     Defect(
         "column-misspelt",
         rows(*GOOD),
@@ -225,7 +225,7 @@ DEFECTS = (
     Defect(
         "squad-without-context",
         {"rows.json": json.dumps({"data": [{"paragraphs": [{"qas": [{"question": "who?"}]}]}]})},
-        ("rows.json:1", "without its 'context'"),
+        ("rows.json:1", "without 'context'"),
         task="question-answering",
     ),
     Defect(
@@ -369,7 +369,7 @@ def test_bad_rows_are_put_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     found = [json.loads(line) for line in Path("rejected.jsonl").read_text().splitlines()]
     assert sorted((each["file"], each["line"]) for each in found) == [("rows.jsonl", 7), ("rows.jsonl", 8)]
     assert {each["row"]["label"] for each in found} == {"a", "b"} and all("text" in each["why"] for each in found)
-    assert "2 bad rows are in rejected.jsonl" in capsys.readouterr().err
+    assert "2 invalid rows written to rejected.jsonl" in capsys.readouterr().err
 
 
 def test_rows_that_only_a_warning_names_are_not_put_aside(tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_rows_that_only_a_warning_names_are_not_put_aside(tmp_path: Path) -> Non
 
     from tasks.config import DataError
     from tasks.data.messages import rows_at
-    from tasks.execution.lint import putting_aside
+    from tasks.execution.lint import rejecting_rows
 
     table = pa.table({"text": [f"t{at}" for at in range(40)], "__file": ["a.csv"] * 40, "__row": list(range(40))})
     five = [1, 2, 3, 4, 5]
@@ -388,8 +388,8 @@ def test_rows_that_only_a_warning_names_are_not_put_aside(tmp_path: Path) -> Non
         raise DataError(f"data.train: {len(bad)} rows with empty text: {rows_at(table, bad)}")
 
     for warned, bad in (([3], [31]), ([3], [3, 9]), ([9], [3, 9]), ([*five, 6, 7], [*five, 8, 9]), ([3, 9], [3])):
-        with pytest.raises(DataError, match=rf"{len(bad)} bad rows are in"):
-            putting_aside(lambda warned=warned, bad=bad: check(warned, bad), tmp_path / "rejected.jsonl")
+        with pytest.raises(DataError, match=rf"{len(bad)} invalid rows? written to"):
+            rejecting_rows(lambda warned=warned, bad=bad: check(warned, bad), tmp_path / "rejected.jsonl")
         found = [json.loads(line)["line"] for line in (tmp_path / "rejected.jsonl").read_text().splitlines()]
         assert found == bad, (warned, bad)
 

@@ -61,6 +61,7 @@ def test_the_form_says_what_each_field_is(page: Any, served: Served) -> None:
         assert re.search(rf"\b{name}\b", text), name
         assert " ".join(str(RunConfig.model_fields[name].description).split()) in text, name
     assert "package:DISTRIBUTION/PATH" in text
+    assert "Peak learning rate. Omit: 3e-05 (token-classification" in text and "Omit: 0.1; preset txtai: 0." in text
     values = {box.input_value() for box in page.locator("input, textarea").all()}
     assert {"42", "1000", "all-linear", "lora"} - values == {"all-linear", "lora"}
     page.get_by_role("button", name="lora", exact=True).click()
@@ -110,3 +111,10 @@ def look_at(page: Any, served: Served, run: str) -> None:
     page.get_by_text("Logs", exact=True).first.click()
     page.get_by_text(re.compile("eval_accuracy")).first.wait_for()
     shoot(page, "run-logs", 1100)
+    page.goto(f"{served.url.removesuffix('/api')}/artifacts/artifact/{served.artifact(run, 'report')['id']}")
+    pictures = "() => [...document.querySelectorAll('img[src^=\"data:\"]')].map(each => each.naturalWidth)"
+    page.get_by_role("img", name="Loss and metrics by step").wait_for()
+    shoot(page, "report", 3000)
+    widths = page.evaluate(pictures)
+    assert len(widths) == served.artifact(run, "report")["data"].count("](data:image/png") >= 2
+    assert all(width > 0 for width in widths), widths

@@ -56,6 +56,13 @@ def test_the_store_of_the_environment_and_of_the_command_line(path: str, monkeyp
         open_store(StoreConfig())
 
 
+@pytest.mark.parametrize("field", ["name", "task"])
+@pytest.mark.parametrize("text", [" ", "", "a\nb", "\x1b[31mred", "\u2028"])
+def test_a_name_is_one_line_with_something_in_it(field: str, text: str) -> None:
+    with pytest.raises(ConfigError, match=f"{field}: "):
+        load({"model": "m", "data": "d.csv"}, settings={field: text})
+
+
 def test_a_run_is_looked_for_by_any_word(tmp_path: Path) -> None:
     for word in ("~nosuchuser/x", "a" * 300, "nul\0x", " "):
         answer = call("show", word, "--store", str(tmp_path))

@@ -41,7 +41,7 @@ RUNS = some.fixed_dictionaries(
         ),
     },
     optional={
-        "name": TEXT,
+        "name": TEXT.filter(lambda name: bool(name.strip()) and name.isprintable()),
         "seed": some.integers(0, 2**32 - 1),
         "peft": some.fixed_dictionaries(
             {"method": some.just("lora")},

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tasks.config import TrainConfig
 from tasks.config.arguments import catalogue, check
 from tasks.config.reading.old_names import DROPPED, RENAMED, modernise
-from tasks.config.sections.train import OWNED, SCRIPTS
+from tasks.config.sections.train import RESERVED, SCRIPTS
 
 
 def test_the_catalogue_knows_names_types_defaults_and_choices() -> None:
@@ -66,7 +66,7 @@ def test_explicit_fields_are_fields_of_the_installed_class_or_ours() -> None:
     assert "resume_from_checkpoint" in TrainConfig.model_fields
     ours = {"float32_matmul_precision", "torch_num_threads"}
     assert set(TrainConfig.model_fields) - set(catalogue()) == ours
-    assert set(OWNED) <= set(catalogue())
+    assert set(RESERVED) <= set(catalogue())
     assert not {*RENAMED, *DROPPED} & set(catalogue())
     assert set(RENAMED.values()) <= set(catalogue())
 
@@ -91,9 +91,9 @@ def test_senseless_values_are_refused(values: dict[str, object]) -> None:
         TrainConfig.model_validate(values)
 
 
-@pytest.mark.parametrize("name", sorted({**OWNED, **SCRIPTS}))
+@pytest.mark.parametrize("name", sorted({**RESERVED, **SCRIPTS}))
 def test_what_the_project_sets_itself_is_refused_with_the_mend(name: str) -> None:
-    with pytest.raises(ValidationError, match="not here: "):
+    with pytest.raises(ValidationError, match="not allowed: "):
         TrainConfig.model_validate({name: "x"})
 
 

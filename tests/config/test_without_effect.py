@@ -24,7 +24,7 @@ def resolved(task: str, data: dict[str, Any], **more: Any) -> RunConfig:
         ("clm", {"mlm_probability": 0.2}, "data.mlm_probability: .* language-modeling, token-detection has"),
         ("clm", {"stride": 9}, "data.stride: language-generation has none; text-classification, regression"),
         ("regression", {"label_all_tokens": True}, "data.label_all_tokens: .* token-classification has"),
-        ("text-classification", {"stride": 9}, "data.stride: is read with data.overlong: window only"),
+        ("text-classification", {"stride": 9}, "data.stride: is only used with data.overlong: window"),
         ("ner", {"columns": {"question": "q"}}, "data.columns.question: .* its own are spans, tags, text, tokens"),
     ],
 )  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 from flows.api import plan as door_plan
 from flows.pipeline import pipeline
 from tasks.config import load
-from tasks.execution.execute import CallerOptions, entering, execute
+from tasks.execution.execute import CallerOptions, execute, with_caller
 from tests.kill.scenes import DEATHS, told
 
 
@@ -40,7 +40,7 @@ def replaced(config: Mapping[str, Any], module: str, folder: str) -> dict[str, A
 
     sys.path.insert(0, folder)
     loaded = load(config)
-    with entering(CallerOptions(replaced={"s05_tokenize": import_module(module).mine})):
+    with with_caller(CallerOptions(replaced={"s05_tokenize": import_module(module).mine})):
         return told(execute(loaded.config, pipeline))
 
 

@@ -56,7 +56,7 @@ def test_each_artifact_of_a_mapping_is_an_input(store: Store) -> None:
     assert Artifact(found, store).json("said.json") == {
         "said": {"small": 1, "large": 2}, "tasks": {"topics": "text-classification", "scores": "regression"},
     }  # fmt: skip
-    question, _ = together._question(context, {"teachers": {"small": answer(store, 1)}, "tasks": {}, "weights": {}})
+    question, _ = together._key_document(context, {"teachers": {"small": answer(store, 1)}, "tasks": {}, "weights": {}})
     assert question["inputs"] == {"teachers.small": answer(store, 1).digest}
     assert asked(store)[1].entries[-1].state == "cached"
 
@@ -79,7 +79,7 @@ def test_another_artifact_name_or_component_is_another_key(store: Store) -> None
 def test_the_components_code_is_in_the_key(store: Store) -> None:
     _, context = asked(store)
     code = [
-        together._question(context, {"teachers": {}, "tasks": tasks, "weights": {}})[0]["code"]
+        together._key_document(context, {"teachers": {}, "tasks": tasks, "weights": {}})[0]["code"]
         for tasks in ({}, {"topics": TEXT_CLASSIFICATION})
     ]
     assert "tasks.data.tokens.encode" not in code[0] and "tasks.data.tokens.encode" in code[1]
@@ -95,7 +95,7 @@ def test_a_plan_waits_for_every_artifact_of_a_mapping(store: Store, tmp_path: Pa
 
 def test_a_mapping_holds_artifacts_or_values_and_not_both(store: Store) -> None:
     assert artifacts_in({"watching": Unkeyed(value=1), "plain": {"a": 1}}) == {}
-    with pytest.raises(TypeError, match="teachers: a mapping of artifacts holds other values too: small, temperature"):
+    with pytest.raises(TypeError, match="teachers: a mapping of artifacts has other values too: small, temperature"):
         asked(store, teachers={"small": answer(store, 1), "temperature": 2.0})
 
 

@@ -127,7 +127,7 @@ def test_any_values_a_python_caller_holds(values: list[Any], others: list[Any]) 
     [
         (pd.DataFrame({"text": ["a", 3, b"c"], "label": [1, 2, 3]}), "column 'text' .*row 2 is int, row 1 str"),
         (pd.DataFrame({"text": [["a", 1], ["b"]]}), "column 'text' .*row 1"),
-        (pd.DataFrame([["a", "b"]], columns=["text", "text"]), "two of its columns have one name"),
+        (pd.DataFrame([["a", "b"]], columns=["text", "text"]), "duplicate column names"),
         ({"text": "abc"}, "column 'text' is str, not a list"),
         ({"text": ["a"], "label": 3}, "column 'label' is int, not a list"),
         ([{"text": "a"}, {"text": "a", 3: 4}], "row 2 has 3, unlike row 1"),

@@ -95,3 +95,9 @@ def test_real_repeats_and_leaks(real) -> None:
     test = read(locate(str(real("trec6/test.csv")), "data.test")).table
     assert duplicates(train, COLUMNS).warnings[0].startswith("data.train: 6")
     assert leakage(train, test, COLUMNS, "data.test").warnings[0].startswith("data.test: 9 rows (1.8 %)")
+
+
+def test_a_column_of_objects_with_many_keys_is_named_shortly() -> None:
+    table = pa.table({"text": [{str(at): "x" for at in range(500)}], "__file": ["a.json"], "__row": [1]})
+    (error,) = check_rows(table, {"text": "text"}, "data.train").errors
+    assert "holds objects with 500 keys ('0', '1', '2', …), not text" in error and len(error) < 200

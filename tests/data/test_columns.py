@@ -28,6 +28,8 @@ ROLES = (TEXT, TEXT_PAIR, LABEL)
         (["text1", "text2", "label"], {"text": "text1", "text_pair": "text2", "label": "label"}),
         (["text", "text_pair", "label"], {"text": "text", "text_pair": "text_pair", "label": "label"}),
         (["review", "text_pair", "label"], {"text": "review", "text_pair": "text_pair", "label": "label"}),
+        (["review", "sentiment"], {"text": "review", "label": "sentiment"}),
+        (["id", "comment_text", "label", "sentiment"], {"text": "comment_text", "label": "label"}),
     ],
 )
 def test_known_names(columns: list[str], expected: dict[str, str]) -> None:

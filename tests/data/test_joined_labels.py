@@ -90,7 +90,7 @@ def test_a_decimal_comma_is_not_split() -> None:
 def test_names_with_commas_that_share_nothing_stay_names_which_is_said() -> None:
     found = prepared(["good", "bad, very"] * 2)
     assert said(found)[:2] == ["good", "bad, very"]
-    assert any("taken as one name each" in line and "label_separator" in line for line in found.warnings)
+    assert any("read as one name each" in line and "label_separator" in line for line in found.warnings)
 
 
 def test_listed_classes_settle_what_a_text_is() -> None:
@@ -119,7 +119,7 @@ def test_names_joined_by_what_names_hold_too_are_warned_of_and_refused_if_all_ar
 
 def test_names_joined_in_any_order_are_warned_of() -> None:
     found = prepared(["red/green", "green/blue", "blue"])
-    assert any("'green/blue': labels with '/' in them are taken as one name" in line for line in found.warnings)
+    assert any("'green/blue': labels with '/' in them are read as one name" in line for line in found.warnings)
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_names_of_one_class_are_left_alone(labels: list[str]) -> None:
 
 @pytest.mark.parametrize("labels", [["a,b", "c;a", "b", "c"], ["a,b;c", "a", "b", "c"], ["a|b", "b;a", "a"]])
 def test_mixed_separators_are_refused(labels: list[str]) -> None:
-    with pytest.raises(DataError, match=r"are joined by '.' and '.'; write them with one separator"):
+    with pytest.raises(DataError, match=r"are joined by '.' and '.'; use one separator"):
         prepared(labels)
-    with pytest.raises(DataError, match=r"are joined by '.' and '.'; write them with one separator"):
+    with pytest.raises(DataError, match=r"are joined by '.' and '.'; use one separator"):
         prepared(labels, labels=["a", "b", "c"])
 
 
@@ -188,7 +188,7 @@ def test_flags_without_separators_are_refused(labels: list[str]) -> None:
 
 @pytest.mark.parametrize("labels", [["101", "10", "1"], [101, 10, 1]])
 def test_flags_that_lost_their_zeros_are_warned_of(labels: list[Any]) -> None:
-    assert any("labels of the digits 0 and 1 are taken as one name" in line for line in prepared(labels).warnings)
+    assert any("labels of the digits 0 and 1 are read as one name" in line for line in prepared(labels).warnings)
 
 
 @pytest.mark.parametrize(("separator", "zero", "one"), [("\t", "0", "1"), ("/", "0", "1"), (" ", "0.0", "1.0"),
@@ -199,7 +199,7 @@ def test_flags_are_read_however_they_are_written(separator: str, zero: str, one:
 
 
 def test_lists_beside_other_texts_are_refused_with_their_rows() -> None:
-    with pytest.raises(DataError, match=r"1 row whose 'label' is no flat list.*: a.csv:2"):
+    with pytest.raises(DataError, match=r"1 row whose 'label' is not a flat list.*: a.csv:2"):
         prepared(["red", "[1, 0]", "[0, 1]"])
 
 
@@ -247,7 +247,7 @@ def test_dots_in_a_quoted_name_are_no_left_out_values() -> None:
 
 
 def test_numbers_that_cannot_be_read_are_refused_with_their_row() -> None:
-    with pytest.raises(DataError, match=r"1 row whose 'label' is no flat list.*: a.csv:3"):
+    with pytest.raises(DataError, match=r"1 row whose 'label' is not a flat list.*: a.csv:3"):
         prepared(["[1 2]", "[1.2.3 4]"])
 
 
@@ -255,9 +255,7 @@ def test_numbers_that_cannot_be_read_are_refused_with_their_row() -> None:
     "labels", [["yes", "no", "nan"], [["yes", "no"], ["nan"]], ["yes,no", "no,None", "yes", "None"]]
 )
 def test_a_class_name_that_looks_like_a_missing_value_is_warned_of(labels: list[Any]) -> None:
-    assert any(
-        "is read as a class name; if it stands for a missing label" in line for line in prepared(labels).warnings
-    )
+    assert any("is read as a class name; if it means a missing label" in line for line in prepared(labels).warnings)
 
 
 @pytest.mark.parametrize(("given", "ids"), [([1, 1], [1, 1]), ([1, -1], [1, 0]), (["1.0", "-1"], [1, 0])])
@@ -265,3 +263,21 @@ def test_numbers_match_signed_names_before_they_are_taken_for_ids(given: list[An
     head = prepared(["+1", "-1"]).head
     rows, _ = TASK.component("inference_rows")(table(given), DataConfig(train="b.csv"), TASK.roles, head, "INPUT", True)
     assert rows["label"].to_pylist() == ids
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [["0 1", "1 2", "3"], ["0 2", "1", "2"], ["haze primary", "clear primary", "agriculture clear primary water"]],
+)
+def test_names_joined_by_spaces_are_reported_where_they_look_so(labels: list[str]) -> None:
+    found = prepared(labels)
+    assert found.head["labels"] == sorted(labels)
+    assert "data.label_separator: ' ' splits them" in found.warnings[0]
+    assert not [line for line in prepared(labels, label_separator="none").warnings if "separator" in line]
+
+
+@pytest.mark.parametrize(
+    "labels", [["New York", "New Jersey", "Ohio"], ["very good", "good", "very bad", "bad"], ["2 stars", "3 stars"]]
+)
+def test_names_of_several_words_are_not(labels: list[str]) -> None:
+    assert not [line for line in prepared(labels).warnings if "separator" in line]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import fsspec
@@ -101,15 +103,15 @@ def test_a_package_that_is_not_installed_says_how_to() -> None:
         ("", "it is blank"),
         (" \n", "it is blank"),
         ("file://", "it is blank"),
-        ("a\0b", "it holds a zero byte"),
-        ("*\0", "it holds a zero byte"),
-        ("\ud800", "half of a character"),
+        ("a\0b", "it contains a null byte"),
+        ("*\0", "it contains a null byte"),
+        ("\ud800", "a lone surrogate"),
         ("~nosuchuser/x.csv", "there is no user '~nosuchuser'"),
         ("x" * 300, "longer than file systems allow"),
         ("é" * 200, "longer than file systems allow"),
         ("*" * 300, "longer than file systems allow"),
         ("a/" * 3000, "longer than file systems allow"),
-        ("**x/*.csv", "is no pattern of files"),
+        ("**x/*.csv", "is not a valid glob"),
     ],
     ids=lambda value: repr(value)[:24],
 )
@@ -178,3 +180,17 @@ def test_a_remote_whose_client_has_errors_of_its_own(tmp_path: Path, monkeypatch
     monkeypatch.setattr(MemoryFileSystem, "isdir", refuse)
     with pytest.raises(DataError, match=r"data.train: 'memory://x.csv' cannot be read: ClientError: no such endpoint"):
         locate("memory://x.csv", "data.train", cache=tmp_path)
+
+
+@pytest.mark.parametrize("spec", ["folder", "folder/*.csv"])
+def test_a_folder_that_may_not_be_read_is_named(spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder").mkdir()
+
+    def refuse(self: Path, pattern: str) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied", str(self / "secret"))
+
+    monkeypatch.setattr(Path, "glob", refuse)
+    with pytest.raises(
+        DataError, match=rf"data.train: '{re.escape(spec)}' cannot be read: Permission denied: .*secret"
+    ):
+        locate(spec, "data.train", tmp_path)

@@ -12,7 +12,7 @@ from tasks.config import ConfigError, load
 from tasks.config.errors import DataError, FinetuneError
 from tasks.data.sources.fetch import from_database
 from tasks.data.sources.locate import locate
-from tasks.data.sources.query import one_select, reading_engine
+from tasks.data.sources.query import one_select, read_only_engine
 from tasks.data.sources.read import read
 from tests.tiny import make_config
 
@@ -116,7 +116,7 @@ def test_one_select_is_taken(dialect: str, query: str) -> None:
     ],
 )
 def test_what_writes_by_the_rules_of_one_database_is_refused(dialect: str, query: str) -> None:
-    with pytest.raises(ConfigError, match=r"data\.train: a query is one SELECT"):
+    with pytest.raises(ConfigError, match=r"data\.train: a query must be one SELECT"):
         one_select(query, "data.train", dialect)
 
 
@@ -127,7 +127,7 @@ def test_a_text_in_a_query_stays_what_it_is(said: str, database: Path, tmp_path:
 
 
 def test_a_column_that_a_query_gives_twice_is_named(database: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.train: the query gives 'a' twice; name one of them with AS"):
+    with pytest.raises(DataError, match=r"data\.train: the query returns the column 'a' twice; rename one with AS"):
         locate(f"sql:sqlite:///{database}::select 1 as a, 2 as a, 3 as b", "data.train", cache=tmp_path)
 
 
@@ -135,14 +135,14 @@ def test_a_column_that_a_query_gives_twice_is_named(database: Path, tmp_path: Pa
 def test_all_else_is_refused_and_nothing_changes(query: str, database: Path, tmp_path: Path) -> None:
     before = database.read_bytes(), sorted(tmp_path.iterdir())
     spec = f"sql:sqlite:///{database}::{query.format(folder=tmp_path)}"
-    with pytest.raises(ConfigError, match=r"data\.train: a query is one SELECT"):
+    with pytest.raises(ConfigError, match=r"data\.train: a query must be one SELECT"):
         locate(spec, "data.train", cache=tmp_path / "cache")
     assert (database.read_bytes(), sorted(tmp_path.iterdir())) == before
 
 
 def test_lint_refuses_it_too(database: Path, bert: Path) -> None:
     config = {"model": str(bert), "data": {"train": f"sql:sqlite:///{database}::DROP TABLE victim"}}
-    with pytest.raises(ConfigError, match=r"data\.train: .* DROP is not run"):
+    with pytest.raises(ConfigError, match=r"data\.train: .* DROP is not allowed"):
         api.lint(load(config))
     with sqlite3.connect(database) as connection:
         assert connection.execute("select count(*) from victim").fetchone() == (12,)
@@ -171,7 +171,7 @@ def test_the_connection_itself_cannot_write(database: Path) -> None:
     from sqlalchemy import make_url, text
     from sqlalchemy.exc import OperationalError
 
-    with reading_engine(make_url(f"sqlite:///{database}")).connect() as connection:
+    with read_only_engine(make_url(f"sqlite:///{database}")).connect() as connection:
         assert connection.execute(text("select count(*) from victim")).scalar() == 12
         with pytest.raises(OperationalError, match="readonly"):
             connection.execute(text("delete from victim"))

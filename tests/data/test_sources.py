@@ -15,7 +15,7 @@ import pytest
 from tasks.config.errors import ConfigError, DataError
 from tasks.data.rows.questions import _normal
 from tasks.data.sources.locate import locate
-from tasks.data.sources.objects import hold, is_rows, rows_to_file
+from tasks.data.sources.objects import is_rows, rows_to_file, save_rows
 from tasks.data.sources.read import read
 from tasks.data.tables.class_names import with_class_names
 
@@ -101,7 +101,7 @@ def test_a_word_may_be_a_hash(text: str, tmp_path: Path) -> None:
         ("a\tb\tO\nThe\tDT\t \n", "2: the word 'The' has an empty tag"),
         ("a\tO\n\n\tB-X\n", "3: the tag 'B-X' has no word"),
         ("a b O\nc O\n", "2: 2 columns, the first word of its sentence has 3"),
-        ("a b O\n# a comment\nc d O\n", "2: neither a word with a tag nor a comment, which stands before a sentence"),
+        ("a b O\n# a comment\nc d O\n", "2: neither a word with a tag nor a comment before a sentence"),
         ("a\tO\n# c O\nb\tO\n", "2: neither a word with a tag nor a comment"),
     ],
 )
@@ -149,17 +149,17 @@ def test_answers_of_nested_squad_are_written_as_those_of_rows_are(
         (squad(answers=["fox", None]), "is null, not a text"),
         (squad(answers=["fox", {"text": "fox"}]), "is an object, not a text"),
         (squad(answers=[["fox"]]), "is a list, not a text"),
-        (squad(answers=[{"answer": "fox"}]), "names no text, but 'answer'"),
-        (squad(answers={"start": 4}), "names no text, but 'start'"),
+        (squad(answers=[{"answer": "fox"}]), "has no key .text., but 'answer'"),
+        (squad(answers={"start": 4}), "has no key .text., but 'start'"),
         (squad(answers=["fox"], answer_start=[4, 5]), "has 1 texts, but 2 starts"),
-        (squad(answers=[{"text": "fox", "answer_start": 4.5}]), "has the answer_start 4.5, which is no position"),
-        (squad(answers=[{"text": "fox", "answer_start": True}]), "has the answer_start True, which is no position"),
+        (squad(answers=[{"text": "fox", "answer_start": 4.5}]), "has the answer_start 4.5, which is not a position"),
+        (squad(answers=[{"text": "fox", "answer_start": True}]), "has the answer_start True, which is not a position"),
         ('{"data": [{"paragraphs": 3}]}', "data\\[0\\].paragraphs is a number, not a list of objects"),
         ('{"data": [{"paragraphs": []}, {"x": 1}]}', "data\\[1\\].paragraphs is null"),
         ('{"data": [{"paragraphs": [{"qas": {}}, 5]}]}', "paragraphs\\[0\\].qas is an empty object, not a list"),
         ('{"data": [{"paragraphs": [{"qas": [5]}]}]}', "paragraphs\\[0\\].qas\\[0\\] is a number, not an object"),
         (json.dumps({"data": [*json.loads(squad(answers="fox"))["data"], *json.loads(squad())["data"]]}),
-         "dev.json:2: a question without its 'answers'; where there is none, write"),
+         "dev.json:2: a question without 'answers'; write"),
     ],
 )  # fmt: skip
 def test_what_is_no_answer_of_nested_squad_is_named(content: str, says: str, tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_json_object_may_hold_columns_or_rows(tmp_path: Path) -> None:
     for path in (columns, rows):
         assert [(row["text"], row["label"]) for row in rows_of(str(path))] == [("x", 0), ("y", 1)]
     columns.write_text(json.dumps({"text": ["x", "y"], "label": [0]}))
-    with pytest.raises(DataError, match=r"columns\.json:1: its columns are not of one length: 'text' 2, 'label' 1"):
+    with pytest.raises(DataError, match=r"columns\.json:1: columns differ in length: 'text' 2, 'label' 1"):
         rows_of(str(columns))
 
 
@@ -205,8 +205,8 @@ def test_columns_of_a_json_object_are_said(tmp_path: Path) -> None:
     found = read(locate(str(path), "data.train"))
     assert found.table["tokens"].to_pylist() == ["a", "b"]
     assert found.notices == (
-        "data.train: read as columns, each a list with one value a row: one.json "
-        "(data.format: jsonl reads such an object as one row)",
+        "data.train: read as columns, each a list with one value per row: one.json "
+        "(set data.format: jsonl to read such an object as one row)",
     )
     row = read(locate(str(path), "data.train"), format="jsonl")
     assert row.table["tokens"].to_pylist() == [["a", "b"]] and row.notices == ()
@@ -240,7 +240,7 @@ FOREIGN = ["", "text", "null", "3", '"x"', "[]", "[" * 20_000]
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        *((name, content, f"{name}' is no(t an object| readable JSON)")
+        *((name, content, f"{name}' is not (an object|valid JSON)")
           for name in ("one/state.json", "one/dataset_info.json", "both/dataset_dict.json") for content in FOREIGN),
         *(("one/state.json", content, "state.json' is not an object with '_data_files', a list of objects")
           for content in ("{}", '{"_data_files": null}', '{"_data_files": []}', '{"_data_files": [3]}')),
@@ -249,8 +249,8 @@ FOREIGN = ["", "text", "null", "3", '"x"', "[]", "[" * 20_000]
         ("one/dataset_info.json", '{"features": 3}', "dataset_info.json' is not an object with 'features'"),
         *(("both/dataset_dict.json", json.dumps(odd), "is not an object with 'splits', a list of names")
           for odd in ({}, *({"splits": splits} for splits in (3, [], [3], "train", {"train": 1})))),
-        ("both/dataset_dict.json", '{"splits": ["train", "../one"]}', "the split '../one', which is no folder's name"),
-        ("both/dataset_dict.json", '{"splits": ["gone"]}', "lacks state.json and .* of its split 'gone'"),
+        ("both/dataset_dict.json", '{"splits": ["train", "../one"]}', "'../one', which is not a valid folder name"),
+        ("both/dataset_dict.json", '{"splits": ["gone"]}', "has no state.json and .* for its split 'gone'"),
     ],
     ids=lambda value: repr(value)[:24],
 )  # fmt: skip
@@ -312,7 +312,7 @@ def test_a_query(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("sql:sqlite:///{}", ConfigError, "not sql:<database URL>::<SELECT"),
         ("sql:sqlite:///{}::select nosuch from rows", DataError, "no such column"),
         ("sql:sqlite:///{}.gone::select 1", DataError, "there is no database"),
-        ("sql:postgresql://me:secret@host/db::select 1", ConfigError, "holds a password"),
+        ("sql:postgresql://me:secret@host/db::select 1", ConfigError, "has a password"),
         ("sql:nosuch://x::select 1", ConfigError, "cannot be used"),
         ("sql:sqlite:///{}::select text from rows where 0", DataError, "there are no rows"),
     ],
@@ -451,7 +451,7 @@ def test_types_grow_with_later_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert found[4]["list"] == ["x"] and found[7]["meta"] == {"a": None, "b": "x"}
     assert [each.name for each in tmp_path.iterdir()] == [path.parent.name]  # nothing is left beside it
     odd = [{"text": "x", "note": 1}, {"text": "y", "note": 2}, {"text": "z", "note": "three"}]
-    with pytest.raises(DataError, match=r"data\.train: from row 3 on column 'note' holds string, before int64"):
+    with pytest.raises(DataError, match=r"data\.train: column 'note' has type string from row 3 on, int64 before"):
         rows_to_file(iter(odd), "data.train", tmp_path)
 
 
@@ -481,11 +481,11 @@ def test_types_of_a_query_grow_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_list_of_strings_is_texts_unless_they_look_like_files(value: list[Any], rows: bool, tmp_path: Path) -> None:
     assert is_rows(value) is rows
     if rows:
-        held = hold({"train": value}, tmp_path)["train"]
+        held = save_rows({"train": value}, tmp_path)["train"]
         assert (
             [row["text"] for row in rows_of(held)]
             == value
-            == [row["text"] for row in rows_of(hold(value, tmp_path)["train"])]
+            == [row["text"] for row in rows_of(save_rows(value, tmp_path)["train"])]
         )
 
 
@@ -502,20 +502,20 @@ def test_a_missing_value_in_pandas_is_no_text(tmp_path: Path) -> None:
     ("value", "says"),
     [
         ([], "there are no rows"),
-        ([{"text": "x", "label": 1}, {"text": "y"}], "row 2 lacks 'label'"),
+        ([{"text": "x", "label": 1}, {"text": "y"}], "row 2 has no 'label'"),
         ([{"text": "x"}, {"text": "y", "label": 1}], "row 2 has 'label'"),
         ([{"text": "x"}, ("y",)], "row 2 is a tuple, row 1 a dict"),
         ([("a", "b"), ("c",)], "row 2 has 1 values, row 1 has 2"),
         ([(1, 2, 3, 4)], "row 1 has 4 values; give rows as dicts"),
         ([{"text": "x"}, {"text": ["y"]}], "row 2 is list, row 1 str"),
-        ({"text": ["x", "y"], "label": [1]}, "not of one length: 'text' 2, 'label' 1; row 2 has no 'label'"),
+        ({"text": ["x", "y"], "label": [1]}, "differ in length: 'text' 2, 'label' 1; row 2 has no 'label'"),
         ([None, {"text": "x"}], "row 1 is a NoneType"),
-        ({1: ["x"], "1": ["y"]}, "two of its columns have the name '1'"),
-        ([{1: "x", "1": "y"}], "two of its columns have the name '1'"),
-        ({"text": {"x", "y"}}, "column 'text' is set, not a list of values"),
-        ({"text": np.array("x")}, "column 'text' is ndarray, not a list of values"),
-        ({"n": [1, 2**80]}, "column 'n' cannot be kept: row 2"),
-        (pd.DataFrame({"n": [1, 2**80]}), "column 'n' cannot be kept: row 2"),
+        ({1: ["x"], "1": ["y"]}, "two columns have the name '1'"),
+        ([{1: "x", "1": "y"}], "two columns have the name '1'"),
+        ({"text": {"x", "y"}}, "column 'text' is set, not a list with one value per row"),
+        ({"text": np.array("x")}, "column 'text' is ndarray, not a list with one value per row"),
+        ({"n": [1, 2**80]}, "column 'n' cannot be stored: row 2"),
+        (pd.DataFrame({"n": [1, 2**80]}), "column 'n' cannot be stored: row 2"),
         ([1, 2], "row 1 is a int; rows are dicts, tuples or strings"),
     ],
 )
@@ -526,18 +526,18 @@ def test_rows_that_are_none(value: Any, says: str, tmp_path: Path) -> None:
 
 
 def test_columns_of_tuples_have_names_of_their_own(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data.train: two of the columns named have one name: text, text"):
+    with pytest.raises(DataError, match=r"data.train: duplicate names in the columns: text, text"):
         rows_to_file([("a", "b")], "data.train", tmp_path, ("text", "text"))
 
 
 def test_a_section_keeps_what_is_no_rows(tmp_path: Path) -> None:
     both = datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS), "test": datasets.Dataset.from_list(ROWS)})
-    assert set(hold(both, tmp_path)) == {"train", "test"}
-    section = hold({"train": ROWS, "validation": "some.csv", "max_length": 9}, tmp_path)
+    assert set(save_rows(both, tmp_path)) == {"train", "test"}
+    section = save_rows({"train": ROWS, "validation": "some.csv", "max_length": 9}, tmp_path)
     assert (section["validation"], section["max_length"]) == ("some.csv", 9)
     assert Path(section["train"]).is_file()
-    assert hold("rows.csv", tmp_path) == "rows.csv"
-    assert set(hold({"text": ["x"], "label": [1]}, tmp_path)) == {"train"}
+    assert save_rows("rows.csv", tmp_path) == "rows.csv"
+    assert set(save_rows({"text": ["x"], "label": [1]}, tmp_path)) == {"train"}
 
 
 def test_a_run_on_rows_in_memory(bert: Path, tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,7 +133,7 @@ def test_the_quickstart() -> None:
         pytest.skip(str(missing))
     news = read(sources)
     assert news.notices == (
-        "data.train: 1 file read as cp1252, not UTF-8: sports/199.txt (data.encoding says otherwise if that is wrong)",
+        "data.train: 1 file read as cp1252, not UTF-8: sports/199.txt (set data.encoding if that is wrong)",
     )
     columns = choose(news.table.column_names, {"text": "title", "label": "label"}, (TEXT, TEXT_PAIR, LABEL))
     table, dropped = dedupe(news.table, [columns["text"]])

@@ -152,7 +152,7 @@ def test_a_method_that_leaves_nothing_to_train_is_named(weighted: Path, tmp_path
     """A language model has no classifier."""
     config = make_config(make_decoder(tmp_path / "m"), weighted, tmp_path / "store", task="language-generation",
                          methods={"pull": {"body_from": 1}})  # fmt: skip
-    with pytest.raises(ConfigError, match="methods: pull leave no parameter to train at step 1"):
+    with pytest.raises(ConfigError, match="methods: pull leave no trainable parameter at step 1"):
         executed(config)
 
 

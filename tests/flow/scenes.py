@@ -7,7 +7,7 @@ from typing import Any
 from flows.pipeline import pipeline
 from tasks.artifacts.formats import json
 from tasks.config import load
-from tasks.execution.execute import CallerOptions, entering, execute
+from tasks.execution.execute import CallerOptions, execute, with_caller
 from tasks.results.finetuned import FineTuned
 
 Stages = Mapping[str, Callable[..., Mapping[str, Any]]]
@@ -16,7 +16,7 @@ Stages = Mapping[str, Callable[..., Mapping[str, Any]]]
 def executed(config: Mapping[str, Any], *overrides: str, stages: Stages | None = None) -> FineTuned:
     """Carry out `config` in this process, outside any flow."""
     loaded = load(config, overrides)
-    with entering(CallerOptions(loaded.origin, stages or {})):
+    with with_caller(CallerOptions(loaded.origin, stages or {})):
         return execute(loaded.config, pipeline)
 
 
@@ -28,7 +28,7 @@ def labelled(build: Any, metrics: Mapping[str, float | None], head: Any) -> Mapp
     return metrics
 
 
-# Their names stand in the key, so each is a result of its own.
+# Their names are part of the key, so each is a result of its own.
 
 
 def good(build: Any, *, head: Any, **_: Any) -> Mapping[str, Any]:

@@ -81,7 +81,7 @@ def test_an_adapter_of_another_task_and_of_a_body_alone(
     found = start(executed(config))
     wanted = PeftModel.from_pretrained(AutoModelForMaskedLM.from_pretrained(bert), str(masked)).merge_and_unload()
     assert all(found[name].equal(tensor) for name, tensor in wanted.state_dict().items() if name.startswith("bert."))
-    assert "the head of its adapter is of another task, or of other labels, and stays out: cls." in caplog.text
+    assert "its adapter's head is for another task or other labels and is not used: cls." in caplog.text
     body = adapter(tmp_path / "body", AutoModel.from_pretrained(bert), modules_to_save=None)
     found = start(executed({**config, "model": str(body)}))
     wanted = PeftModel.from_pretrained(AutoModel.from_pretrained(bert), str(body)).merge_and_unload()
@@ -145,7 +145,7 @@ def write(folder: Path, config: Any) -> str:
         ({"base_model_name_or_path": "/gone/base"}, "is an adapter to '/gone/base', which cannot be used: there is no"),
         ({"base_model_name_or_path": None}, "names no base"),
         ({"pickled": True}, "has no adapter_model.safetensors but adapter_model.bin, a pickle, which is never loaded"),
-        ({"other": True}, "its adapter is to layers the base does not have|its adapter is to a base of other sizes"),
+        ({"other": True}, "its adapter has layers that the base lacks|its adapter is for a base of other sizes"),
     ],
 )
 def test_what_cannot_be(change: dict[str, Any], says: str, bert: Path, rows: Path, tmp_path: Path) -> None:
@@ -170,17 +170,17 @@ GOOD = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["query"
 @pytest.mark.parametrize(
     ("told", "says"),
     [
-        ("[]", r"adapter_config.json holds \[\], not the object that peft writes"),
-        ("null", "adapter_config.json holds None, not the object"),
+        ("[]", r"adapter_config.json contains \[\], not the JSON object that peft writes"),
+        ("null", "adapter_config.json contains None, not the JSON object"),
         ("some text", "adapter_config.json cannot be read: "),
         ("[" * 5000, "adapter_config.json cannot be read: "),
         ({"base_model_name_or_path": None}, "is an adapter whose adapter_config.json names no base"),
-        ({"base_model_name_or_path": 7}, "adapter_config.json says base_model_name_or_path: 7, not a text"),
+        ({"base_model_name_or_path": 7}, "adapter_config.json: base_model_name_or_path is 7, not a string"),
         ({"base_model_name_or_path": "{folder}"}, "is an adapter to an adapter"),
-        ({"peft_type": 7}, "adapter_config.json says peft_type: 7, not a text"),
-        ({"peft_type": None}, "adapter_config.json says peft_type: None, not a text"),
-        ({"revision": 7}, "adapter_config.json says revision: 7, not a text"),
-        ({"peft_type": "XYZ"}, "adapter_config.json"),
+        ({"peft_type": 7}, "adapter_config.json: peft_type is 7, not a string"),
+        ({"peft_type": None}, "adapter_config.json: peft_type is None, not a string"),
+        ({"revision": 7}, "adapter_config.json: revision is 7, not a string"),
+        ({"peft_type": "XYZ"}, "adapter_config.json (is not a valid peft config|and adapter_model.safetensors.*XYZ)"),
         ({"r": "eight"}, "adapter"),
         ({"lora_alpha": "x"}, "adapter"),
         ({"target_modules": 7}, "adapter"),
@@ -206,7 +206,7 @@ def test_an_odd_adapter_config_is_refused_by_name(told: Any, says: str, bert: Pa
 def test_an_adapter_without_whole_weights_is_refused_by_name(bert: Path, tmp_path: Path) -> None:
     folder = adapter(tmp_path / "adapter", classifier(bert), task_type="SEQ_CLS")
     (folder / "adapter_model.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(ConfigError, match=r"adapter_model.safetensors is not a whole safetensors file"):
+    with pytest.raises(ConfigError, match=r"adapter_model.safetensors is not a complete safetensors file"):
         open_saved(str(folder), config_for("rows.csv", "text-classification", []))
 
 
@@ -215,5 +215,7 @@ def test_an_adapter_that_brings_no_head_predicts_nothing(body: bool, bert: Path,
     model = AutoModel.from_pretrained(bert) if body else classifier(bert)
     folder = adapter(tmp_path / "adapter", model, modules_to_save=None)
     saved = open_saved(str(folder), config_for("rows.csv", "text-classification", []))
-    with pytest.raises(ConfigError, match=r"neither .* nor its base has classifier.bias, classifier.weight, which"):
+    with pytest.raises(
+        ConfigError, match=r"neither .* nor its base has the weights classifier.bias, classifier.weight of"
+    ):
         load_saved(saved.folder, saved.loading, True)

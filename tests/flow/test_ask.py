@@ -61,10 +61,10 @@ def test_lines_on_stdout(model: Path, asked: Path, capsys: pytest.CaptureFixture
 
 def test_a_column_of_another_name(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "asked.jsonl"
-    path.write_text('{"body": "balen fruit"}\n')
+    path.write_text('{"prose": "balen fruit"}\n')
     assert main(["predict", str(model), str(path)]) == 3
     assert "data.columns.text" in capsys.readouterr().err
-    assert main(["predict", str(model), str(path), "data.columns.text=body"]) == 0
+    assert main(["predict", str(model), str(path), "data.columns.text=prose"]) == 0
 
 
 def test_measured(model: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,10 +97,10 @@ def test_a_model_from_elsewhere(model: Path, asked: Path, tmp_path: Path, capsys
     ("words", "code", "says"),
     [
         (["{model}", "gone.csv"], 3, "INPUT: no file or folder 'gone.csv'"),
-        (["no/such/model", "{asked}"], 2, "MODEL: 'no/such/model' is no folder"),
-        (["{model}", "{asked}", "-o", "said.txt"], 2, "--output: 'said.txt' ends in none of"),
-        (["{model}", "{asked}", "-o", "no/such/said.csv"], 2, "--output: there is no folder 'no/such'"),
-        (["{model}", "{asked}", "train.learning_rate=1"], 2, "train.learning_rate: has no say in predictions"),
+        (["no/such/model", "{asked}"], 2, "MODEL: 'no/such/model' is not a folder"),
+        (["{model}", "{asked}", "-o", "said.txt"], 2, "--output: 'said.txt' must end in one of"),
+        (["{model}", "{asked}", "-o", "no/such/said.csv"], 2, "--output: the folder 'no/such' does not exist"),
+        (["{model}", "{asked}", "train.learning_rate=1"], 2, "train.learning_rate: has no effect on predictions"),
         (["{model}", "{asked}", "--task", "regression"], 2, "was trained for text-classification"),
     ],
 )
@@ -171,7 +171,7 @@ def test_tags_of_plain_text_come_with_words_and_entities(tmp_path: Path, capsys:
     told = capsys.readouterr()
     assert [len(json.loads(line)["prediction"]) for line in told.out.splitlines()] == [2, 2]
     assert "note: INPUT: 4 rows of one word each are read as 2 sentences, by column 'sentence_id'" in told.err
-    assert "note: INPUT: 1 word of which the tokenizer makes nothing" in told.err
+    assert "note: INPUT: 1 word for which the tokenizer has no tokens" in told.err
 
 
 def test_entities_are_grouped_by_their_tags() -> None:
@@ -185,3 +185,16 @@ def test_entities_are_grouped_by_their_tags() -> None:
     assert given["entities"][1] == {"start": 3, "end": 11, "label": "LOC", "text": "New York"}
     (plain,) = readable(predictions, rows, {"labels": ["NOUN", "VERB"]}).to_pylist()
     assert "entities" not in plain
+
+
+def test_columns_with_the_names_of_predictions_are_kept(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = tmp_path / "rows.csv"
+    rows.write_text("text,score,prediction,input_score\nbalen fruit koral,5,old,x\n")
+    out = tmp_path / "out.jsonl"
+    assert main(["predict", str(model), str(rows), "-o", str(out)]) == 0
+    row = json.loads(out.read_text())
+    assert row["input_input_score"] == "5" and row["input_prediction"] == "old" and row["input_score"] == "x"
+    assert row["prediction"] in ("fruit", "metal", "river") and isinstance(row["score"], float)
+    assert "its column 'score' is written as 'input_input_score'" in capsys.readouterr().err

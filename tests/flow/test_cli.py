@@ -242,7 +242,7 @@ def test_plan_says_which_field_changed(ran: Ran) -> None:
     assert answer.states["s05_tokenize"] == answer.states["s07_adapter"] == "hit"
     assert answer.states["s09_train"] == "miss"
     assert f"holds the model of run {ran.answer.json['run']} (train.weight_decay" in answer.json["overwrites"]
-    assert "; a run's takes its place" in call("plan", str(ran.config), "train.weight_decay=0.5").out
+    assert "; a run replaces it" in call("plan", str(ran.config), "train.weight_decay=0.5").out
 
 
 def test_overrides_stand_anywhere(ran: Ran) -> None:

@@ -82,7 +82,7 @@ def test_a_broken_metric_loses_nothing(
     with caplog.at_level(logging.WARNING, "finetune"):
         done = run(bert, rows, tmp_path / "store", eval={"metrics": [f"{mine}:broken"]})
     assert "test_accuracy" in done.metrics and "test_broken" not in done.metrics
-    assert f"{mine}:broken failed and is left out: ZeroDivisionError: no rows like that" in caplog.text
+    assert f"{mine}:broken failed and is skipped: ZeroDivisionError: no rows like that" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_the_best_by_a_metric_of_ones_own(
     with caplog.at_level(logging.WARNING, "finetune"):
         done = run(bert, rows, tmp_path / "store", eval=best, train__eval_strategy="steps", train__eval_steps=1)
     assert done.state.best_global_step == (None if names == "broken" else 1 if upward is False else 4)
-    assert names != "broken" or "broken failed and is left out" in caplog.text
+    assert names != "broken" or "broken failed and is skipped" in caplog.text
     found = [entry[f"eval_{names}"] for entry in done.history if f"eval_{names}" in entry]
     assert names == "broken" or found == [1, 2, 3, 4]
 
@@ -177,15 +177,15 @@ def test_going_on_with_other_classes(bert: Path, rows: Path, tmp_path: Path) -> 
         (
             "single",
             {"best": "f1_micro"},
-            "eval.best: f1_micro cannot be measured of rows with one label each",
+            "eval.best: f1_micro is undefined for rows with one label each",
         ),
         ("single", {"metrics": ["accuracy", "mse"]}, "valid are accuracy, f1_macro, .*matthews, roc_auc, loss$"),
-        ("multi-label", {"best": "recall_macro"}, r"of rows with several labels.*did you mean 'recall_micro'\?"),
-        ("regression", {"best": "accuracy"}, "of rows with a number, as these are; valid are pearson"),
+        ("multi-label", {"best": "recall_macro"}, r"for rows with several labels.*did you mean 'recall_micro'\?"),
+        ("regression", {"best": "accuracy"}, "for rows with a number, as these are; valid are pearson"),
         (
             "single",
             {"metrics": ["acuracy"]},
-            "one label each: accuracy.*; of rows with several labels: f1_micro",
+            "one label each: accuracy.*; for rows with several labels: f1_micro",
         ),
     ],
 )

@@ -86,26 +86,20 @@ def test_a_sweep_ends_whatever_happens(prefect_api: str, bert: Path, rows: Path,
 
 def test_survivors_are_what_they_would_be_unpruned(prefect_api: str, bert: Path, rows: Path, tmp_path: Path) -> None:
     store = tmp_path / "store"
-    sweep = {"grid": {"train.learning_rate": [1e-3, 5e-3, 1e-2], "train.weight_decay": [0.0, 0.1]}, "halving": 2}
-    planned = plan_sweep(load_sweep(make_config(bert, rows, store, sweep=sweep, train__num_train_epochs=4)))
-    done = grid(make_config(bert, rows, store, sweep=sweep, train__num_train_epochs=4))
+    sweep = {"grid": {"train.learning_rate": [1e-3, 5e-3], "train.weight_decay": [0.0, 0.1]}, "halving": 3}
+    config = make_config(bert, rows, store, sweep=sweep, train__num_train_epochs=3)
+    planned = plan_sweep(load_sweep(config))
+    done = grid(config)
     assert {stage: counts["built"] for stage, counts in planned.stages.items()} == done.built
     assert (planned.steps, planned.full) == (done.steps["spent"], done.steps["full"])
-    assert [rung["groups"] for rung in done.rungs] == [6, 3, 2]
-    assert done.steps["spent"] < 0.6 * done.steps["full"]
+    assert [rung["groups"] for rung in done.rungs] == [4, 2]
+    assert done.steps["spent"] < 0.7 * done.steps["full"]
     finished = [cell for cell in done.cells if done.outcomes[cell.index].state == "completed"]
-    assert len(finished) == 2 and sum(outcome.state == "paused" for outcome in done.outcomes.values()) == 4
+    assert len(finished) == 2 and sum(outcome.state == "paused" for outcome in done.outcomes.values()) == 2
     for cell in finished:
         said = [f"{name}={value}" for name, value in cell.overrides.items()]
-        alone = finetune(make_config(bert, rows, tmp_path / "other", train__num_train_epochs=4), said)
+        alone = finetune(make_config(bert, rows, tmp_path / "other", train__num_train_epochs=3), said)
         assert weights(tmp_path / "other", alone) == trained(store, str(done.outcomes[cell.index].run))
-
-    again = grid(make_config(bert, rows, store, sweep=sweep, train__num_train_epochs=4))
-    assert again.built == {}
-    after = plan_sweep(load_sweep(make_config(bert, rows, store, sweep=sweep, train__num_train_epochs=4)))
-    assert after.steps and after.seconds and after.stages["s05_tokenize"] == {"built": 0, "found": 1}
-    assert [row.group for row in again.rows] == [row.group for row in done.rows]
-    assert again.rungs == done.rungs
 
 
 def test_search_learns_and_repeats(prefect_api: str, bert: Path, rows: Path, tmp_path: Path) -> None:

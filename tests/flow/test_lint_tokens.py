@@ -28,7 +28,8 @@ def test_the_models_own_limit_counts(bert: Path, tmp_path: Path) -> None:
              "question": "long " * 99} for at in range(20)]  # fmt: skip
     config = {"model": str(bert), "data": {"train": put(tmp_path, *rows), "leakage": "off", "max_length": 500}}
     assert lint(load(config))["tokens"] == {
-        "rows": 18, "longest": 65, "max_length": 64, "share": 1.0, "overlong": "truncate"
+        "rows": 18, "longest": 65, "max_length": 64, "share": 1.0, "overlong": "truncate",
+        "warnings": ["data.max_length: 500 → 64 tokens, the model's maximum"],
     }  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def test_rows_that_would_stop_the_run_stop_lint(name: str, tmp_path: Path) -> No
 def test_questions_that_leave_no_room_and_no_room_at_all(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="whose question leaves no room for its context"):
         found("question-answering", tmp_path / "a", max_length=6)
-    with pytest.raises(ConfigError, match=r"data\.max_length: 3 tokens leave no room beside 2 special"):
+    with pytest.raises(ConfigError, match=r"data\.max_length: 3 tokens leave no room for text beside 2 special ones"):
         found("text-classification", tmp_path / "b", max_length=3)
 
 
@@ -97,7 +98,7 @@ def minilm() -> str:
 def test_words_without_tokens_are_said(tmp_path: Path) -> None:
     rows = [{"tokens": ["balen", "\u200b", WORDS[at]], "ner_tags": ["O", "B-X", "O"]} for at in range(12)]
     warned = found("token-classification", tmp_path, train=put(tmp_path, *rows), split={"validation": 0})["warnings"]
-    assert warned[0].startswith("data.train: 12 words of which the tokenizer makes nothing, in 12 rows;")
+    assert warned[0].startswith("data.train: 12 words for which the tokenizer has no tokens, in 12 rows;")
 
 
 def test_lint_does_without_torch(bert: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tasks.config import ConfigError, load, to_yaml
 from tasks.execution.preflight import check_paths
 from tasks.objectives.text_classification import TEXT_CLASSIFICATION
 from tasks.results import export
-from tasks.results.export import beside_the_model, export_folder
+from tasks.results.export import export_folder, write_report
 from tasks.results.output_dir import DONE, REPORT, RESOLVED, only_writer, written
 from tasks.runtime.context import RunContext, open_run
 from tests.flow.scenes import executed, files
@@ -97,7 +97,7 @@ def test_places_that_are_never_an_output_folder(
               tmp_path / "link/data", tmp_path / "data/../store")  # fmt: skip
     for place in places:
         config = config_of(tmp_path, place, data__train=[str(tmp_path / "data")], export__overwrite=overwrite)
-        with pytest.raises(ConfigError, match=r"output_dir: .*name a"):
+        with pytest.raises(ConfigError, match=r"output_dir: .*choose a"):
             check_paths(config, store, True)
 
 
@@ -162,8 +162,8 @@ def test_what_the_last_run_brought_goes_and_a_person_s_stays(tmp_path: Path, cap
     bring(saved(tmp_path, ONE), out)
     assert texts(out).items() >= {**ONE, "extra.json": "edited", "predictions.csv": "a person's"}.items()
     assert not (out / "adapter.safetensors").exists() and not (out / "part").exists()
-    assert "extra.json was changed since a run wrote it, and stays" in caplog.text
-    assert "config.json was not as a run had written it; it is replaced" in caplog.text
+    assert "extra.json was changed since a run wrote it: not removed" in caplog.text
+    assert "config.json was changed since a run wrote it; it is replaced" in caplog.text
 
 
 NAMES = ["../victim.txt", "{tmp}/victim.txt", "a/../../victim.txt", "link/victim.txt", "victim.txt"]
@@ -219,7 +219,7 @@ def test_a_link_out_of_the_folder_is_not_written_through(tmp_path: Path) -> None
     bring(saved(tmp_path, ONE), out)
     (tmp_path / "elsewhere").mkdir()
     (out / "part").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ConfigError, match="behind a link"):
+    with pytest.raises(ConfigError, match="symbolic link"):
         bring(saved(tmp_path, {"part/model.safetensors": "x"}), out)
     assert texts(out).items() >= ONE.items() and not list((tmp_path / "elsewhere").iterdir())
 
@@ -247,10 +247,10 @@ def test_a_report_is_of_the_model_that_lies_there(tmp_path: Path) -> None:
     out, one, two = tmp_path / "out", saved(tmp_path, ONE), saved(tmp_path, TWO)
     bring(one, out)
     bring(two, out)
-    beside_the_model(out, one.ref.key, lambda: "of the first")
+    write_report(out, one.ref.key, lambda: "of the first")
     assert not (out / REPORT).exists()
-    beside_the_model(out, two.ref.key, lambda: "of the second")
-    beside_the_model(out, two.ref.key, lambda: "again")
+    write_report(out, two.ref.key, lambda: "of the second")
+    write_report(out, two.ref.key, lambda: "again")
     assert (out / REPORT).read_text() == "of the second"
     bring(one, out)
     assert not (out / REPORT).exists()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.artifacts.store import Store
-from tasks.config import ConfigError, to_yaml
+from tasks.config import ConfigError, load, to_yaml
 from tasks.execution.preflight import check_paths
 from tasks.results.output_dir import DONE, REPORT, RESOLVED
 from tests.flow.test_output import ONE, TWO, bring, config_of, put, saved, texts
@@ -99,7 +99,7 @@ def test_links(tmp_path: Path) -> None:
     for name, target in (("a", ours), ("b", mine), ("c", tmp_path / "nowhere"), ("d", tmp_path / "d")):
         (tmp_path / name).symlink_to(target)
     check_paths(config_of(tmp_path, tmp_path / "a"), Store("memory"), True)
-    for name, says in (("b", "no run wrote"), ("c", "a link to nothing"), ("d/x", "a link to nothing")):
+    for name, says in (("b", "no run wrote"), ("c", "a broken symbolic link"), ("d/x", "a broken symbolic link")):
         with pytest.raises(ConfigError, match=f"output_dir: .*{says}"):
             check_paths(config_of(tmp_path, tmp_path / name), Store("memory"), True)
     bring(saved(tmp_path, TWO), tmp_path / "a")
@@ -142,3 +142,30 @@ def test_the_working_directory_and_folders_in_a_model_are_like_others(
 @pytest.mark.parametrize("source", ["~nosuchuser/x.csv", "a\0b", "sql:$DB::SELECT " + "a, " * 200 + "b"])
 def test_a_source_that_is_no_path_stops_no_check(source: str, tmp_path: Path) -> None:
     check_paths(config_of(tmp_path, tmp_path / "out", data__train=source), Store("memory"), True)
+
+
+@pytest.mark.parametrize(
+    ("train", "out", "reads"),
+    [
+        ("data/*", "data", True),
+        ("data/*.json", "data", True),
+        ("data/**/*.md", "data/model", True),
+        ("dat?/*", "data", True),
+        ("data", "data/model", True),
+        ("data/*.csv", "data", False),
+        ("data/*", "data/model", False),
+        ("data/*", "model", False),
+        ("*/rows.json", "data", False),
+    ],
+)
+def test_a_folder_whose_files_are_read_as_data_is_refused(
+    train: str, out: str, reads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "data", {"rows.csv": "text,label\na,b\n"})
+    config = load({"model": "m", "data": train, "output_dir": out, "name": "n"}).config
+    if reads:
+        with pytest.raises(ConfigError, match=r"output_dir: data\.train .* reads the files in"):
+            check_paths(config, Store("memory"), True, overwrite=True)
+    else:
+        check_paths(config, Store("memory"), True, overwrite=True)

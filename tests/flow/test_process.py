@@ -31,7 +31,11 @@ def state() -> Mapping[str, Any]:
         "settings": get_settings_context().settings.model_dump(),
         "root": (list(logging.root.handlers), logging.root.level),
         "loggers": {name: (list(each.handlers), each.level, each.propagate) for name, each in loggers.items()},
-        "threads": {thread for thread in threading.enumerate() if "Loop" in thread.name or "Worker" in thread.name},
+        "threads": {
+            thread
+            for thread in threading.enumerate()
+            if "Loop" in thread.name or "Worker" in thread.name or "TMonitor" in repr(thread)
+        },
     }
 
 

@@ -15,7 +15,7 @@ from flows import finetune, grid
 from flows.api import run
 from tasks import STAGES
 from tasks.config import ConfigError, RunConfig, load
-from tasks.execution.execute import alone
+from tasks.execution.execute import exclusive_run
 from tests.flow.scenes import executed
 from tests.served import HANG
 from tests.tiny import make_config
@@ -91,7 +91,7 @@ def test_a_second_run_in_a_thread_is_refused_with_the_reason(prefect_api: str, c
     first.start()
     try:
         assert inside.wait(HANG)
-        with pytest.raises(ConfigError, match="random numbers"):
+        with pytest.raises(ConfigError, match="random generator"):
             finetune(config)
     finally:
         leave.set()
@@ -101,9 +101,9 @@ def test_a_second_run_in_a_thread_is_refused_with_the_reason(prefect_api: str, c
 
 
 def test_a_sweep_beside_a_run_in_another_thread_is_refused_with_the_reason(config: dict[str, Any]) -> None:
-    with ThreadPoolExecutor(1) as pool, alone():
+    with ThreadPoolExecutor(1) as pool, exclusive_run():
         beside = pool.submit(grid, {**config, "sweep": {"seeds": [1, 2]}})
-        with pytest.raises(ConfigError, match="random numbers"):
+        with pytest.raises(ConfigError, match="random generator"):
             beside.result(HANG)
 
 
@@ -121,7 +121,7 @@ def test_a_run_beside_a_sweep_in_another_thread_is_refused(
     monkeypatch.setattr("flows.sweep.api.launch.in_flow", lambda: True)
     monkeypatch.setattr("flows.sweep.flow.grid", carried_out)
     grid({**config, "sweep": {"seeds": [1, 2]}})
-    assert len(refused) == 2 and all("random numbers" in each for each in refused)
+    assert len(refused) == 2 and all("random generator" in each for each in refused)
 
 
 @pytest.mark.slow

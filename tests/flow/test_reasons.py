@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.artifacts.keys.explain import explain, in_words
+from tasks.artifacts.keys.explain import explain, summarize
 from tasks.artifacts.keys.key import key_of
 from tasks.artifacts.store import Miss, Store
 from tasks.runtime.previous_run import keys_before
@@ -25,7 +25,7 @@ def test_reasons_compare_with_the_run_before_and_no_other(tmp_path: Path) -> Non
     new = {**ours, "config": {"rate": 2, "model": "a"}}
 
     def said(keys: dict[str, str] | None, document: dict[str, Any] = new, miss: Miss = GONE) -> str:
-        return in_words(explain(store, "s", document, miss, keys))
+        return summarize(explain(store, "s", document, miss, keys))
 
     assert said({"s": before}) == "CONFIG: rate 1 → 2"
     assert said(None) == "MISSING: first run" and said({"other": before}) == "MISSING: not built yet"

@@ -202,8 +202,8 @@ def test_what_cannot_be_drawn_ends_no_run(
     monkeypatch.setattr("tasks.results.publish.html", refuse)
     done = executed(make_config(bert, rows, tmp_path / "store", train__max_steps=2), f"output_dir={tmp_path / 'out'}")
     assert done.promoted and "report.html" not in files(tmp_path / "out")
-    assert "drawing curves.png failed and is left out: RuntimeError: no" in caplog.text
-    assert "report.html failed and is left out: RuntimeError: no" in caplog.text
+    assert "drawing curves.png failed and is skipped: RuntimeError: no" in caplog.text
+    assert "report.html failed and is skipped: RuntimeError: no" in caplog.text
 
 
 def refuse(*_: Any, **__: Any) -> NoReturn:
@@ -271,4 +271,4 @@ def test_prefect_failing_ends_no_run(
     done = finetune(make_config(bert, rows, tmp_path / "store", train__max_steps=1))
     assert [entry.stage for entry in done.stages] == list(STAGES)
     assert artifacts(prefect_api, done.run).keys() >= {"metrics"}
-    assert "Prefect's artifact 'report' failed and is left out" in caplog.text
+    assert "Prefect's artifact 'report' failed and is skipped" in caplog.text

@@ -1,4 +1,4 @@
-"""A training goes on from a checkpoint on purpose, from its own, or from the end of the same but shorter one."""
+"""A training continues from a checkpoint on purpose, from its own, or from the end of the same but shorter one."""
 
 import json
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_a_checkpoint_of_transformers_own_trainer(
     there = plain_checkpoint(whole, tmp_path / "theirs", 5)
     config["train"] |= {"resume_from_checkpoint": str(tmp_path / "theirs")}
     done = executed(config)
-    assert reason(done) == "goes on from step 5 of 12" and same(done, whole)
+    assert reason(done) == "resumes from step 5 of 12" and same(done, whole)
     assert "the checkpoint's training differed" not in caplog.text
     assert {entry.state for entry in executed(config).stages} == {"cached"}
     config["train"] |= {"max_steps": 14, "learning_rate": 1e-4}
@@ -99,17 +99,17 @@ def test_a_stopped_run_says_where_it_goes_on_and_can_be_named(
         with pytest.raises(Interrupted):
             executed(config)
     _, context = plan(load(config))
-    assert [entry.reason for entry in context.entries if entry.stage == "s09_train"] == ["goes on from step 3 of 8"]
+    assert [entry.reason for entry in context.entries if entry.stage == "s09_train"] == ["resumes from step 3 of 8"]
     evaluated = {"eval": {"best": "loss", "patience": 3}, "train": {**config["train"], "eval_strategy": "steps"}}
     evaluated["train"] |= {"eval_steps": 2, "save_strategy": "steps", "save_steps": 2}
     done = executed({**config, "name": "best", **evaluated}, "train.resume_from_checkpoint=stopped")
     assert [entry["step"] for entry in done.history if "eval_loss" in entry] == [4, 6, 8]
     other = executed({**config, "name": "other"}, "train.resume_from_checkpoint=stopped", "train.max_steps=6")
-    assert reason(other) == "goes on from step 3 of 6" and other.state.global_step == 6
+    assert reason(other) == "resumes from step 3 of 6" and other.state.global_step == 6
     again = executed({**config, "name": "other"}, "train.resume_from_checkpoint=stopped", "train.max_steps=6")
     assert reason(again).startswith("hit")
-    assert reason(executed(config)) == "goes on from step 3 of 8"
-    for word, says in (("stoped", "did you mean 'stopped'"), ("stopped", "has left no checkpoint")):
+    assert reason(executed(config)) == "resumes from step 3 of 8"
+    for word, says in (("stoped", "did you mean 'stopped'"), ("stopped", "has no checkpoint")):
         with pytest.raises(ConfigError, match=f"train.resume_from_checkpoint: .*{says}"):
             executed(config, f"train.resume_from_checkpoint={word}")
 
@@ -129,7 +129,7 @@ def test_a_longer_training_at_a_constant_rate_goes_on_by_itself(
     short = executed(config, "train.num_train_epochs=1")
     longer = executed(config, "train.num_train_epochs=2")
     steps = short.state.global_step
-    assert reason(longer) == f"goes on from step {steps} of {2 * steps}"
+    assert reason(longer) == f"resumes from step {steps} of {2 * steps}"
     whole = executed(config, "train.num_train_epochs=2", f"store.root={tmp_path / 'other'}")
     assert "goes on" not in reason(whole) and same(longer, whole)
 

@@ -89,7 +89,7 @@ def test_a_run_that_was_killed_is_said_to_be(store: Path) -> None:
 
     note(store, "dead", state="running")
     note(store, "alive", state="running")
-    with Store(str(store)).living("alive"):
+    with Store(str(store)).run_lock("alive"):
         states = {each["run"]: each["state"] for each in listed(store)}
     assert (states["dead"], states["alive"]) == ("killed", "running")
 
@@ -98,7 +98,7 @@ def test_a_store_without_runs(tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     assert listed(tmp_path / "store") == []
     assert "no runs yet" in call("runs", "--store", str(tmp_path / "store")).out
-    assert "knows no run yet" in call("show", "any", "--store", str(tmp_path / "store")).err
+    assert "has no runs yet" in call("show", "any", "--store", str(tmp_path / "store")).err
     assert call("runs", "--store", str(tmp_path / "nowhere")).code == 2
 
 
@@ -125,7 +125,7 @@ def test_a_run_is_found_by_the_beginning_of_its_name(store: Path) -> None:
     assert show("brown-b").json["run"] == "brown-bear"
     assert show("brown-fox-1").json["run"] == "brown-fox-1"  # its whole name, though another begins so too
     for name, said in (
-        ("brown-f", "'brown-f' may be any of brown-fox-1"),
+        ("brown-f", "'brown-f' is ambiguous: brown-fox-1"),
         ("brown-baer", "did you mean 'brown-bear'?"),
         ("brwn-b", "did you mean 'brown-bear'?"),
         ("zzz", "the newest is "),

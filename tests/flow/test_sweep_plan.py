@@ -35,7 +35,7 @@ def test_a_plan_counts_what_cells_share(
     assert main(["plan", str(tmp_path / "sweep.yaml"), "sweep.halving=2"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "halving: 12 up to 25%, 6 up to 50%, 4 up to 100% of the training" in said
-    assert "104 steps of 192" in said and "2 at once on cpu" in said
+    assert "104 steps (192" in said and "2 at once on cpu" in said
 
 
 @pytest.mark.parametrize("runner", ["processes", "ray", "dask"])

@@ -73,6 +73,13 @@ def test_sweeps_are_listed_beside_runs(store: Path) -> None:
         "cells": 3, "failed": 1, "best": {"train.learning_rate": 2e-3}, "best_run": "best-of-tall-elk-1", "value": 0.2,
     }  # fmt: skip
     assert (found["sweeps"][0]["best"], found["sweeps"][0]["value"]) == (None, None)
+    write_sweep(store, "tall-gnu-3", day=3, best=None, state="running")
+    assert call("runs", "--store", str(store), "--json").json["sweeps"][0]["state"] == "killed", (
+        "nothing holds its lock"
+    )
+    shown = " ".join(call("show", "tall-gnu-3", "--store", str(store)).out.split())
+    assert "The sweep was killed; the same command goes on with what is missing." in shown
+    (store / "grids" / "tall-gnu-3.json").unlink()
     limited = call("runs", "--store", str(store), "--json", "--limit", "1").json
     assert [len(limited[each]) for each in ("runs", "sweeps")] == [1, 1]
     shown = " ".join(call("runs", "--store", str(store)).out.split())

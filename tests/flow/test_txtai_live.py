@@ -161,11 +161,11 @@ def test_a_config_and_a_task_of_its_own(bert: Path) -> None:
 @pytest.mark.parametrize(
     ("pair", "more", "says"),
     [
-        (lambda bert: simple(bert, 3), {}, "forward gives 3 logits, and the data asks for 2"),
+        (lambda bert: simple(bert, 3), {}, "forward returns 3 logits, and the data needs 2"),
         (simple, {"lora": True}, "lora: Simple is a plain torch module"),
-        (simple, {"task": "token-detection"}, "is no base of token-detection"),
+        (simple, {"task": "token-detection"}, "or be the base of token-detection"),
         (lambda bert: (nn.Linear(2, 2), words(bert)), {}, "a torch.nn.Module with a `config`"),
-        (lambda bert: (simple(bert)[0], str.split), {}, "tokenizer is one of transformers"),
+        (lambda bert: (simple(bert)[0], str.split), {}, "tokenizer of transformers"),
     ],
 )
 def test_what_cannot_be_is_said(pair: Any, more: dict[str, Any], says: str, bert: Path) -> None:
@@ -177,7 +177,7 @@ def test_elsewhere_the_weights_alone_are_no_base(bert: Path, tmp_path: Path) -> 
     model, tokenizer = simple(bert)
     live_of(model).save(tmp_path / "saved")
     tokenizer.save_pretrained(tmp_path / "saved")
-    with pytest.raises(ConfigError, match="test_txtai_live:Simple, a class only the code has"):
+    with pytest.raises(ConfigError, match=r"need the class .*test_txtai_live:Simple, which is not in"):
         HFTrainer()(str(tmp_path / "saved"), ROWS, **QUICK)
 
 

@@ -73,7 +73,9 @@ def test_targets_that_are_cut_are_said_by_their_own_setting(tmp_path: Path, capl
     config["data"]["max_target_length"] = 2
     config["train"] |= {"max_steps": 1}
     done = executed(config)
-    assert any("targets of" in line and "cut to 2 tokens (data.max_target_length)" in line for line in done.warnings)
+    assert any(
+        "targets of" in line and "truncated to 2 tokens (data.max_target_length)" in line for line in done.warnings
+    )
 
 
 def test_evaluation_covers_all_rows_where_training_drops_the_last(bert: Path, rows: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tasks.config.errors import FinetuneError
 from tasks.data.tokens import shards
 from tasks.execution.execute import execute
 from tasks.results.finetuned import FineTuned
-from tasks.training import state, trainer
+from tasks.training import resumable, state, trainer
 
 
 def die() -> NoReturn:
@@ -155,7 +155,7 @@ def before_optimizer(checkpoint: str) -> None:
 
 def before_manifest(checkpoint: str) -> None:
     """A checkpoint has all its files, but no manifest."""
-    original = trainer.commit
+    original = resumable.commit
 
     def commit(folder: Path) -> None:
         if folder.name == checkpoint:
@@ -163,7 +163,7 @@ def before_manifest(checkpoint: str) -> None:
             die()
         original(folder)
 
-    trainer.commit = commit
+    resumable.commit = commit
 
 
 def in_manifest(checkpoint: str) -> None:

@@ -38,6 +38,6 @@ def test_a_signal_to_the_group_ends_a_training_with_a_checkpoint(
     os.killpg(run.pid, number)
     assert run.wait(HANG) == 130
     said = (tmp_path / "log").read_text()
-    assert "a checkpoint is saved, and the same command goes on" in said
+    assert "a checkpoint is saved; run the same command again to resume" in said
     assert "Traceback" not in said and "connection attempts failed" not in said
     until(lambda: not any(child.is_running() for child in api))

@@ -115,7 +115,7 @@ def test_killed_in_training(
 
     result = warm.play(RUN, config=config).result
     assert [name for name, state in result["stages"].items() if state == "built"] == list(STAGES[8:])
-    assert result["steps"][0] == first, "it must go on from the newest whole checkpoint"
+    assert result["steps"][0] == first, "it must continue from the newest whole checkpoint"
     same_end(result, whole(variant))
     assert not any(path.is_file() for path in (tmp_path / "work").rglob("*")), (
         "what was in progress is gone once it is done"

@@ -20,7 +20,9 @@ import yaml
 from flows import grid
 from tasks.artifacts.formats.manifest import MANIFEST
 from tasks.artifacts.lease import is_held
+from tasks.artifacts.store import Store
 from tasks.results.finetuned import FineTuned
+from tasks.runtime.sweeps import sweeps
 from tests.flow.scenes import executed
 from tests.served import HANG, until
 from tests.tiny import make_config
@@ -98,7 +100,8 @@ def test_stopped_and_killed_and_nothing_is_lost(prefect_api: str, bert: Path, ro
     os.killpg(stopped.process.pid, signal.SIGINT)  # what Ctrl-C in a terminal does
     assert stopped.process.wait(HANG) == 130, stopped.said()
     assert not gone(family)
-    assert "the same command goes on from here" in stopped.said()
+    assert "run the same command again to resume" in stopped.said()
+    assert remembered(store) == ["interrupted"]
     first = reached(store)
     assert all(0 < step < STEPS for step in first.values())
 
@@ -109,18 +112,25 @@ def test_stopped_and_killed_and_nothing_is_lost(prefect_api: str, bert: Path, ro
     killed.process.wait()
     assert not gone(family)
     assert not list((tmp_path / "tmp").glob("finetune-cell-*"))
+    assert remembered(store) == ["killed", "interrupted"]
     second = reached(store)
     assert all(first[key] < step < STEPS for key, step in second.items())
     slots = list((tmp_path / "tmp").glob("finetune-slots-*/*.lock"))
     assert slots and not any(map(is_held, slots))
 
     done = grid(config)
+    assert remembered(store) == ["completed", "killed", "interrupted"]
     assert done.state == "completed" and done.built["s09_train"] == 2 and "s05_tokenize" not in done.built
     assert done.best is not None and done.best["overrides"] == {"train.learning_rate": RATES[0]}
     alone = executed(make_config(bert, rows, tmp_path / "alone", train__max_steps=STEPS, **saving),
                     f"train.learning_rate={RATES[0]}")  # fmt: skip
     assert done.best["metrics"] == alone.metrics
     assert digests(done.winner) == digests(alone)
+
+
+def remembered(store: Path) -> list[str]:
+    """The states of the store's sweeps, the newest first."""
+    return [sweep["state"] for sweep in sweeps(Store(str(store)))]
 
 
 def digests(done: FineTuned) -> dict[str, str]:

@@ -75,7 +75,7 @@ def test_a_base_without_a_cls_token_is_trained_on_answers(gpt2: Path) -> None:
 
 
 def test_questions_without_an_answer_need_a_cls_token(gpt2: Path, bert: Path) -> None:
-    says = r"model.name: data.train has 1 question without an answer \(a.jsonl:2\), .* with a cls token"
+    says = r"model.name: data.train has 1 question without an answer \(a.jsonl:2\), .* with a CLS token"
     with pytest.raises(ConfigError, match=says):
         encode_answers(rows_of("fruit", None), AutoTokenizer.from_pretrained(gpt2), SHAPE, "data.train", False)
     assert encode_answers(rows_of(None), AutoTokenizer.from_pretrained(bert), SHAPE, "data.train", False).table.num_rows

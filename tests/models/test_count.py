@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification
 from flows.api import plan
 from tasks.artifacts.formats import weights
 from tasks.config import Lora, NoPeft, load
-from tasks.execution.estimate import estimate, in_bytes
+from tasks.execution.estimate import estimate, format_bytes
 from tasks.models.adapters import attach, heads_of
 from tasks.models.assemble import starting_model
 from tasks.models.count import count
@@ -66,4 +66,4 @@ def test_a_plan_counts_what_a_run_trains(bert: Path, rows: Path, tmp_path: Path)
 
 
 def test_amounts_are_said_in_a_unit_that_fits() -> None:
-    assert [in_bytes(n) for n in (3, 664e6, 4.2e9, 81e9)] == ["1 MB", "664 MB", "4,200 MB", "75.4 GiB"]
+    assert [format_bytes(n) for n in (3, 664e6, 4.2e9, 81e9)] == ["1 MB", "664 MB", "4,200 MB", "75.4 GiB"]

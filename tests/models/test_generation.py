@@ -11,7 +11,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from tasks.config import ConfigError
 from tasks.evaluation.predictors.texts import TextPredictor
-from tasks.inference.predict import ask_saved, config_for
+from tasks.inference.predict import ask_saved, config_for, with_arguments
 from tasks.inference.saved_model import open_saved
 from tasks.models.assemble import starting_model
 from tasks.models.bases.tokenizer import read_base
@@ -19,7 +19,7 @@ from tasks.models.create import create
 from tasks.models.generation import generate_as, scoring, unused, write_as_scored
 from tasks.models.load import Loading
 from tasks.results.usage import usage
-from tests.tiny import make_t5
+from tests.tiny import make_decoder, make_t5
 
 ASKED = {"predict_with_generate": True, "generation_max_length": 12}
 TOKENS = {"decoder_start_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
@@ -78,11 +78,43 @@ def test_texts_are_produced_where_training_measured_none(t5: Path, tmp_path: Pat
     assert isinstance(found[0]["prediction"][0].as_py(), str)
 
 
+def test_a_limit_that_nobody_set_is_reported(t5: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"source": "balen koral"}\n')
+    for fields, overrides, limited in (
+        ({}, [], False), ({"max_new_tokens": 5}, [], True), ({}, ["train.generation_max_length=9"], True),
+    ):  # fmt: skip
+        given_by_base(t5, **fields)
+        config = config_for(str(tmp_path / "rows.jsonl"), "summarization", overrides)
+        lines: list[str] = []
+        saved = with_arguments(open_saved(str(t5), config), config)
+        ask_saved(saved, config.data, False, lambda table: None, say=lines.append)
+        assert any("end after 20 tokens" in line for line in lines) is not limited
+
+
+def test_a_model_that_samples_gives_the_same_texts_again(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"text": "balen koral"}\n{"text": "fruit"}\n')
+    model = tmp_path / "llama"
+    make_decoder(model)
+    (model / "generation_config.json").write_text(json.dumps({"do_sample": True, "temperature": 9.0}))
+
+    def texts(seed: int) -> list[str]:
+        config = config_for(str(tmp_path / "rows.jsonl"), "language-generation", [])
+        found: list[Any] = []
+        before = torch.get_rng_state()
+        ask_saved(replace(open_saved(str(model), config), seed=seed), config.data, False, found.append)
+        assert torch.equal(torch.get_rng_state(), before)
+        return found[0]["prediction"].to_pylist()
+
+    first = texts(1)
+    torch.rand(3)
+    assert texts(1) == first != texts(2)
+
+
 def test_which_fields_are_left_out_is_said() -> None:
     assert unused({"max_length": 20, "num_beams": 4, "eos_token_id": 1}, ASKED) == ""
     assert unused({"max_new_tokens": 3, "min_length": 4, "do_sample": True, "top_p": 0.9}, ASKED) == (
         "its generation config is not used for max_new_tokens 3, do_sample True, top_p 0.9: each row gets one "
-        "text, at most 12 tokens (train.generation_max_length), not sampled"
+        "text, at most 12 tokens (train.generation_max_length), without sampling"
     )
     assert "min_length 12, num_return_sequences 3" in unused({"min_length": 12, "num_return_sequences": 3}, ASKED)
     assert scoring({"max_new_tokens": 3}, {}) == {}  # without a limit of the run the base's own stands

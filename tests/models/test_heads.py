@@ -54,10 +54,10 @@ def test_the_same_classes_in_another_order(kind: str, bert: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("old", "trained", "said"),
     [
-        (["x", "y", "z"], "token", r"is for other classes \(x, y, z\) than the data's \(a, b, c\): the head is drawn"),
+        (["x", "y", "z"], "token", r"is for other classes \(x, y, z\) than the data's \(a, b, c\): the head is newly"),
         (["a", "b", "x"], "token", r"is for other classes \(a, b, x\)"),
-        (["a", "b"], "token", r"has 2 classes \(a, b\), the data 3 classes \(a, b, c\): the head is drawn anew"),
-        (["a", "b", "c"], "sequence", "that of a BertForSequenceClassification, of another task: the head is drawn"),
+        (["a", "b"], "token", r"has 2 classes \(a, b\), the data 3 classes \(a, b, c\): the head is newly"),
+        (["a", "b", "c"], "sequence", "that of a BertForSequenceClassification, for another task: the head is newly"),
     ],
 )
 def test_rows_of_other_classes_are_drawn_as_without_a_head(
@@ -95,7 +95,7 @@ NONE = ["LABEL_0", "LABEL_1"]
         ),
         (NONE, ["1", "0"], "redrawn", "has no class names (LABEL_0, LABEL_1), so its rows cannot be matched to 1, 0"),
         (NONE, ["0", "1"], "kept", "labels 0 to 1 are the base's classes LABEL_0, LABEL_1: its head is kept"),
-        (NONE, NONE, "kept", "training goes on from the base's head for LABEL_0, LABEL_1"),
+        (NONE, NONE, "kept", "training continues from the base's head for LABEL_0, LABEL_1"),
         (NONE, NONE[::-1], "reordered", "in another order (LABEL_0, LABEL_1)"),
         (["a", "a"], ["a", "b"], "redrawn", "names several of its classes 'a', so its rows cannot be matched to a, b"),
         (["a", "a"], ["0", "1"], "redrawn", "names several of its classes 'a'"),
@@ -120,8 +120,8 @@ def test_a_head_whose_names_mean_nothing(
 @pytest.mark.parametrize(
     ("old", "how", "said"),
     [
-        (["x"], "kept", "training goes on from the base's head for a number"),
-        (["x", "y"], "redrawn", "the base's head has 2 classes (x, y), the data asks for a number: the head is drawn"),
+        (["x"], "kept", "training continues from the base's head for a number"),
+        (["x", "y"], "redrawn", "the base's head has 2 classes (x, y), the data needs a number: the head is newly"),
         (None, "new", ""),
     ],
 )

@@ -87,7 +87,7 @@ def test_an_adapter_belongs_to_its_layer() -> None:
 
 def test_layers_that_share_their_weights_cannot_be_told_apart() -> None:
     config = AlbertConfig(**SMALL, embedding_size=16)
-    with pytest.raises(ConfigError, match="layers of AlbertForSequenceClassification are not known"):
+    with pytest.raises(ConfigError, match="layers of AlbertForSequenceClassification are unknown"):
         depths(AlbertForSequenceClassification(config))
 
 

@@ -46,7 +46,7 @@ def test_no_class_but_its_tasks_own_is_loaded(kind: Any, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("change", [{"more": 1}, {"loading": []}, {"loading": {}}, {"task": None}])
 def test_what_no_run_wrote_is_refused(change: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is none that `finetune run` writes"):
+    with pytest.raises(ConfigError, match="is not as `finetune run` writes"):
         open_saved(str(folder_of(tmp_path / "model", **change)), config_for("rows.csv", None, []))
 
 
@@ -81,7 +81,7 @@ def test_the_base_of_an_adapter_is_the_one_it_was_trained_on(
     (base / "model.safetensors").write_bytes(weights)
     capsys.readouterr()
     assert main(["predict", str(tmp_path / "out"), str(rows)]) == 2
-    assert "has other weights (model.safetensors) than those it was trained on" in capsys.readouterr().err
+    assert "has other weights (model.safetensors) than in training" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_the_base_of_an_adapter_is_the_one_it_was_trained_on(
     [
         (["a", "b", "a"], "text-classification", r"id2label of its config.json names several classes 'a'"),
         (["a", "b", "a"], "token-classification", r"id2label of its config.json names several classes 'a'"),
-        (["a", "b"], "regression", r"its head gives 2 classes \(a, b\), no number; use --task text-classification"),
+        (["a", "b"], "regression", r"its head has 2 classes \(a, b\), not a number; use --task text-classification"),
     ],
 )
 def test_a_head_from_elsewhere_that_does_not_fit_the_task(

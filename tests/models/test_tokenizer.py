@@ -50,7 +50,7 @@ def test_a_run_with_added_tokens_says_so(peft: str, bert: Path, tmp_path: Path, 
     rows.write_text(rows.read_text().replace(" balen ", " <c> "))
     config = make_config(base, rows, tmp_path / "store", output_dir=str(tmp_path / "out"), train__max_steps=1)
     executed({**config, "peft": {"method": peft}})
-    assert "model.name: its tokenizer has more tokens (76) than the model had rows for: its embeddings" in caplog.text
+    assert "model.name: its tokenizer has more tokens (76) than the model has embeddings" in caplog.text
     assert pipeline("text-classification", str(tmp_path / "out"))("fruit <c>")
 
 
@@ -58,7 +58,7 @@ def test_a_pair_of_models_is_refused(tmp_path: Path) -> None:
     base = with_tokens(make_electra(tmp_path / "electra"), tmp_path / "base")
     rows = make_rows(tmp_path / "rows.csv")
     config = make_config(base, rows, tmp_path / "store", task="token-detection", data__near_duplicates="off")
-    with pytest.raises(ConfigError, match=r"its tokenizer has 76 tokens, and the model rows for 73; save it once"):
+    with pytest.raises(ConfigError, match=r"its tokenizer has 76 tokens, and the model 73 embeddings; save it"):
         executed(config)
 
 

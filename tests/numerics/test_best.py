@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, Trainer
 from flows.pipeline import pipeline
 from tasks.config import RunConfig
 from tasks.config.errors import Interrupted
-from tasks.execution.execute import CallerOptions, entering, execute
+from tasks.execution.execute import CallerOptions, execute, with_caller
 from tasks.runtime.context import Paused
 from tasks.training.callbacks.control import Cadence, Watch
 from tests.tiny import make_config
@@ -89,7 +89,7 @@ def test_a_stop_within_an_epoch_is_not_an_evaluation(
             os.kill(os.getpid(), signal.SIGTERM)
 
     if how == "paused":
-        with entering(CallerOptions(until=0.2)):
+        with with_caller(CallerOptions(until=0.2)):
             assert isinstance(paused := execute(config("stopped"), pipeline), Paused)
         assert paused.step == 5 and "eval_loss" in paused.metrics
     else:

@@ -67,7 +67,8 @@ def test_the_last_runs_and_living_ones_keep_what_they_refer_to(store: Store) -> 
     note(store, "living", [keys[1]], state="running", started="2026-01-02")
     note(store, "killed", [keys[4]], state="running", started="2026-01-02")
     note(store, "newest", [keys[2]], started="2026-01-03")
-    with store.living("living"):
+    with store.run_lock("living"):
+        assert collect(store, keep_runs=1, grace_hours=1, sweep=True).names == [], "nothing is an hour old"
         collect(store, keep_runs=1, grace_hours=0, sweep=True)
     assert [there(store, key) for key in keys] == [False, True, True, False, False]
     assert {Path(name).stem for name in store.backend.names("runs")} == {"living", "newest"}

@@ -32,14 +32,14 @@ class Real:
 
 REAL = {
     "trec": Real("accuracy", 0.882, "TF-IDF and a linear classifier"),
-    "go_emotions": Real("f1_micro", 0.486, "TF-IDF, one classifier a class"),
+    "go_emotions": Real("f1_micro", 0.486, "TF-IDF, one classifier per class"),
     "stsb": Real("pearson", 0.665, "cosine of TF-IDF"),
-    "wnut17": Real("f1", 0.060, "each word's commonest tag"),
-    "squad": Real("f1", 0.200, "the sentence that shares most words with the question"),
+    "wnut17": Real("f1", 0.060, "each word's most frequent tag"),
+    "squad": Real("f1", 0.200, "the sentence with most words in common with the question"),
     "multi30k": Real("bleu", 0.5, "the source itself"),
-    "shakespeare": Real("perplexity", 513, "each piece by how common it is", less_is_better=True),
-    "masked": Real("token_accuracy", 0.065, "the commonest piece"),
-    "detection": Real("f1", 0.242, "every piece suspected"),
+    "shakespeare": Real("perplexity", 513, "unigram frequencies", less_is_better=True),
+    "masked": Real("token_accuracy", 0.065, "the most frequent token"),
+    "detection": Real("f1", 0.242, "every token predicted as replaced"),
 }
 
 

@@ -73,7 +73,7 @@ def process(*words: str) -> Iterator[subprocess.Popen[bytes]]:
 def test_a_stranger_s_process_is_not_signalled(home: Path) -> None:
     with web() as url, process("anything") as stranger:
         (home / "server.json").write_text(json.dumps({"url": url, "pid": stranger.pid}))
-        with pytest.raises(MachineError, match=f"process {stranger.pid} here is no server of ours"):
+        with pytest.raises(MachineError, match=f"process {stranger.pid} here is not that server"):
             server.stop()
         assert stranger.poll() is None and (home / "server.json").exists()
         assert server.running()  # it can be used all the same

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 from prefect.utilities.schema_tools.validation import ValidationError, validate
 
+from tasks.config import RunConfig
+from tasks.objectives import objective_of, objectives
+from tasks.objectives.presets import default_of, resolve
 from tasks.objectives.schema import json_schema, task_names
-from tasks.runtime.prefect_api.serving import _close
+from tasks.runtime.prefect_api.serving import _forbid_unknown_parameters
 from tests.tiny import make_config
 
 UNFILLED: dict[str, Any] = {"model": {"name": "m"}, "data": {"train": "d"}}
@@ -23,8 +27,12 @@ FINETUNE, GRID = "flows.pipeline.finetune", "flows.sweep.flow.grid"
 def check(entrypoint: str, more: dict[str, Any]) -> None:
     """As Prefect's server does."""
     needed = UNFILLED if entrypoint == FINETUNE else UNFILLED | {"sweep": {"seeds": [1]}}
-    schema = parameter_schema(import_object(entrypoint).fn).model_dump_for_openapi()
-    validate(needed | more, schema, raise_on_error=True)
+    validate(needed | more, schema_of(entrypoint), raise_on_error=True)
+
+
+def schema_of(entrypoint: str) -> dict[str, Any]:
+    """The schema that Prefect's form is made of."""
+    return parameter_schema(import_object(entrypoint).fn).model_dump_for_openapi()
 
 
 @pytest.mark.parametrize("entrypoint", [FINETUNE, GRID])
@@ -64,6 +72,51 @@ def test_the_form_refuses_a_sweep(sweep: dict[str, Any]) -> None:
         check(GRID, {"sweep": sweep})
 
 
+@pytest.mark.parametrize("entrypoint", [FINETUNE, GRID])
+def test_the_form_says_what_an_empty_field_is(entrypoint: str) -> None:
+    definitions = schema_of(entrypoint)["definitions"]
+    empty = {f"{section}.{name}": field["description"] for section, body in definitions.items()
+             for name, field in body["properties"].items() if field.get("default", ...) is None}  # fmt: skip
+    assert empty["SplitConfig.validation"].endswith("Omit: 0.1; preset txtai: 0.")
+    assert empty["Lora.lora_dropout"].endswith("Omit: 0.05.")
+    assert not [name for name, said in empty.items() if "Omit:" not in said]
+
+
+@pytest.mark.parametrize("task", objectives())
+def test_the_default_in_words_is_the_default(task: str) -> None:
+    for field in ("learning_rate", "num_train_epochs", "warmup_steps", "optim", "eval_strategy"):
+        for more in ({}, {"peft": "lora"}, {"preset": "txtai"}):
+            found = getattr(resolve(RunConfig.model_validate(UNFILLED | more | {"task": task}), {})[0].train, field)
+            said = default_of(f"train.{field}")
+            assert (f"{found:g}" if isinstance(found, float) else found) in re.split(r"[ ;:()]+", said), (more, said)
+
+
+@pytest.mark.parametrize("preset", ["recommended", "txtai"])
+@pytest.mark.parametrize("peft", [{"method": "none"}, {"method": "lora"}])
+def test_the_form_as_it_opens_is_the_config_with_nothing_in_it(preset: str, peft: dict[str, str]) -> None:
+    """The form sends every default that it shows: one that stood there for a preset's would replace it unasked."""
+    schema = schema_of(FINETUNE)
+
+    def opened(body: dict[str, Any]) -> dict[str, Any]:
+        sections = {name: field for name, field in body["properties"].items() if "$ref" in field}
+        shown = {name: field["default"] for name, field in body["properties"].items() if "default" in field}
+        return {name: opened(schema["definitions"][field["$ref"].rpartition("/")[2]])
+                for name, field in sections.items()} | shown  # fmt: skip
+
+    lora = opened(schema["definitions"]["Lora"]) if peft["method"] == "lora" else peft
+    sent = opened(schema) | {"preset": preset, "peft": lora}
+    sent |= {name: sent[name] | value for name, value in UNFILLED.items()}
+    check(FINETUNE, sent)
+    plain = RunConfig.model_validate(UNFILLED | {"preset": preset, "peft": peft})
+    assert resolve(RunConfig.model_validate(sent), {})[0] == resolve(plain, {})[0]
+
+
+def test_the_form_says_what_to_choose_for_a_translation_with_its_languages() -> None:
+    task = schema_of(FINETUNE)["properties"]["task"]
+    assert "choose translation for translation_en_to_de" in task["description"] and "translation" in task["enum"]
+    assert objective_of("translation_en_to_de") == objective_of("translation")
+
+
 @pytest.mark.parametrize("task", ["ner", "translation", "fill-mask", "regression"])
 def test_the_form_takes_every_task_and_alias(task: str) -> None:
     assert task in task_names()
@@ -86,7 +139,12 @@ def test_editors_know_the_tasks_too() -> None:
     import jsonschema
 
     validator = jsonschema.Draft202012Validator(json_schema())
-    for task, valid in (("ner", True), ("translation_en_to_de", True), ("text-clasification", False)):
+    for task, valid in (
+        ("ner", True),
+        ("translation_en_to_de", True),
+        ("translation-pt-to-zh", True),
+        ("text-clasification", False),
+    ):
         assert validator.is_valid(UNFILLED | {"task": task}) is valid, task
     assert not validator.is_valid(UNFILLED | {"sweep": {"grid": {"train.lerning_rate": [1]}}})
 
@@ -130,7 +188,7 @@ def test_only_our_own_deployments_are_closed(prefect_api: str) -> None:
                     parameter_openapi_schema={"type": "object", "properties": {}},
                 ) for each, entrypoint in ((other, "theirs.flow"), (mine, "ours.flow"))
             ]  # fmt: skip
-            await _close({"same": "ours.flow"})
+            await _forbid_unknown_parameters({"same": "ours.flow"})
             found = [await client.read_deployment(each) for each in made]
             for each in made:
                 await client.delete_deployment(each)

@@ -1,5 +1,6 @@
 """Secrets are named, never given: a canary is looked for wherever a run writes."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import finetune
+from flows import finetune, grid
+from flows.sweep.report import summary
 from tasks.config import ConfigError, FinetuneError
-from tests.served import Served, parameters
+from tests.served import Served, parameters, until
 
 pytestmark = pytest.mark.slow
 CANARY = "c4n4ry-8f3a-never-to-be-seen"
@@ -98,6 +100,43 @@ def test_an_error_does_not_tell(
     run = served.create(given)
     assert served.end(run) == "Failed"
     assert CANARY not in served.state(run)[1]
+    assert not seen(tmp_path, served.place)
+
+
+CARELESS = """
+import logging, os
+
+def tell(predictions, references):
+    print("printed:", os.environ["LENT"])
+    logging.getLogger("tasks.careless").warning("logged: %s", os.environ["LENT"])
+    raise ValueError(f"raised: {os.environ['LENT']} and {os.environ['MY_PASSWORD']}")
+"""
+
+
+def test_a_sweep_does_not_tell_of_its_green_and_red_cells(
+    served: Served, canary: None, bert: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """One cell has a metric that tells wherever it can, another a database that cannot be read."""
+    code = tmp_path_factory.mktemp("careless")
+    (code / "careless.py").write_text(CARELESS)
+    monkeypatch.setenv("PYTHONPATH", str(code), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(str(code))
+    store, out = tmp_path / "store", tmp_path / "out"
+    given = parameters(bert, rows, store, 2, secrets={"LENT": "canary"}, output_dir=str(out))
+    given["eval"] = {"metrics": ["careless:tell"]}
+    given["sweep"] = {"grid": {"data.train": [str(rows), f"sql:sqlite:///{tmp_path}/$LENT.db::SELECT 1"]}}
+    done = grid(given)
+    assert [done.outcomes[cell.index].state for cell in done.cells] == ["completed", "failed"]
+    assert "/$LENT.db" in str(done.outcomes[1].error), "the name is said, never the value"
+    places = [store / "grids" / f"{done.run}.json", out / "grid" / "grid.html", out / "grid" / "leaderboard.parquet"]
+    assert all(place.is_file() for place in places)
+    runs = served.runs()
+    sweep = next(run["id"] for run in runs if run["flow_id"] and done.run.startswith(run["name"]))
+    assert "/$LENT.db" in served.artifact(sweep, "leaderboard")["data"]
+    cells = [run["id"] for run in served.cells(sweep)]
+    until(lambda: any("ValueError: raised: (a secret) and (a secret)" in line for line in served.lines(*cells)))
+    assert CANARY not in json.dumps(summary(done)) + repr(done.table.to_pylist()) + "".join(capfd.readouterr())
     assert not seen(tmp_path, served.place)
 
 

@@ -2,9 +2,13 @@
 
 import contextlib
 import json
+import random
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,10 @@ from tasks import STAGES
 from tasks.config import RunConfig
 from tasks.execution.execute import execute
 from tests.served import HANG, Refused, Served, in_training, parameters, until, weights
+from tests.tiny import WORDS
 
 pytestmark = pytest.mark.slow
-STEPS = 1000  # some seconds of training
+STEPS = 500  # some seconds of training
 
 
 @pytest.fixture
@@ -87,7 +92,7 @@ def test_a_wrong_value_is_refused_before_there_is_a_run(served: Served, more: di
     assert len(served.runs()) == before
 
 
-def test_a_killed_run_is_retried_to_the_same_bits(
+def test_killed_and_retried_and_cancelled_and_run_again_to_the_same_bits(
     served: Served, bert: Path, rows: Path, store: Path, tmp_path: Path
 ) -> None:
     given = parameters(bert, rows, store, STEPS, seed=1)
@@ -95,30 +100,20 @@ def test_a_killed_run_is_retried_to_the_same_bits(
     in_training(store)
     served.engine().kill()
     assert served.end(run) == "Crashed"
-    left = in_training(store).name
+    crashed = in_training(store).name
     until(lambda: served.free_places() == 1, served.log)
     time.sleep(6)  # the worker looks once more after its process is gone, and would take a retry back
     prefect(served, "flow-run", "retry", run)  # what the button does
-    until(lambda: served.call(f"/flow_runs/{run}")["run_count"] == 2, served.log)
-    assert served.end(run) == "Completed", served.log()
-    assert f"going on from {left}" in served.log()
-    assert weights(store) == undisturbed(given, tmp_path / "undisturbed")
-
-
-def test_cancelling_stops_at_a_step_and_the_next_run_goes_on(
-    served: Served, bert: Path, rows: Path, store: Path, tmp_path: Path
-) -> None:
-    given = parameters(bert, rows, store, STEPS, seed=2)
-    run = served.create(given)
-    in_training(store)
+    until(lambda: f"resumes from {crashed}" in served.log() and in_training(store).name != crashed, served.log)
     cancel(served, run)
     assert until(lambda: served.state(run)[0] == "Cancelled", served.log)
+    assert served.call(f"/flow_runs/{run}")["run_count"] == 2
     assert served.states(run)[-2:] == ["Cancelling", "Cancelled"], "and nothing in between"
     assert served.ended_task(run, "s09_train") == "Cancelled"
     left = in_training(store).name
     assert f"stopped by signal 15 after step {left.rpartition('-')[2]} of {STEPS}" in served.log()
     assert served.end(served.create(given)) == "Completed", served.log()
-    assert f"going on from {left}" in served.log()
+    assert f"resumes from {left}" in served.log()
     assert weights(store) == undisturbed(given, tmp_path / "undisturbed")
 
 
@@ -159,30 +154,67 @@ def test_a_sweep_is_cancelled_and_run_again_to_its_leaderboard(
     assert served.end(second) == "Completed", served.log()
     cells = served.cells(second)
     assert [each["state_name"] for each in cells] == ["Completed"] * 3  # two, and the best as a whole
-    assert f"going on from {left} of {STEPS // 2} steps" in served.lines(*(each["id"] for each in cells))
-    board = served.artifact(second, "leaderboard")
+    assert f"resumes from {left} of {STEPS // 2} steps" in served.lines(*(each["id"] for each in cells))
+    board = served.artifact(second, "leaderboard")["data"]
     assert [row["rank"] for row in json.loads(board)] == [1, 2]
-    assert "# Sweep" in served.artifact(second, "grid")
+    assert "# Sweep" in served.artifact(second, "grid")["data"]
 
 
-def test_a_schedule_fires_and_finds_all_done(served: Served, bert: Path, rows: Path, store: Path) -> None:
-    given, deployment = parameters(bert, rows, store, seed=4), served.ids["finetune"]
+def fired(served: Served) -> list[str]:
+    """Runs that a schedule began and that were completed, the newest first."""
+    return [run["id"] for run in served.runs() if run["auto_scheduled"] and run["state_name"] == "Completed"]
+
+
+@contextmanager
+def scheduled(served: Served, given: dict[str, Any]) -> Iterator[None]:
+    """Within, a schedule starts a run every few seconds; at the end none of them is left."""
+    deployment = served.ids["finetune"]
     schedule = {"schedule": {"interval": 8}, "active": True, "parameters": given}
     made = served.call(f"/deployments/{deployment}/schedules", [schedule])[0]
-
-    def fired() -> list[str]:
-        return [run["id"] for run in served.runs() if run["auto_scheduled"] and run["state_name"] == "Completed"]
-
     try:
-        until(lambda: len(fired()) >= 2, served.log)
+        yield
     finally:
         served.call(f"/deployments/{deployment}/schedules/{made['id']}", method="DELETE")
     until(lambda: served.free_places() == 1, served.log)
-    newest, *_, oldest = fired()
-    assert served.tasks(oldest) == dict.fromkeys(STAGES, "Completed")
-    assert served.tasks(newest) == dict.fromkeys(STAGES, "Cached")
+
+
+def noisy(data: Path, place: Path) -> Path:
+    """The rows of `data`, and twice as many of the same words whose topics are drawn."""
+    draw, lines = random.Random(0), data.read_text().splitlines()
+    texts, topics = zip(*(line.split(",")[:2] for line in lines[1:]), strict=True)
+    more = [f"{text} {word},{draw.choice(topics)},new" for text in texts for word in WORDS[:2]]
+    place.write_text("\n".join([*lines, *more]) + "\n")
+    return place
+
+
+def test_a_schedule_finds_all_done_and_with_new_data_only_what_changed(
+    served: Served, bert: Path, rows: Path, store: Path, tmp_path: Path
+) -> None:
+    """What is trained on the new rows is worse, and must not replace the model there is."""
+    data, out = tmp_path / "rows.csv", tmp_path / "out"
+    shutil.copy(rows, data)
+    given = parameters(bert, data, store, 60, seed=4, output_dir=str(out), export={"promote": "if_better"})
+    given["train"]["learning_rate"] = 1e-2  # of the rows there are, five in six are right then; of all, two in five
+
+    def rebuilt() -> str | None:
+        new = (run for run in fired(served) if run not in known)
+        return next((run for run in new if served.tasks(run)["s04_prepare"] == "Completed"), None)
+
+    with scheduled(served, given):
+        until(lambda: len(fired(served)) >= 2, served.log)
+        newest, *_, oldest = known = fired(served)
+        assert served.tasks(oldest) == dict.fromkeys(STAGES, "Completed")
+        assert served.tasks(newest) == dict.fromkeys(STAGES, "Cached")
+        model = [(out / name).read_bytes() for name in ("model.safetensors", "metrics.json")]
+        noisy(data, tmp_path / "new.csv").replace(data)
+        run = until(rebuilt, served.log)
     ended = {run["state_name"] for run in served.runs() if run["auto_scheduled"] and run["start_time"]}
     assert ended <= {"Completed", "Cancelled", "Running"}
+    kept = {"s01_arguments", "s02_seed", "s03_base", "s06_model", "s07_adapter"}
+    assert served.tasks(run) == {stage: "Cached" if stage in kept else "Completed" for stage in STAGES}
+    until(lambda: any("kept the current model: test_accuracy" in line for line in served.lines(run)), served.log)
+    assert "kept the current model: test_accuracy" in served.artifact(run, "report")["data"]
+    assert [(out / name).read_bytes() for name in ("model.safetensors", "metrics.json")] == model
 
 
 def test_worker_and_run_killed_is_a_crash_that_frees_its_place(
@@ -198,13 +230,35 @@ def test_worker_and_run_killed_is_a_crash_that_frees_its_place(
     served.process.wait()
     assert served.state(run)[0] == "Running"
     until(lambda: served.state(run)[0] == "Crashed", served.log)
-    assert "no sign of life" in served.state(run)[1]
+    assert "no heartbeat" in served.state(run)[1]
     until(lambda: served.free_places() == 1, served.log)
     served.serve()  # the same command again: nothing is there twice
     assert len(served.call("/automations/filter", {})) == 1
     left = in_training(store).name
     assert served.end(served.create(given)) == "Completed", served.log()
-    assert f"going on from {left}" in served.log()
+    assert f"resumes from {left}" in served.log()
+
+
+def test_the_worker_killed_alone_leaves_no_run_behind_and_the_next_goes_on(
+    served: Served, bert: Path, rows: Path, store: Path
+) -> None:
+    given = parameters(bert, rows, store, STEPS * 10, seed=8)
+    run = served.create(given)
+    in_training(store)
+    engine = served.engine()
+    assert served.process is not None
+    [worker] = [each for each in psutil.Process(served.process.pid).children() if "worker" in each.cmdline()]
+    worker.kill()
+    assert served.process.wait(HANG) != 0, "the command ends with its worker, and says so"
+    assert served.end(run) == "Crashed"
+    until(lambda: served.free_places() == 1, served.log)
+    until(lambda: not psutil.pid_exists(engine.pid), served.log)
+    left = in_training(store).name
+    served.serve()
+    following = served.create(given)
+    until(lambda: f"going on from {left}" in served.log(), served.log)
+    cancel(served, following)
+    assert until(lambda: served.state(following)[0] == "Cancelled", served.log)
 
 
 def test_ctrl_c_ends_worker_and_runs_and_loses_nothing(served: Served, bert: Path, rows: Path, store: Path) -> None:
@@ -222,6 +276,6 @@ def test_ctrl_c_ends_worker_and_runs_and_loses_nothing(served: Served, bert: Pat
     left = in_training(store).name
     served.serve()
     prefect(served, "flow-run", "retry", run)
-    until(lambda: f"going on from {left}" in served.log(), served.log)
+    until(lambda: f"resumes from {left}" in served.log(), served.log)
     cancel(served, run)
     assert until(lambda: served.state(run)[0] == "Cancelled", served.log)

@@ -122,21 +122,21 @@ def test_a_section_as_a_value_stays_what_was_said() -> None:
         ({"grid": {"peft.r": []}}, "grid"),
         ({"grids": {"peft.r": [1]}}, "sweep.grids: unknown name"),
         ({"paired": {"a.b": [1], "a.c": [1, 2]}}, "equally long: a.b 1, a.c 2"),
-        ({"random": {"peft.r": [1]}}, "random and n_trials go together"),
+        ({"random": {"peft.r": [1]}}, "random and n_trials must be set together"),
         ({"random": {"peft.r": {"low": 3, "high": 1}}, "n_trials": 2}, "low 3 is not below high 1"),
         ({"random": {"peft.r": {"low": 0, "high": 1, "log": True}}, "n_trials": 2}, "log needs low above 0"),
         ({"grid": {"seed": [1]}}, "seed cannot vary in a sweep; use sweep.seeds"),
         ({"grid": {"output_dir": ["a"]}}, "only the best cell's model"),
-        ({"grid": {"peft.r": [1]}, "derive": {"peft.r": "2"}}, "named twice"),
+        ({"grid": {"peft.r": [1]}, "derive": {"peft.r": "2"}}, "given twice"),
         ({"grid": {"peft.r": [1]}, "sampler": "tpe"}, "tpe needs axes in random"),
         ({"grid": {"peft.r": [1]}, "runner": "spark"}, "sweep.runner"),
         ({"grid": {"peft.r": [1]}, "halving": 1}, "sweep.halving"),
-        ({"grid": {"peft.r": [1]}, "halving": {"first": 0.2}}, "there are none; give factor"),
-        ({"grid": {"peft.r": [1]}, "address": "ray://a:1"}, "say of which kind: runner ray or dask"),
-        ({"grid": {"peft.r": [1]}, "seeds": [1, 2, 1]}, "seeds: 1 is named twice"),
+        ({"grid": {"peft.r": [1]}, "halving": {"first": 0.2}}, "without it there are no rungs"),
+        ({"grid": {"peft.r": [1]}, "address": "ray://a:1"}, "set runner: ray or dask"),
+        ({"grid": {"peft.r": [1]}, "seeds": [1, 2, 1]}, "seeds: 1 is given twice"),
         ({"grid": {"train.learning_rate": 1e-4}}, "train.learning_rate: 0.0001 given; valid: a list"),
         ({"random": {"peft.r": {"min": 1, "max": 2}}, "n_trials": 2}, "valid: {low: …, high: …}"),
-        ({"grid": {f"a.{at}": [*range(10)] for at in range(12)}}, "1,000,000,000,000 cells are more than 10,000"),
+        ({"grid": {f"a.{at}": [*range(10)] for at in range(12)}}, "cells are more than the limit of 10,000"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_named(said: dict[str, Any], message: str) -> None:
@@ -178,11 +178,11 @@ def test_what_decides(more: dict[str, Any], metric: str, up: bool) -> None:
 @pytest.mark.parametrize(
     ("data", "more", "message"),
     [
-        ({"train": "d", "split": {"validation": 0.0}}, {}, "there are none; give data.validation"),
+        ({"train": "d", "split": {"validation": 0.0}}, {}, "there are none; set data.validation"),
         (BASE["data"], {"metric": "acuracy"}, "did you mean 'accuracy'"),
-        (BASE["data"], {"metric": "test_accuracy"}, "must not choose"),
-        (BASE["data"], {"metric": "o:cost"}, r"name it in eval\.metrics too"),
-        (BASE["data"], {"metric": "loss"}, r"not among eval\.metrics"),
+        (BASE["data"], {"metric": "test_accuracy"}, "must not select"),
+        (BASE["data"], {"metric": "o:cost"}, r"add it to eval\.metrics too"),
+        (BASE["data"], {"metric": "loss"}, r"not in eval\.metrics"),
     ],
 )
 def test_what_cannot_decide(data: dict[str, Any], more: dict[str, Any], message: str) -> None:

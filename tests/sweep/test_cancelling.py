@@ -66,7 +66,7 @@ class Refusing:
 
 
 def test_a_cluster_that_does_not_answer_is_named_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.runtime.parallel.fanout._runner", lambda *_: Refusing())
+    monkeypatch.setattr("tasks.runtime.parallel.fanout.runner_of", lambda *_: Refusing())
     sweep = SweepConfig.model_validate(
         {"grid": {"train.learning_rate": [1e-3]}, "runner": "dask", "address": "tcp://nowhere:1"}
     )

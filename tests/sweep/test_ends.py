@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-from flows.sweep.execute import Grid, Told, carry_sweep
+from flows.sweep import report
+from flows.sweep.execute import CellProgress, carry_sweep
+from flows.sweep.result import Grid
 from flows.verbs.grid import tell
-from tasks.config import ConfigError, DataError, FinetuneError, TrainingError, load_sweep
+from tasks.artifacts.store import Store
+from tasks.config import ConfigError, DataError, FinetuneError, Interrupted, TrainingError, load_sweep
 from tasks.config.errors import MachineError
+from tasks.runtime.sweeps import sweep_line, sweeps
 from tasks.sweep.board import Outcome
 from tasks.sweep.cells import cells_of
 from tasks.sweep.goal import Goal
@@ -30,9 +35,19 @@ def failed(kind: str, error: str = "oh") -> Outcome:
         ([failed("DataError"), failed("DataError")], None, DataError, "all 2 cells of the sweep failed:\n- oh"),
         ([failed("DataError"), failed("ConfigError", "ah")], None, TrainingError, "- oh\n- ah"),
         ([Outcome("killed", error="killed")] * 2, None, TrainingError, "all 2 cells"),
-        ([DONE, DONE], failed("MachineError", "disk full"), MachineError, "the best one's run .* failed:\n- disk full"),
-        ([DONE, DONE], None, TrainingError, "no finished cell has a number for eval_pearson; there are eval_accuracy"),
-        ([DONE, failed("DataError")], None, TrainingError, "no finished cell has a number for eval_pearson"),
+        (
+            [DONE, DONE],
+            failed("MachineError", "disk full"),
+            MachineError,
+            "tests and saves the best one failed:\n- disk full",
+        ),
+        (
+            [DONE, DONE],
+            None,
+            TrainingError,
+            "no finished cell has a value for eval_pearson; available are eval_accuracy",
+        ),
+        ([DONE, failed("DataError")], None, TrainingError, "no finished cell has a value for eval_pearson"),
     ],
 )
 def test_why_there_is_no_best_cell(
@@ -50,7 +65,7 @@ def test_why_there_is_no_best_cell(
 def test_a_metric_that_is_no_number_is_left_out_of_a_cells_line(capsys: pytest.CaptureFixture[str]) -> None:
     found = {"eval_roc_auc": None, "eval_loss": 0.7, "eval_accuracy": 0.25}
     outcome = Outcome("completed", cast("dict[str, float]", found), seconds=1.0)
-    tell(Told("lr=1", outcome, 1, 2))
+    tell(CellProgress("lr=1", outcome, 1, 2))
     assert "completed" in (said := capsys.readouterr().err) and said.endswith("lr=1  eval_accuracy 0.2500\n")
 
 
@@ -69,4 +84,34 @@ def test_what_cannot_be_is_said_before_any_cell_is_begun(
     (tmp_path / "a-file").touch()
     loaded = load_sweep({**BASE, "store": {"root": str(tmp_path / "store")}, "sweep": SWEEP, **more})
     with pytest.raises(ConfigError, match=says):
-        carry_sweep(loaded.base.config, loaded.sweep)
+        carry_sweep(loaded.base.config, loaded.sweep, lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(KeyboardInterrupt(), "interrupted"), (Interrupted("oh"), "interrupted"), (MachineError("disk full"), "failed")],
+)
+def test_a_sweep_that_is_stopped_is_remembered_with_the_cells_it_has(
+    error: BaseException, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(str(tmp_path))
+
+    class Fanout(AbstractContextManager[Any]):
+        def __init__(self, *_: Any) -> None: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def run(self, orders: Any, told: Any) -> Any:
+            assert [each["state"] for each in sweeps(store)] == ["running"]
+            told(1, {"state": "completed", "metrics": {"eval_accuracy": 0.5}, "run": "red-ant-1", "rung": (2, 2)})
+            raise error
+
+    monkeypatch.setattr("flows.sweep.execute.Fanout", Fanout)
+    loaded = load_sweep({**BASE, "name": "topics", "store": {"root": str(tmp_path)}, "sweep": SWEEP})
+    with pytest.raises(type(error)):
+        carry_sweep(loaded.base.config, loaded.sweep, report.note)
+    [record] = sweeps(store)
+    assert (record["state"], record["best"], record["ended"] is None) == (state, None, False)
+    assert [cell["state"] for cell in record["cells"]] == ["interrupted", "completed"]
+    assert [(row["rank"], row["value"]) for row in record["leaderboard"]] == [(1, 0.5), (None, None)]
+    assert sweep_line(record)["failed"] == (state == "failed")

@@ -65,7 +65,7 @@ def test_it_is_refused_before_any_cell_is_begun(tmp_path: Path, monkeypatch: pyt
     config = make_config(tmp_path, tmp_path, tmp_path / "store")
     loaded = load_sweep({**config, "sweep": {**SWEEP, "runner": "dask", "address": "tcp://head:8786"}})
     with temporary_settings({PREFECT_API_URL: LOCAL}), pytest.raises(ConfigError, match=r"sweep\.address"):
-        carry_sweep(loaded.base.config, loaded.sweep)
+        carry_sweep(loaded.base.config, loaded.sweep, lambda _: None)
 
 
 def order(folder: Path, place: Path, config: dict[str, Any], host: str = "head") -> Path:

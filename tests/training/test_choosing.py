@@ -47,7 +47,7 @@ def test_a_best_checkpoint_that_is_lost_while_training_ends_it(
             shutil.rmtree(state.best_model_checkpoint)
 
     monkeypatch.setattr(Watch, "on_save", lose, raising=False)
-    with pytest.raises(TrainingError, match=r"checkpoint-4, is gone"):
+    with pytest.raises(TrainingError, match=r"checkpoint-4, is missing"):
         executed(make_config(bert, rows, tmp_path, eval={"best": "loss"}, train__max_steps=4))
 
 
@@ -69,7 +69,7 @@ def test_a_metric_the_task_has_not_is_refused_before_anything_is_looked_at() -> 
 
 def test_a_metric_of_rows_of_another_kind_is_refused() -> None:
     objective = objective_of("text-classification")
-    with pytest.raises(ConfigError, match=r"eval.best: f1_micro cannot be measured of rows with one label each"):
+    with pytest.raises(ConfigError, match=r"eval.best: f1_micro is undefined for rows with one label each"):
         refuse_unfit("single_label_classification", EvalConfig(best="f1_micro"), objective)
 
 
@@ -88,7 +88,7 @@ def test_a_metric_that_means_nothing_for_the_validation_rows_is_refused(
 ) -> None:
     refuse_undefined(best, pa.table({column: enough}))
     refuse_undefined("loss", pa.table({column: lacking}))
-    with pytest.raises(ConfigError, match=f"eval.best: {best} means nothing"):
+    with pytest.raises(ConfigError, match=f"eval.best: {best} is undefined"):
         refuse_undefined(best, pa.table({column: lacking}))
 
 
@@ -110,4 +110,4 @@ def test_a_scorer_that_gives_no_number_never_ends_a_training(fails: bool) -> Non
     plan = {"arguments": {"metric_for_best_model": "accuracy", "greater_is_better": True}}
     found = while_training(Broken(), plan, told.append)(pa.table({"a": [1]}))
     assert found["accuracy"] == -float("inf")
-    assert any("no accuracy of this evaluation" in line for line in told)
+    assert any("this evaluation has no accuracy" in line for line in told)

@@ -67,7 +67,7 @@ def test_a_damaged_checkpoint_of_ours_is_refused(tmp_path: Path, files: Any) -> 
     folder = checkpoint(tmp_path / "checkpoint-3", manifest=True)
     assert files(folder)
     (folder / "model.safetensors").write_bytes(b"else")
-    with pytest.raises(ConfigError, match="is damaged: its files are not those that its"):
+    with pytest.raises(ConfigError, match="is damaged: its files differ from those listed in its"):
         files(folder)
 
 

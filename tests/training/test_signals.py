@@ -36,7 +36,7 @@ def in_evaluation(number: int, patch: pytest.MonkeyPatch) -> None:
         seen[0] += 1
         return real(model, signalled() if seen[0] == number else batches, *rest)
 
-    patch.setattr(trainer, "examine", predict_batches)
+    patch.setattr(trainer, "predict_batches", predict_batches)
 
 
 def in_step(number: int, patch: pytest.MonkeyPatch) -> None:

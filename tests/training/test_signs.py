@@ -52,7 +52,7 @@ def test_a_loss_that_does_not_fall_is_said_once() -> None:
 
 def test_a_loss_that_is_no_number_stops_and_names_the_rows(bert: Path, rows: Path, tmp_path: Path) -> None:
     config = make_config(bert, rows, tmp_path / "store", train__learning_rate=1e30, train__max_grad_norm=0.0)
-    with pytest.raises(TrainingError, match=r"diverged: the loss is nan at step \d+, of the rows rows\.csv:\d+") as no:
+    with pytest.raises(TrainingError, match=r"diverged: the loss is nan at step \d+, for the rows rows\.csv:\d+") as no:
         _train(config)
     saved = Path(str(no.value).partition("all in ")[2].partition(")")[0])
     found = json.loads(saved.read_text())

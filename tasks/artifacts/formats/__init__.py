@@ -1,1 +1,1 @@
-"""How an artifact's members are written: Arrow for rows, safetensors for weights, canonical JSON for the rest."""
+"""File formats of an artifact's members: Arrow for rows, safetensors for weights, canonical JSON for the rest."""

@@ -1,7 +1,7 @@
-"""A folder that is complete or absent: its manifest is written last and names every file by its bytes.
+"""A manifest marks a folder as complete: it is written last and lists the digest of every file.
 
-This is how a checkpoint in progress is kept: libraries write checkpoints in place, file by file, and one of them may
-die in between. Without its manifest a folder does not count.
+Checkpoints need it: libraries write them in place, file by file, and the process may die in between. A folder without
+a manifest is ignored.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ MANIFEST = "manifest.json"
 
 
 def commit(folder: Path) -> None:
-    """Make every file of `folder` durable, then write the manifest that makes it count."""
+    """Make every file of `folder` durable, then write its manifest."""
     entries: dict[str, dict[str, str | int]] = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != MANIFEST:
@@ -35,8 +35,8 @@ def commit(folder: Path) -> None:
         os.close(descriptor)
 
 
-def is_whole(folder: Path) -> bool:
-    """Whether `folder` has a manifest and every file it names, with those bytes."""
+def is_complete(folder: Path) -> bool:
+    """Whether `folder` has a manifest and every file that it lists, with matching digests."""
     try:
         entries = json.loads((folder / MANIFEST).read_bytes())
         if not entries or not are_files(entries):
@@ -47,6 +47,6 @@ def is_whole(folder: Path) -> bool:
                     return False
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return False
-    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):  # whatever is no manifest
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError):  # not a manifest
         return False
     return True

@@ -1,12 +1,13 @@
-"""Weights members: safetensors. Read here is only the header; tensors are the models room's business."""
+"""Reads the headers of safetensors files; the tensors are read in `tasks.models`."""
 
 import struct
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, NonNegativeInt, RootModel, ValidationError, model_validator
+
+from tasks.config.json_types import is_mapping
 
 BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
          "I8": 1, "U8": 1, "BOOL": 1}  # fmt: skip
@@ -14,7 +15,7 @@ BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "I16": 2, 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor of a file, as its header describes it."""
+    """Dtype and shape of one tensor, as the file's header states them."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -26,7 +27,7 @@ class Tensor:
 
 
 class _Entry(BaseModel):
-    """A tensor as a header has it."""
+    """A tensor's entry in the header."""
 
     dtype: str
     shape: tuple[NonNegativeInt, ...]
@@ -34,33 +35,31 @@ class _Entry(BaseModel):
 
 
 class _Header(RootModel[dict[str, _Entry]]):
-    """What a safetensors file begins with."""
+    """The JSON header of a safetensors file."""
 
     @model_validator(mode="before")
     @classmethod
-    def _tensors_only(cls, value: Any) -> Any:
-        return (
-            {name: entry for name, entry in value.items() if name != "__metadata__"} if type(value) is dict else value
-        )
+    def _tensors_only(cls, value: object) -> object:
+        return {name: each for name, each in value.items() if name != "__metadata__"} if is_mapping(value) else value
 
 
 def header(path: Path) -> dict[str, Tensor]:
     """Return {name: Tensor} without reading any weight.
 
     Raises:
-        ValueError: the file is not safetensors, or shorter than its header says.
+        ValueError: the file is not safetensors, or is truncated.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else size
         if 8 + length > size:
-            raise ValueError(f"{path.name} is not a whole safetensors file")
+            raise ValueError(f"{path.name} is not a complete safetensors file")
         try:
             entries = _Header.model_validate_json(file.read(length)).root
         except ValidationError:
-            raise ValueError(f"{path.name} has a broken header; it is not a whole safetensors file") from None
+            raise ValueError(f"{path.name} has a broken header; it is not a valid safetensors file") from None
     end = max((entry.data_offsets[1] for entry in entries.values()), default=0)
     if 8 + length + end > size:
-        raise ValueError(f"{path.name} is cut short: {size} bytes of {8 + length + end}")
+        raise ValueError(f"{path.name} is truncated: {size} of {8 + length + end} bytes")
     return {name: Tensor(entry.dtype, entry.shape) for name, entry in entries.items()}

@@ -1,1 +1,1 @@
-"""Keys: canonical JSON, digests of the code and files in it, and why a key was not found."""
+"""Cache keys: canonical JSON, digests of code and files, and why a key was not found."""

@@ -1,13 +1,13 @@
 """The code version of a stage: a digest of the normalised source of each module it uses.
 
-Followed are the static imports of a stage's module within this project, lazily written ones included. Comments,
-docstrings and layout do not count. Some rooms are left out, because nothing they do can reach a stage's bytes:
-`tasks.config` and `tasks.objectives` reach a stage only as values, which stand in the key themselves (the parts an
-objective names are followed); the store and the runtime decide whether a stage runs, not what it makes (the file
-formats, pictures, and where a training begins do shape bytes, and are followed). Of a part in somebody else's package,
-that package's modules are followed.
+The static imports of a stage's module within this project are followed, those inside functions included. Comments,
+docstrings and layout are ignored. Packages that cannot affect a stage's bytes are left out: `tasks.config` and
+`tasks.objectives` reach a stage only as values, which are in the key themselves (the components an objective names are
+followed); the store and the runtime decide whether a stage runs, not what it produces (file formats, pictures and the
+starting point of a training do affect bytes, and are followed). For a component in another package, that package's
+modules are followed.
 
-Sources are read once, when this module is imported: what is edited while a run is going is not what that run executes.
+Sources are read once, when this module is imported: edits during a run are not what that run executes.
 """
 
 import ast
@@ -20,6 +20,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
+from types import FunctionType
 from typing import Any, Protocol, runtime_checkable
 
 PACKAGE = "tasks"
@@ -35,14 +36,14 @@ INSIDE = (
 
 @runtime_checkable
 class Component(Protocol):
-    """A value a stage is given that brings code of its own, such as a task's objective."""
+    """A stage argument that brings its own code, such as a task's objective."""
 
-    def describe(self, components: tuple[str, ...]) -> Mapping[str, Any]:
-        """What of it stands in the key of a stage that uses `components` of it, as JSON."""
+    def describe(self, components: tuple[str, ...]) -> Mapping[str, object]:
+        """Return the JSON that enters the key of a stage that uses these `components`."""
         ...
 
     def modules(self, components: tuple[str, ...]) -> list[str]:
-        """The modules whose code a stage runs that uses `components` of it."""
+        """Return the modules that a stage runs if it uses these `components`."""
         ...
 
 
@@ -63,12 +64,12 @@ def code_version(modules: Iterable[str]) -> dict[str, str]:
 
 
 def function_version(function: Callable[..., Any]) -> dict[str, str]:
-    """Return the code version of a caller's own function or class: the file it stands in, and what that imports of
-    this project and of files of the caller's (libraries are known by their versions); of one written in a notebook,
-    its own lines and those of what it names there.
+    """Return the code version of a caller's function or class: the file that defines it and what that imports from
+    this project and the caller's files (for libraries, versions are enough); for one defined in a notebook, its own
+    source and that of the notebook's names it uses.
 
     Raises:
-        TypeError: its source cannot be read (typed at a prompt): without it a key would be a guess.
+        TypeError: its source cannot be read (typed at a prompt), so there is no reliable key.
     """
     try:
         source = inspect.getsource(inspect.getmodule(function) or function)
@@ -78,20 +79,22 @@ def function_version(function: Callable[..., Any]) -> dict[str, str]:
         except (OSError, TypeError) as error:
             raise TypeError(
                 f"the source of {function.__qualname__} cannot be read, so its result cannot be cached; "
-                "put it in a file and import it from there"
+                "move it to a file and import it from there"
             ) from error
     name = f"{function.__module__}:{function.__qualname__}"
     try:
         digest, imports = _digest(source, function.__module__)
     except SyntaxError as error:  # a lambda within a call, say
-        raise TypeError(f"{function.__qualname__} cannot be read by itself; write it as a `def`") from error
+        raise TypeError(
+            f"the source of {function.__qualname__} cannot be parsed on its own; write it as a `def`"
+        ) from error
     own = function.__module__.split(".")[0]
     return {name: digest} | code_version(each for each in imports if each.split(".")[0] == own or not _installed(each))
 
 
 @lru_cache(maxsize=512)
 def _installed(name: str) -> bool:
-    """Whether a module is a library's, or of the flows, which shape nothing."""
+    """Whether a module is a library's or in `flows`, which does not affect results."""
     top = name.split(".")[0]
     try:
         spec = find_spec(top)
@@ -103,15 +106,15 @@ def _installed(name: str) -> bool:
 
 
 def _cells(thing: Callable[..., Any]) -> list[str]:
-    """The lines of a function or class that stands in no file, and of all of its own module that it leads to by name:
-    functions, classes, and constants by their values."""
-    waiting: list[Any] = [thing]
+    """Return the source of a function or class without a file, and of everything in its module that it uses by name,
+    directly or not: functions, classes, and constants by their values."""
+    waiting: list[Callable[..., Any]] = [thing]
     found: dict[str, str] = {}
     while waiting:
         each = waiting.pop()
         if each.__qualname__ in found:
             continue
-        inner = list(vars(each).items()) if inspect.isclass(each) else [("", each)]
+        inner: list[tuple[str, object]] = list(vars(each).items()) if inspect.isclass(each) else [("", each)]
         functions = [value for _, value in map(_unwrapped, inner) if inspect.isfunction(value)]
         found[each.__qualname__] = "\n".join(dedent(inspect.getsource(value)) for value in functions)
         named = [pair for value in functions for pair in _globals_of(value)] + inner
@@ -125,13 +128,13 @@ def _cells(thing: Callable[..., Any]) -> list[str]:
     return [found[name] for name in sorted(found)]
 
 
-def _unwrapped(pair: tuple[str, Any]) -> tuple[str, Any]:
+def _unwrapped(pair: tuple[str, object]) -> tuple[str, object]:
     name, value = pair
     return name, getattr(value, "fget", None) or getattr(value, "__func__", value)
 
 
-def _globals_of(function: Any) -> Iterator[tuple[str, Any]]:
-    """What a function names outside itself, and holds on to of the function it was made in."""
+def _globals_of(function: FunctionType) -> Iterator[tuple[str, object]]:
+    """Yield the globals and closure variables that a function uses, by name."""
     codes = [function.__code__]
     for code in codes:
         codes += [each for each in code.co_consts if inspect.iscode(each)]
@@ -157,7 +160,7 @@ class Source:
 
 def read_sources(root: Path) -> dict[str, Source]:
     """Return every module of the project by name, given the folder of its package."""
-    found = {}
+    found: dict[str, Source] = {}
     for path in root.rglob("*.py"):
         parts = (PACKAGE, *path.relative_to(root).with_suffix("").parts)
         is_package = parts[-1] == "__init__"
@@ -166,10 +169,10 @@ def read_sources(root: Path) -> dict[str, Source]:
 
 
 def _foreign(name: str) -> Source | None:
-    """A module of a package that is not ours, as it lies on disk now."""
+    """Return the source of a module of another package, as it is on disk now."""
     try:
         spec = find_spec(name)
-    except (ModuleNotFoundError, ValueError):  # the last part of `from package.module import name` need be no module
+    except (ModuleNotFoundError, ValueError):  # in `from package.module import name`, `name` may not be a module
         return None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         return None
@@ -184,7 +187,7 @@ def _digest(source: str, name: str, is_package: bool = False) -> tuple[str, tupl
 
 
 class _Normaliser(ast.NodeTransformer):
-    """Drops docstrings and what only a type checker runs."""
+    """Drops docstrings and `TYPE_CHECKING` blocks."""
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
         self.generic_visit(node)
@@ -204,7 +207,7 @@ def _imports(tree: ast.AST, name: str) -> Iterator[str]:
             if node.level:
                 base = ".".join([*name.split(".")[: -node.level], *([base] if base else [])])
             yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)  # a submodule, or not a file: then ignored
+            yield from (f"{base}.{alias.name}" for alias in node.names)  # ignored if it is not a submodule
 
 
 def _package_folder() -> Path:

@@ -1,5 +1,5 @@
-"""Digests of files that are not ours (base weights, data) or came from elsewhere (a copied store): each is read once,
-then known by its inode and mtime."""
+"""Digests of external files (base weights, data) and copied stores: each file is hashed once, then recognised by its
+inode, mtime and size."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tasks.artifacts.backend import sha256_file
 if TYPE_CHECKING:
     from tasks.artifacts.store import Store
 
-WORTH_A_MEMO = 1 << 20
+MEMO_MIN_BYTES = 1 << 20
 
 
 def digest_of(store: Store, path: Path) -> str:
-    """Return the sha256 of a local file, from the store's memo if the file has not been touched since.
+    """Return the sha256 of a local file, from the store's memo if the file has not changed since.
 
-    Only a local store keeps a memo (it speaks of this machine's files), and only of files that take time to read.
+    Only a local store keeps a memo (paths are this machine's), and only of files that take time to read.
     """
     path = path.resolve()
     status = path.stat()
-    if store.local is None or status.st_size < WORTH_A_MEMO:
+    if store.local is None or status.st_size < MEMO_MIN_BYTES:
         return sha256_file(path)
     stamp = [status.st_ino, status.st_mtime_ns, status.st_size]
     name = f"memo/{sha256(str(path).encode()).hexdigest()}.json"
@@ -35,6 +35,6 @@ def digest_of(store: Store, path: Path) -> str:
     except (OSError, ValueError, RecursionError, KeyError, TypeError):
         pass  # no memo, or a damaged one: hash the file
     digest = sha256_file(path)
-    with suppress(OSError):  # a store that can only be read
+    with suppress(OSError):  # a read-only store
         store.backend.write(name, json.dumps({"stamp": stamp, "sha256": digest}).encode())
     return digest

@@ -6,6 +6,7 @@ from typing import Any
 
 from tasks.artifacts.record import Record
 from tasks.artifacts.store import Miss, Store
+from tasks.config.json_types import is_mapping
 
 CATEGORIES = {"code": "CODE", "config": "CONFIG", "inputs": "DATA", "files": "DATA", "environment": "ENV"}
 SHOWN = 3
@@ -13,7 +14,7 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Cause:
-    """One reason for a miss: CODE, CONFIG, DATA, ENV, DAMAGED or MISSING, and what exactly."""
+    """One reason for a miss: its category (CODE, CONFIG, DATA, ENV, DAMAGED or MISSING) and the detail."""
 
     category: str
     detail: str
@@ -25,10 +26,10 @@ class Cause:
 def explain(
     store: Store, stage: str, document: Mapping[str, Any], miss: Miss, before: Mapping[str, str] | None
 ) -> list[Cause]:
-    """Return the causes of a miss, most telling first. Never empty.
+    """Return the causes of a miss, most important first. Never empty.
 
     Args:
-        before: the keys of the last run of this kind, by stage; None if there was none.
+        before: keys by stage of the previous run with the same name; None if there was none.
     """
     if miss.category == "DAMAGED":
         return [Cause("DAMAGED", miss.detail)]
@@ -39,13 +40,13 @@ def explain(
     return causes or [Cause("MISSING", "not built yet")]
 
 
-def in_words(causes: list[Cause]) -> str:
-    """The first causes in one line, and how many more there are."""
+def summarize(causes: list[Cause]) -> str:
+    """Return one line with the first causes and the number of others."""
     first = causes[0]
     same = [cause.detail for cause in causes if cause.category == first.category]
-    said = [f"{first.category}: {', '.join(same[:SHOWN])}"]
+    words = [f"{first.category}: {', '.join(same[:SHOWN])}"]
     more = len(causes) - min(len(same), SHOWN)
-    return " ".join([*said, f"(and {more} more)"] if more else said)
+    return " ".join([*words, f"(and {more} more)"] if more else words)
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Cause]:
@@ -56,12 +57,12 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Cau
             before.keys() | after.keys(), key=lambda name: (not (name in before and name in after), name)
         ):
             if before.get(name) != after.get(name):
-                yield Cause(CATEGORIES[section], _say(section, name, before.get(name), after.get(name)))
+                yield Cause(CATEGORIES[section], _describe(section, name, before.get(name), after.get(name)))
     if old.get("format") != new.get("format"):
-        yield Cause("CODE", "the format of its result")
+        yield Cause("CODE", "the format of its result changed")
 
 
-def _say(section: str, name: str, before: Any, after: Any) -> str:
+def _describe(section: str, name: str, before: object, after: object) -> str:
     if section in ("config", "environment"):
         return f"{name} {before} → {after}"
     if before is None:
@@ -69,9 +70,9 @@ def _say(section: str, name: str, before: Any, after: Any) -> str:
     return f"{name} is gone" if after is None else f"{name} changed"
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+    if is_mapping(value) and value:
         for name, leaf in value.items():
-            yield from _leaves(leaf, f"{path}.{name}" if path else name)
+            yield from _leaves(leaf, f"{path}.{name}" if path else str(name))
     elif path:
         yield path, value

@@ -1,1 +1,1 @@
-"""A store over time: what no run needs is removed, what is there is verified."""
+"""Maintenance of a store: garbage collection and verification."""

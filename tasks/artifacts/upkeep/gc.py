@@ -14,13 +14,13 @@ from tasks.artifacts.store import Miss, Store
 
 GRACE_HOURS = 24.0
 KEEP_RUNS = 20
-PIECES = ".pieces"  # parts of an artifact that are artifacts, see Build.piece; a build may need any of its stage's
-TORN_HOURS = 1.0  # a `*.tmp` is written within moments and under no lock: the writer of an old one was killed
+PIECES = ".pieces"  # parts that are artifacts of their own, see Build.piece; a build may reuse any of its stage's
+TORN_HOURS = 1.0  # writing a `*.tmp` takes moments and no lock: the writer of an old one was killed
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """What would go (or went): names under the root, and bytes; and runs' records that cannot be read, which stay."""
+    """Names of removable (or removed) files under the root, their bytes, and damaged run records, which stay."""
 
     names: list[str]
     size: int
@@ -30,47 +30,48 @@ class Garbage:
 def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE_HOURS, sweep: bool = False) -> Garbage:
     """Find, and with `sweep` remove, what neither the last `keep_runs` runs nor any active one refers to.
 
-    The records of as many sweeps stay, each with the run of its best cell; their other cells are runs like any.
-    Nothing younger than `grace_hours` goes, so what is being published is safe even where no lock can say so.
-    Records are removed before blobs: a record never refers to a blob that was removed.
+    The records of the last `keep_runs` sweeps stay, each with the run of its best cell; other cells count as runs.
+    Nothing younger than `grace_hours` is removed, so what is being published is safe even without locks.
+    Records are removed before blobs, so that no record refers to a removed blob.
     """
     with store.guard(exclusive=sweep):
-        # A build holds its lease until its run has noted it. Asked before the runs are read, so none falls in between.
+        # A build holds its lease until its run's record lists it; locks are read before records, so none is missed.
         locked = set(_locked(store))
         read = {name: read_run(store, name) for name in list(store.backend.names("runs"))}
-        noted = [(name, run) for name, run in read.items() if not isinstance(run, Miss)]
+        readable = [(name, run) for name, run in read.items() if not isinstance(run, Miss)]
         damaged = [name for name, run in read.items() if isinstance(run, Miss) and run.category == "DAMAGED"]
-        runs = sorted(noted, key=lambda run: run[1].get("started") or "", reverse=True)
-        alive = [run for run in runs if _is_alive(store, *run, locked)]
-        crowned, old_sweeps = _sweeps(store, keep_runs, grace_hours)
-        kept = [*runs[:keep_runs], *alive, *(run for run in runs[keep_runs:] if run[0] in crowned)]
+        runs = sorted(readable, key=lambda run: run[1].get("started") or "", reverse=True)
+        active = [run for run in runs if _is_active(store, *run, locked)]
+        best_runs, old_sweeps = _sweeps(store, keep_runs, grace_hours)
+        kept = [*runs[:keep_runs], *active, *(run for run in runs[keep_runs:] if run[0] in best_runs)]
         roots = locked | {entry for _, run in kept for entry in _needs(run)}
         building = {run["building"][1] for _, run in kept if run.get("building")}
-        garbage = [name for name, run in runs[keep_runs:] if (name, run) not in kept] + old_sweeps
+        old = [name for name, run in runs[keep_runs:] if (name, run) not in kept]
+        garbage = [name for name in old if not _young(store, name, grace_hours)] + old_sweeps
         busy = {f"{stage}{PIECES}" for stage, key in roots if (stage, key) in locked or key in building}
         blobs: set[str] = set()
-        dead: list[str] = []
+        unused: list[str] = []
         pieces: list[tuple[str, Record | Miss]] = []
-        for name, stage, key in store.recorded():
+        for name, stage, key in store.list_records():
             record = store.record(stage, key)
             if (stage, key) in roots or stage in busy or _young(store, name, grace_hours):
                 blobs |= _blobs(record)
             elif stage.endswith(PIECES):
                 pieces.append((name, record))
             else:
-                dead.append(name)
-        # The record of a piece is kept as long as its bytes are kept for another artifact.
-        dead += [name for name, record in pieces if not _blobs(record) or not _blobs(record) <= blobs]
-        loose = [
+                unused.append(name)
+        # The record of a piece stays as long as another artifact keeps its bytes.
+        unused += [name for name, record in pieces if not _blobs(record) or not _blobs(record) <= blobs]
+        unused_blobs = [
             name
             for name in store.backend.names("blobs")
             if name.removeprefix("blobs/") not in blobs and not _young(store, name, grace_hours)
         ]
         work = list(_abandoned(store, roots, grace_hours))
-        names = dead + loose + garbage + [name for group in work for name in group.names]
+        names = unused + unused_blobs + garbage + [name for group in work for name in group.names]
         found = Garbage(names, sum(store.backend.size(name) or 0 for name in names), damaged)
         if sweep:
-            for name in dead + loose + garbage:
+            for name in unused + unused_blobs + garbage:
                 store.backend.delete(name)
             for group in work:
                 _clear(store, group)
@@ -78,18 +79,18 @@ def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE
 
 
 def _sweeps(store: Store, keep: int, grace_hours: float) -> tuple[set[str], list[str]]:
-    """Of the sweeps: the records of the last ones' best runs, and the records of older sweeps."""
+    """Return the records of the best runs of the last `keep` sweeps, and the records of older sweeps."""
     read = [(name, read_sweep(store, name)) for name in list(store.backend.names("grids"))]
     found = [(name, sweep) for name, sweep in read if not isinstance(sweep, Miss)]
     found.sort(key=lambda sweep: str(sweep[1].get("started") or ""), reverse=True)
-    crowned = {f"runs/{sweep['best']['run']}.json" for _, sweep in found[:keep] if sweep.get("best")}
-    return crowned, [name for name, _ in found[keep:] if not _young(store, name, grace_hours)]
+    best_runs = {f"runs/{sweep['best']['run']}.json" for _, sweep in found[:keep] if sweep.get("best")}
+    return best_runs, [name for name, _ in found[keep:] if not _young(store, name, grace_hours)]
 
 
 def _young(store: Store, name: str, hours: float) -> bool:
     try:
         return store.backend.age(name) < hours * 3600
-    except FileNotFoundError:  # another process is at work there
+    except FileNotFoundError:  # another process removed it
         return True
 
 
@@ -99,27 +100,27 @@ def _blobs(record: Record | Miss) -> set[str]:
 
 @dataclass(frozen=True)
 class _Group:
-    """What belongs to one key's build: its lock, its work files. Removed together, if no process builds it."""
+    """The lock and work files of one key's build. They are removed together, if no process builds it."""
 
     lock: str | None
     names: list[str]
 
 
 def _needs(run: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a run refers to: the artifacts of its stages, and the one it was building when it ended."""
+    """Yield the artifacts that a run refers to: those of its stages, and the one it was building when it ended."""
     yield from ((stage["stage"], stage["key"]) for stage in run.get("stages", []))
     if run.get("building"):
         yield run["building"][0], run["building"][1]
 
 
-def _is_alive(store: Store, name: str, run: dict[str, Any], locked: set[tuple[str, str]]) -> bool:
-    """A local run holds a lock while it lives; elsewhere one that never ended is given the benefit of the doubt."""
+def _is_active(store: Store, name: str, run: dict[str, Any], locked: set[tuple[str, str]]) -> bool:
+    """Whether a run is active: a local one holds a lock; on remote stores any without a recorded end counts."""
     unfinished = run.get("state") == "running"
     return unfinished and (store.local is None or ("run", Path(name).stem) in locked)
 
 
 def _locked(store: Store) -> Iterator[tuple[str, str]]:
-    """(stage, key) of every build, and ("run", name) of every run, whose lock is held."""
+    """Yield (stage, key) of every build and ("run", name) of every run that holds its lock."""
     if store.local is not None:
         for path in store.local.root.glob("locks/*.lock"):
             if is_held(path):
@@ -128,7 +129,7 @@ def _locked(store: Store) -> Iterator[tuple[str, str]]:
 
 
 def _abandoned(store: Store, needed: set[tuple[str, str]], grace_hours: float) -> Iterator[_Group]:
-    """Work folders and locks of abandoned builds, and half-written files of killed processes."""
+    """Yield work folders and locks of abandoned builds, and temporary files of killed processes."""
     old: dict[tuple[str, str], list[str]] = {}
     for name in store.backend.names("work"):
         _, *place, _ = name.split("/", 3)
@@ -155,7 +156,7 @@ def _clear(store: Store, group: _Group) -> None:
         for name in group.names:
             store.backend.delete(name)
         return
-    # Held while its files go: a builder that came meanwhile keeps them, one that comes now waits.
+    # The lock is held meanwhile: if a builder already has it, the files stay; a new builder waits.
     with claim(store.local.path(group.lock)) as ours:
         if ours:
             stage, _, key = group.lock.removeprefix("locks/").removesuffix(".lock").partition("-")

@@ -18,12 +18,12 @@ class Damage:
 
 
 def scrub(store: Store) -> Iterator[Damage]:
-    """Yield all damage, reading every byte. Nothing is changed: a run builds anew what it finds damaged.
+    """Yield all damage, reading every byte. Nothing is changed: a run rebuilds what it finds damaged.
 
-    Stamps are not trusted here: this finds what rotted under an unchanged inode and time.
+    Stamps are ignored, so that bit rot under an unchanged inode and mtime is found.
     """
-    proved: dict[str, bool] = {}
-    for name, stage, key in store.recorded():
+    verified: dict[str, bool] = {}
+    for name, stage, key in store.list_records():
         record = store.record(stage, key)
         if isinstance(record, Miss):
             yield Damage(name, "torn record", stage)
@@ -33,13 +33,13 @@ def scrub(store: Store) -> Iterator[Damage]:
             if store.backend.size(blob) is None:
                 yield Damage(blob, "missing blob", f"{stage} {record.key[:8]}")
                 continue
-            if blob not in proved:
-                proved[blob] = _is_sound(store, blob, member.sha256)
-            if not proved[blob]:
+            if blob not in verified:
+                verified[blob] = _is_intact(store, blob, member.sha256)
+            if not verified[blob]:
                 yield Damage(blob, "rotten blob", f"{stage} {record.key[:8]}")
 
 
-def _is_sound(store: Store, blob: str, digest: str) -> bool:
+def _is_intact(store: Store, blob: str, digest: str) -> bool:
     if store.local is not None:
         return sha256_file(store.local.path(blob)) == digest
     target = store.scratch() / "scrub"

@@ -1,1 +1,1 @@
-"""From YAML, mappings and overrides to a config: names, nearest names, problems in plain words, layers of defaults."""
+"""Reads configs from YAML, mappings and overrides: old and similar names, error messages, layers of defaults."""

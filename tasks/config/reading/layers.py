@@ -1,4 +1,4 @@
-"""Fills what the user left open from layers of defaults: the first layer that knows a value gives it."""
+"""Fills values that the user did not set from layers of defaults; the first layer with a value wins."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Layer:
 
 
 def fill(config: RunConfig, origin: Mapping[str, str], layers: Sequence[Layer]) -> tuple[RunConfig, dict[str, str]]:
-    """The config with its open values filled, and the origin of every value.
+    """Return the config with unset values filled, and the origin of every value.
 
-    Open is what nobody set; `train.<name>` of a layer may be any training argument, and a `peft` value is passed over
-    when the chosen method has no such field.
+    `train.<name>` of a layer may be any training argument; a `peft` value is skipped if the chosen method has no such
+    field.
     """
     present = {leaf.path: leaf.is_set for leaf in leaves(config)}
     filled: dict[str, tuple[Any, str]] = {}
     for layer in layers:
         for path, value in layer.values.items():
-            foreign = path.startswith("peft.") and path not in present
-            if not (foreign or present.get(path)):
+            inapplicable = path.startswith("peft.") and path not in present
+            if not (inapplicable or present.get(path)):
                 filled.setdefault(path, (value, layer.label))
     tree = given(config)
     for path, (value, _) in filled.items():

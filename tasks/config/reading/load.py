@@ -1,4 +1,4 @@
-"""Reads a run: from a file, a mapping or a config, with overrides, and with the place each value came from."""
+"""Loads a run's config from a file, a mapping or a config, with overrides, and records the origin of each value."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tasks.config.errors import ConfigError
+from tasks.config.json_types import JsonObject, is_object
 from tasks.config.leaves import assign, given, leaves
 from tasks.config.reading.old_names import modernise
 from tasks.config.reading.problems import Problem, problems
@@ -24,7 +25,7 @@ _COMMAND_LINE = "command line"
 
 @dataclass(frozen=True)
 class Loaded:
-    """A valid config, the place each given value came from, and notices for the user."""
+    """A valid config, the origin of each given value, and notices for the user."""
 
     config: RunConfig
     origin: Mapping[str, str]
@@ -34,18 +35,18 @@ class Loaded:
 
 @dataclass(frozen=True)
 class LoadedSweep:
-    """A config and its sweep; `cell` gives the config of one cell."""
+    """A config and its sweep; `cell` returns the config of one cell."""
 
     base: Loaded
     sweep: SweepConfig
 
     def cell(self, settings: Mapping[str, Any], place: str = "sweep") -> Loaded:
-        """The base with other values: `{dotted field: value}`.
+        """Return the base config with other values: `{dotted field: value}`.
 
         Raises:
-            ConfigError: they cannot be.
+            ConfigError: the values are invalid.
         """
-        # What holds others first: `peft: lora` would take a `peft.r` away that was set before it.
+        # Sections first: `peft: lora` would remove a `peft.r` that was set before it.
         ordered = dict(sorted(settings.items(), key=lambda setting: setting[0].count(".")))
         found = load(self.base.config, settings=deepcopy(ordered), place=place)
         ours = {path: where for path, where in found.origin.items() if where == place}
@@ -58,37 +59,37 @@ def load(
     settings: Mapping[str, Any] | None = None,
     place: str = "sweep",
 ) -> Loaded:
-    """Read and check a run. All that is wrong is raised at once, as one ConfigError.
+    """Load and validate a run's config. All problems are raised together, as one ConfigError.
 
-    `source` is the path of a YAML file, a mapping or a RunConfig; an override is `dotted.name=value`, its value YAML;
-    `settings` are the same as values, from `place`. A `sweep` in it is left to `load_sweep`.
+    `source` is the path of a YAML file, a mapping or a RunConfig; an override is `dotted.name=value` with a YAML value;
+    `settings` are overrides as values, with `place` as their origin. A `sweep` section is ignored; see `load_sweep`.
     """
-    draft = _drafted(source, overrides)
+    draft = _make_draft(source, overrides)
     for path, value in (settings or {}).items():
         _set(draft, path, value, place)
     if draft.values.pop("sweep", None) is not None:
-        draft.notices.append("sweep: is for `finetune grid`; this is the config around it")
-    return _checked(draft)
+        draft.notices.append("sweep: ignored here; it is for `finetune grid`")
+    return _validate(draft)
 
 
 def load_sweep(source: str | Path | Mapping[str, Any] | RunConfig, overrides: Sequence[str] = ()) -> LoadedSweep:
-    """Read and check a config with its `sweep`, as `load` does.
+    """Load and validate a config with its `sweep`, like `load`.
 
     Raises:
-        ConfigError: there is no sweep, or something that cannot be.
+        ConfigError: there is no sweep, or something is invalid.
     """
-    return _swept(_drafted(source, overrides))
+    return _validate_sweep(_make_draft(source, overrides))
 
 
 def load_either(
     source: str | Path | Mapping[str, Any] | RunConfig, overrides: Sequence[str] = ()
 ) -> Loaded | LoadedSweep:
-    """Read and check a config, with its `sweep` if it has one."""
-    draft = _drafted(source, overrides)
-    return _checked(draft) if draft.values.get("sweep") is None else _swept(draft)
+    """Load and validate a config, with its `sweep` if it has one."""
+    draft = _make_draft(source, overrides)
+    return _validate(draft) if draft.values.get("sweep") is None else _validate_sweep(draft)
 
 
-def _swept(draft: _Draft) -> LoadedSweep:
+def _validate_sweep(draft: _Draft) -> LoadedSweep:
     values = draft.values.pop("sweep", None)
     sweep: SweepConfig | None = None
     if values is None:
@@ -99,19 +100,19 @@ def _swept(draft: _Draft) -> LoadedSweep:
             sweep = SweepConfig.model_validate(values)
         except ValidationError as error:
             draft.problems += [(draft.place(found.path), found) for found in problems(error, SweepConfig, "sweep")]
-    base = _checked(draft)
+    base = _validate(draft)
     assert sweep is not None
     return LoadedSweep(base, sweep)
 
 
-def _drafted(source: str | Path | Mapping[str, Any] | RunConfig, overrides: Sequence[str]) -> _Draft:
+def _make_draft(source: str | Path | Mapping[str, Any] | RunConfig, overrides: Sequence[str]) -> _Draft:
     draft = _open(source)
     for override in overrides:
         _override(draft, override)
     return draft
 
 
-def _checked(draft: _Draft) -> Loaded:
+def _validate(draft: _Draft) -> Loaded:
     try:
         config = RunConfig.model_validate(draft.values)
     except ValidationError as error:
@@ -125,17 +126,17 @@ def _checked(draft: _Draft) -> Loaded:
 
 @dataclass
 class _Draft:
-    """A config being put together. `places` says where a dotted name was written."""
+    """A config under construction. `places` maps dotted names to where they were written."""
 
     name: str
-    values: dict[str, Any]
+    values: JsonObject
     places: dict[str, str]
     file: str | None = None
-    problems: list[tuple[str, Problem]] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
+    problems: list[tuple[str, Problem]] = field(default_factory=list[tuple[str, Problem]])
+    notices: list[str] = field(default_factory=list[str])
 
     def place(self, path: str) -> str:
-        """Where a name was written: itself, else what surrounds it, else what is inside it."""
+        """Return where a name was written, or else its nearest parent, or else a name inside it."""
         parts = path.split(".")
         for length in range(len(parts), 0, -1):
             near = ".".join(parts[:length])
@@ -144,22 +145,22 @@ class _Draft:
         inside = (place for name, place in self.places.items() if name.startswith(f"{path}."))
         return next(inside, self.name)
 
-    def put(self, path: str, value: Any, place: str) -> None:
-        """Set a dotted name; what was set inside it before is removed."""
+    def put(self, path: str, value: object, place: str) -> None:
+        """Set a dotted name; values set inside it before are removed."""
         assign(self.values, path, value)
         for inside in [name for name in self.places if name.startswith(f"{path}.")]:
             del self.places[inside]
         self.places[path] = place
 
     def tell(self, notices: Sequence[str], place: str) -> None:
-        """Keep notices for the user, with the place they are about."""
+        """Add notices for the user, prefixed with their place."""
         self.notices += [f"{place}: {notice}" for notice in notices]
 
     def report(self) -> str:
-        """The whole message: how many problems, then one line for each."""
+        """Return the whole message: the number of problems, then one line for each."""
         many = f"{len(self.problems)} problems" if len(self.problems) > 1 else "1 problem"
         where = "the config" if self.name == "call" else self.name
-        # In the order of the file, the command line after it.
+        # In file order, then those of the command line.
         ordered = sorted(self.problems, key=lambda pair: (pair[0] == _COMMAND_LINE, _line(pair[0])))
         lines = [f"- {place}: {problem.path}: {problem.text}" for place, problem in ordered]
         return without_credentials("\n".join([f"{many} in {where}:", *lines]))
@@ -186,8 +187,8 @@ def _open(source: str | Path | Mapping[str, Any] | RunConfig) -> _Draft:
 
 
 def _modernise(draft: _Draft) -> None:
-    train = draft.values.get("train")
-    if not isinstance(train, dict):
+    train: object = draft.values.get("train")
+    if not is_object(train):
         return
     modern = modernise(train)
     draft.values["train"] = modern.values
@@ -200,7 +201,7 @@ def _modernise(draft: _Draft) -> None:
 def _override(draft: _Draft, override: str) -> None:
     path, equals, text = (part.strip() for part in override.partition("="))
     if not equals or not path:
-        problem = Problem(f"'{override}'", "an override is written dotted.name=value")
+        problem = Problem(f"'{override}'", "an override must have the form dotted.name=value")
         draft.problems.append((_COMMAND_LINE, problem))
         return
     try:
@@ -211,7 +212,7 @@ def _override(draft: _Draft, override: str) -> None:
     _set(draft, path, value, _COMMAND_LINE)
 
 
-def _set(draft: _Draft, path: str, value: Any, place: str) -> None:
+def _set(draft: _Draft, path: str, value: object, place: str) -> None:
     try:
         for name, each in _settings(draft, path, value, place).items():
             draft.put(name, each, place)
@@ -219,13 +220,14 @@ def _set(draft: _Draft, path: str, value: Any, place: str) -> None:
         draft.problems.append((place, Problem(path, str(error))))
 
 
-def _settings(draft: _Draft, path: str, value: Any, place: str) -> dict[str, Any]:
-    """An override as names and values: short forms written out, old names of training arguments translated."""
+def _settings(draft: _Draft, path: str, value: object, place: str) -> JsonObject:
+    """Return an override as names and values, with short forms expanded and old names translated."""
     section, _, name = path.partition(".")
     if not name and section in EXPAND:
         value = EXPAND[section](value)
-    if section != "train" or "." in name or (not name and not isinstance(value, dict)):
+    train = {name: value} if name else value
+    if section != "train" or "." in name or not is_object(train):
         return {path: value}
-    modern = modernise({name: value} if name else value)
+    modern = modernise(train)
     draft.tell(modern.notices, place)
     return {f"train.{new}": item for new, item in modern.values.items()} if name else {"train": modern.values}

@@ -1,4 +1,4 @@
-"""Names as other tools spell them, and the nearest name to a misspelt one."""
+"""Names of fields in other tools, and the most similar name to a misspelt one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Collection, Mapping
 
 
 def nearest(word: str, choices: Collection[str]) -> str | None:
-    """The choice that looks most like `word`, or None if nothing comes near."""
+    """Return the choice that is most similar to `word`, or None if none is."""
     tidy = word.strip().lower().replace("-", "_")
     by_tidy = {choice.lower().replace("-", "_"): choice for choice in choices}
     found = difflib.get_close_matches(tidy, list(by_tidy), n=1, cutoff=0.6)
     return by_tidy[found[0]] if found else None
 
 
-# Spellings of axolotl, LLaMA-Factory, torchtune, TRL, AutoTrain, Ludwig and txtai, to the name here.
+# Names in axolotl, LLaMA-Factory, torchtune, TRL, AutoTrain, Ludwig and txtai, with the name here.
 PEERS: Mapping[str, str] = {
     "base_model": "model.name",
     "model_name": "model.name",
@@ -126,7 +126,7 @@ PEERS: Mapping[str, str] = {
 
 
 def hint(unknown: str, known: Collection[str]) -> str:
-    """What to write instead of the unknown dotted name, as the end of a sentence; empty if nothing comes near."""
+    """Return a hint on what to write instead of an unknown dotted name, to append to a message; empty if none fits."""
     parent, _, word = unknown.rpartition(".")
     tidy = word.lower().replace("-", "_")
     if tidy in PEERS and PEERS[tidy] != unknown:

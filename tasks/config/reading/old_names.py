@@ -1,10 +1,12 @@
-"""Names that TrainingArguments used to have, and what became of them."""
+"""Former names of TrainingArguments, and their replacements."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from tasks.config.json_types import JsonObject
 
 RENAMED: Mapping[str, str] = {
     "evaluation_strategy": "eval_strategy",
@@ -20,17 +22,17 @@ RENAMED: Mapping[str, str] = {
 DROPPED: Mapping[str, str] = {
     "use_mps_device": "training runs on CUDA devices or the CPU; Apple GPUs are not used",
     "logging_dir": "logs are kept with the run",
-    "overwrite_output_dir": "a run replaces its own model; another's, or other files: export.overwrite: true",
+    "overwrite_output_dir": "a run replaces its own model; for other models and files set export.overwrite: true",
     "save_safetensors": "weights are always saved as safetensors",
-    "half_precision_backend": "there is only one left",
-    "fp16_backend": "there is only one left",
-    "fp16_opt_level": "it belonged to apex, which is gone",
-    "past_index": "it is gone from transformers",
-    "jit_mode_eval": "it is gone from transformers",
-    "use_ipex": "it is gone from transformers",
-    "tpu_num_cores": "it is gone from transformers",
-    "tpu_metrics_debug": "it is gone from transformers",
-    "mp_parameters": "it is gone from transformers",
+    "half_precision_backend": "there is only one backend now",
+    "fp16_backend": "there is only one backend now",
+    "fp16_opt_level": "it was for apex, which is no longer supported",
+    "past_index": "transformers has removed it",
+    "jit_mode_eval": "transformers has removed it",
+    "use_ipex": "transformers has removed it",
+    "tpu_num_cores": "transformers has removed it",
+    "tpu_metrics_debug": "transformers has removed it",
+    "mp_parameters": "transformers has removed it",
     "ray_scope": "hyperparameter search is `finetune grid`, with a `sweep` section",
     "push_to_hub_model_id": "nothing is pushed from here",
     "include_inputs_for_metrics": "metrics are computed from saved predictions",
@@ -39,21 +41,21 @@ DROPPED: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Modernised:
-    """A train section in today's names; `sources` leads from each new name to the one that was written."""
+    """A train section with current names; `sources` maps each new name to the one that was written."""
 
-    values: dict[str, Any]
+    values: JsonObject
     sources: dict[str, str]
     notices: tuple[str, ...]
 
 
 def modernise(values: Mapping[str, Any]) -> Modernised:
-    """Translate old names. An old name beside its new one stays as it is: the check of names refuses the pair."""
-    modern: dict[str, Any] = {}
+    """Translate old names. An old name beside its new one is kept, so that the check of names refuses the pair."""
+    modern: JsonObject = {}
     sources: dict[str, str] = {}
-    said: list[str] = []
+    changes: list[str] = []
     for name, value in values.items():
         if name in DROPPED:
-            said.append(f"{name} is left out ({DROPPED[name]})")
+            changes.append(f"{name} is ignored ({DROPPED[name]})")
             continue
         new, new_value = _translate(name, value)
         if new != name and (new in values or new in modern):
@@ -61,30 +63,30 @@ def modernise(values: Mapping[str, Any]) -> Modernised:
         modern[new] = new_value
         sources[new] = name
         if new != name:
-            said.append(f"{name} is now {new}")
-    notices = (f"old names of training arguments: {'; '.join(said)}",) if said else ()
+            changes.append(f"{name} is now {new}")
+    notices = (f"old names of training arguments: {'; '.join(changes)}",) if changes else ()
     return Modernised(modern, sources, notices)
 
 
 def old_name_problem(name: str) -> str | None:
-    """Why an old name could not be translated, or None if it is not one."""
+    """Return why an old name could not be translated, or None if it is not an old name."""
     if name == "warmup_ratio":
-        return "the old name of warmup_steps, where a share is below 1; write warmup_steps, and only that"
+        return "the old name of warmup_steps, which takes a share below 1 or a number of steps; set only warmup_steps"
     return f"the old name of {RENAMED[name]}, which is given too; keep one" if name in RENAMED else None
 
 
-def _translate(name: str, value: Any) -> tuple[str, Any]:
+def _translate(name: str, value: object) -> tuple[str, object]:
     if name == "group_by_length":
         return "train_sampling_strategy", "group_by_length" if _truth(value) else "random"
     if name == "include_tokens_per_second":
         return "include_num_input_tokens_seen", _truth(value)
     if name == "warmup_ratio" and not _is_share(value):
-        # As warmup_steps, 1.0 would be one step: it must not be carried over in silence.
+        # As warmup_steps, 1.0 would mean one step, so it must not be translated silently.
         return name, value
     return RENAMED.get(name, name), value
 
 
-def _truth(value: Any) -> bool:
+def _truth(value: object) -> bool:
     return str(value).lower() in ("true", "yes", "on", "1")
 
 

@@ -1,4 +1,4 @@
-"""Turns what pydantic found wrong into sentences about the config's own names."""
+"""Turns pydantic's errors into messages about the config's fields."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tasks.config.reading.old_names import DROPPED, RENAMED
 from tasks.config.reading.words import refusal
 from tasks.config.sections.run import RunConfig
 from tasks.config.sections.section import Section
-from tasks.config.sections.train import OWNED
+from tasks.config.sections.train import RESERVED
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: the dotted name, and a sentence."""
+    """One error: the dotted name of the field, and a message."""
 
     path: str
     text: str
 
 
 def problems(error: ValidationError, root: type[Section] = RunConfig, prefix: str = "") -> list[Problem]:
-    """All problems of a failed validation of `root`, each field once; names are put behind `prefix`."""
+    """Return all problems of a failed validation of `root`, one per field; `prefix` is prepended to names."""
     found: dict[str, Problem] = {}
     for detail in error.errors(include_url=False):
         problem = _problem(detail, root)
@@ -38,8 +38,8 @@ def problems(error: ValidationError, root: type[Section] = RunConfig, prefix: st
 
 @functools.cache
 def known_names() -> frozenset[str]:
-    """Every dotted name a config may hold, those of TrainingArguments among them."""
-    theirs = {f"train.{name}" for name in catalogue() if name not in OWNED}
+    """Return every dotted name that a config may have, including those of TrainingArguments."""
+    theirs = {f"train.{name}" for name in catalogue() if name not in RESERVED}
     return frozenset({*_walk(RunConfig, ""), *theirs})
 
 
@@ -59,7 +59,7 @@ def _problem(detail: Mapping[str, Any], root: type[Section]) -> Problem:
         )
     name = path.rpartition(".")[2]
     if section is None or name not in section.model_fields:
-        return Problem(path, f"a mapping is needed here (names and values), not {refusal(value, {'type': 'object'})}")
+        return Problem(path, f"must be a mapping (name: value), not {refusal(value, {'type': 'object'})}")
     if kind == "missing":
         return Problem(path, f"missing; {section.model_fields[name].description}")
     schema = section.model_json_schema()["properties"][name]
@@ -69,19 +69,19 @@ def _problem(detail: Mapping[str, Any], root: type[Section]) -> Problem:
 
 def _unknown(path: str) -> str:
     if path in known_names():
-        return "only with peft.method: lora"
+        return "valid only with peft.method: lora"
     name = path.rpartition(".")[2]
     if name in RENAMED:
         return f"unknown name; here it is called train.{RENAMED[name]}"
-    if name in OWNED or name in DROPPED:
-        return f"not here: {OWNED.get(name) or DROPPED[name]}"
+    if name in RESERVED or name in DROPPED:
+        return f"not allowed: {RESERVED.get(name) or DROPPED[name]}"
     return f"unknown name{hint(path, known_names())}"
 
 
 def _locate(loc: Sequence[int | str], root: type[Section]) -> tuple[type[Section] | None, str, list[int | str]]:
-    """The section that holds the field, the field's dotted name, and what of the location lies inside the field.
+    """Return the section with the field, the field's dotted name, and the rest of the location, inside the field.
 
-    Between the two pydantic puts marks of its own, such as the chosen member of a union; they name nothing of ours.
+    Parts that pydantic adds, such as the chosen member of a union, are skipped.
     """
     holder: type[Section] | None = None
     members: list[type[Section]] = [root]
@@ -99,7 +99,7 @@ def _locate(loc: Sequence[int | str], root: type[Section]) -> tuple[type[Section
     return holder, ".".join(names), rest
 
 
-def _sections(annotation: Any) -> list[type[Section]]:
+def _sections(annotation: object) -> list[type[Section]]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return [annotation]
     return [section for member in get_args(annotation) for section in _sections(member)]

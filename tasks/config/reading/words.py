@@ -1,4 +1,4 @@
-"""What a field accepts, in plain words: made from its JSON Schema, so that it is never out of date."""
+"""Describes what a field accepts, from its JSON Schema."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BOUNDS = {
 
 
 def refusal(value: object, schema: Mapping[str, Any]) -> str:
-    """`'cosin' given; valid: linear, cosine, …; did you mean cosine?`"""
+    """Return a message such as `'cosin' given; valid: linear, cosine, …; did you mean cosine?`."""
     text = f"{_shown(value)} given; valid: {_accepted(schema)}"
     near = nearest(value, _choices(schema)) if isinstance(value, str) else None
     return f"{text}; did you mean {near}?" if near else text
@@ -51,7 +51,7 @@ def _choices(schema: Mapping[str, Any]) -> list[str]:
 
 def _accepted(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
-        # null only says "may be left out", which an optional field says by itself.
+        # null only means that the field is optional.
         members = [member for member in schema["anyOf"] if member.get("type") != "null"]
         return " or ".join(dict.fromkeys(_accepted(member) for member in members))
     if "enum" in schema or "const" in schema:

@@ -1,1 +1,1 @@
-"""The sections of a config, a file each: fields, their meaning and limits."""
+"""The sections of a config, one per file: fields, their meaning and limits."""

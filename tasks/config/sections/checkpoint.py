@@ -1,4 +1,4 @@
-"""`checkpoint`: how much work a kill may cost."""
+"""`checkpoint`: how often training is saved, which bounds the work lost if it is killed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tasks.config.sections.section import NotNegative, Section
 
 
 class CheckpointConfig(Section):
-    """Checkpoints while training."""
+    """Checkpoints during training."""
 
     every_minutes: NotNegative = Field(
         default=1.0,

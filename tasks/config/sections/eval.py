@@ -1,12 +1,17 @@
-"""`eval`: what is measured, which checkpoint is kept, and when to stop early."""
+"""`eval`: metrics, which checkpoint is kept, and early stopping."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from tasks.config.json_types import is_sequence
 from tasks.config.sections.section import Count, Section
+
+
+def _dotted(metric: object) -> object:
+    return f"{metric.__module__}:{metric.__qualname__}" if callable(metric) else metric
 
 
 class EvalConfig(Section):
@@ -15,56 +20,55 @@ class EvalConfig(Section):
     metrics: list[str] | None = Field(
         default=None,
         description="Metrics to report; your own as package.module:function, called with (predictions, references) or "
-        "with (table). Omit: those of the task. Your own alone: besides those of the task.",
+        "with (table). Omit: those of the task. If all are your own, the task's are reported too.",
     )
     splits: list[Literal["validation", "test"]] = Field(
         default=["validation", "test"],
-        description="Which rows the trained model is judged on. A sweep judges cells on validation, the best on test.",
+        description="Splits on which the model is evaluated. A sweep ranks cells on validation and tests the best.",
     )
     max_samples: Count | None = Field(
         default=None,
-        description="Score at most so many rows of validation and of test, drawn at random but the same every time, "
-        "while training and after it. Omit: all.",
+        description="Evaluate at most this many rows of validation and of test, drawn at random but always the same, "
+        "during and after training. Omit: all.",
     )
     slices: list[str] = Field(
-        default_factory=list, description="Columns of the data by whose values the metrics are also reported."
+        default_factory=list, description="Columns of the data; metrics are also reported for each of their values."
     )
     bootstrap: int = Field(
         default=1000, ge=0, description="Samples for the 95 % interval of each metric; 0: no intervals."
     )
     threshold: Annotated[float, Field(gt=0, lt=1)] | Literal["tuned"] = Field(
         default=0.5,
-        description="Where several labels may hold: from which probability on one does. tuned: the best for f1_micro "
-        "on the validation rows; kept with the model.",
+        description="Probability from which on a label is predicted in multi-label classification. tuned: the best for "
+        "f1_micro on the validation rows; saved with the model.",
     )
     best: str | None = Field(
         default=None,
         min_length=1,
-        description="Keep the checkpoint best by this metric, e.g. accuracy, f1_macro or loss, or by a number of your "
-        "own: package.module:function. Omit: keep the last.",
+        description="Keep the best checkpoint by this metric, e.g. accuracy, f1_macro or loss, or your own: "
+        "package.module:function. Omit: keep the last.",
     )
     greater_is_better: bool | None = Field(
-        default=None, description="Whether more of eval.best is better. Omit: the metric knows; of your own more is."
+        default=None,
+        description="Whether a higher eval.best is better. Omit: as defined for the metric; true for your own.",
     )
     patience: Count | None = Field(
-        default=None, description="Stop after this many evaluations without improvement. Needs eval.best."
+        default=None, description="Stop after this many evaluations without improvement. Needs eval.best. Omit: never."
     )
 
     @field_validator("metrics", mode="before")
     @classmethod
-    def _functions_by_name(cls, metrics: Any) -> Any:
-        """A function stands for its own dotted path, which is what a record can hold."""
-        if not isinstance(metrics, list | tuple):
-            return metrics
-        return [f"{each.__module__}:{each.__qualname__}" if callable(each) else each for each in metrics]
+    def _functions_by_name(cls, metrics: object) -> object:
+        """Replace functions by their dotted paths, which can be stored in records."""
+        return [_dotted(each) for each in metrics] if is_sequence(metrics) else metrics
 
     @field_validator("best", mode="before")
     @classmethod
-    def _function_by_name(cls, best: Any) -> Any:
-        return f"{best.__module__}:{best.__qualname__}" if callable(best) else best
+    def _function_by_name(cls, best: object) -> object:
+        return _dotted(best)
 
     @model_validator(mode="after")
     def _patience_has_a_measure(self) -> EvalConfig:
         if self.patience is not None and self.best is None:
-            raise ValueError(f"patience {self.patience} needs to know what to watch; give eval.best, e.g. loss")
+            raise ValueError(f"patience {self.patience} needs a metric; set eval.best, e.g. loss")
         return self

@@ -16,11 +16,11 @@ class ExportConfig(Section):
     merge: bool = Field(default=False, description="LoRA: save the merged full model instead of the adapter alone.")
     promote: Literal["always", "if_better"] = Field(
         default="always",
-        description="Which model output_dir holds in the end: always this run's, or (if_better) the one it has, unless "
-        "this run's main metric (eval.best, or the task's first; on test rows where there are any) is as good.",
+        description="When to write the model to output_dir: always, or (if_better) unless the model there is better by "
+        "the main metric (eval.best, or the task's first; on test rows if there are any).",
     )
     overwrite: bool = Field(
         default=False,
-        description="Let output_dir be a folder that holds files of somebody else, or the model of another config. "
-        "Only files of the names a model has are replaced.",
+        description="Allow an output_dir with files that no run wrote, or the model of another config. "
+        "Only files with names that the model has too are replaced.",
     )

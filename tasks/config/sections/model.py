@@ -18,23 +18,25 @@ class ModelConfig(Section):
     name: PathText = Field(
         min_length=1,
         description="The base model: a local folder, a hub id, or package:DISTRIBUTION/PATH for weights that "
-        "an installed Python package carries. An adapter's folder goes too: it is merged into the base it names.",
+        "an installed Python package contains. An adapter's folder is merged into the base it names.",
     )
     revision: str | None = Field(
-        default=None, description="Branch, tag or commit of a hub model. The commit it resolves to is recorded."
+        default=None,
+        description="Branch, tag or commit of a hub model; the commit it is gets recorded. Omit: its newest.",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="Number type of the loaded weights. auto: float32 unless quantized."
+        default="auto", description="Data type of the loaded weights. auto: float32 unless quantized."
     )
     attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] | None = Field(
-        default=None, description="Attention kernel. Omit: the best one that the model and the machine support."
+        default=None, description="Attention implementation. Omit: the best one that model and machine support."
     )
     trust_remote_code: bool = Field(
         default=False,
         description="Run Python code that comes with the model. Only for models whose code you have read.",
     )
     token_secret: str | None = Field(
-        default=None, description="NAME of the environment variable that holds the hub token; never the token itself."
+        default=None,
+        description="NAME of the environment variable that holds the hub token; never the token. Omit: HF_TOKEN.",
     )
 
     @field_validator("name")
@@ -47,10 +49,10 @@ class ModelConfig(Section):
     @field_validator("token_secret")
     @classmethod
     def _is_a_name(cls, secret: str | None) -> str | None:
-        # The refusal never repeats the value: it may well be the token.
+        # The message never repeats the value: it may be the token itself.
         if secret and (secret.startswith("hf_") or not re.fullmatch(r"[A-Za-z_]\w*", secret)):
             raise ValueError(
-                "this looks like a token, not like the name of an environment variable; put the token into an "
+                "this looks like a token, not the name of an environment variable; put the token into an "
                 "environment variable and write that variable's name here, e.g. HF_TOKEN"
             )
         return secret

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema
 
-from tasks.config.sections.section import NO_TRUTH, Count, Section, Share
+from tasks.config.sections.section import NO_BOOL, Count, Section, Share
 
 NUMBER = WithJsonSchema({"type": "number", "exclusiveMinimum": 0})  # whole or not: a form need not ask
 
@@ -39,15 +39,13 @@ class Lora(PeftSection):
     model_config = ConfigDict(title="lora")
 
     method: Literal["lora"] = Field(default="lora", description="Train low-rank adapters; the base stays frozen.")
-    r: Count | None = Field(
-        default=None, description="Rank of the adapters. Omit: the preset's (recommended 8, txtai 16)."
-    )
-    lora_alpha: Annotated[int | float, Field(gt=0), NO_TRUTH, NUMBER] | None = Field(
+    r: Count | None = Field(default=None, description="Rank of the adapters.")
+    lora_alpha: Annotated[int | float, Field(gt=0), NO_BOOL, NUMBER] | None = Field(
         default=None,
-        description="Scale: adapters count lora_alpha / r times. Omit: the preset's (recommended 2 r, txtai 8).",
+        description="Scale: adapters count lora_alpha / r times. Omit: 2 r; preset txtai: 8.",
     )
     lora_dropout: Share | None = Field(
-        default=None, description="Share of adapter inputs dropped in training, in [0, 1). Omit: the preset's."
+        default=None, description="Share of adapter inputs dropped in training, in [0, 1)."
     )
     target_modules: str | list[str] = Field(
         default="all-linear",

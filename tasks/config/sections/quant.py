@@ -1,8 +1,8 @@
-"""`quant`: keep the frozen base in 4 or 8 bits. Names are those of transformers' BitsAndBytesConfig."""
+"""`quant`: load the frozen base in 4 or 8 bits, with the names of transformers' BitsAndBytesConfig."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -12,22 +12,22 @@ from tasks.config.sections.section import Section
 class QuantConfig(Section):
     """Quantization of the base weights."""
 
-    load_in_4bit: bool = Field(default=False, description="Hold the base in 4 bits (QLoRA, together with peft: lora).")
-    load_in_8bit: bool = Field(default=False, description="Hold the base in 8 bits.")
-    bnb_4bit_quant_type: Literal["nf4", "fp4"] = Field(default="nf4", description="The 4-bit number type.")
+    load_in_4bit: bool = Field(default=False, description="Load the base in 4 bits (QLoRA, together with peft: lora).")
+    load_in_8bit: bool = Field(default=False, description="Load the base in 8 bits.")
+    bnb_4bit_quant_type: Literal["nf4", "fp4"] = Field(default="nf4", description="The 4-bit data type.")
     bnb_4bit_use_double_quant: bool = Field(
         default=True, description="Quantize the quantization constants too: about 0.4 bits less per weight."
     )
     bnb_4bit_compute_dtype: Literal["bfloat16", "float16", "float32"] = Field(
-        default="bfloat16", description="Number type in which 4-bit weights are multiplied."
+        default="bfloat16", description="Data type in which 4-bit weights are multiplied."
     )
     on_unavailable: Literal["error", "ignore"] = Field(
         default="error", description="Without CUDA: error refuses the run, ignore trains unquantized with a warning."
     )
 
     @classmethod
-    def expand(cls, value: Any) -> Any:
-        """`quant: true` is 4 bits, `quant: false` is none."""
+    def expand(cls, value: object) -> object:
+        """Expand `quant: true` to 4 bits, `quant: false` to no quantization."""
         if isinstance(value, bool):
             return {"load_in_4bit": True} if value else {}
         return super().expand(value)
@@ -35,5 +35,5 @@ class QuantConfig(Section):
     @model_validator(mode="after")
     def _one_width(self) -> QuantConfig:
         if self.load_in_4bit and self.load_in_8bit:
-            raise ValueError("load_in_4bit and load_in_8bit are both on; valid: one of them")
+            raise ValueError("load_in_4bit and load_in_8bit are both true; set only one")
         return self

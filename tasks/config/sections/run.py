@@ -1,4 +1,4 @@
-"""A whole run: task, seed, output folder, and one section for each thing that can be chosen."""
+"""The config of a run: task, seed, output folder, and the sections."""
 
 from __future__ import annotations
 
@@ -22,26 +22,27 @@ from tasks.config.sections.train import TrainConfig
 
 TASK = (
     "What the model learns to do: text-classification, regression, token-classification, question-answering, "
-    "sequence-sequence, language-generation, language-modeling or token-detection."
+    "sequence-sequence, language-generation, language-modeling or token-detection. Of a list, choose translation for "
+    "translation_en_to_de and the like."
 )
 Preset = Annotated[
     Literal["recommended", "txtai"],
-    BeforeValidator(lambda value: "recommended" if value == "field" else value),  # its name until 0.1
+    BeforeValidator(lambda value: "recommended" if value == "field" else value),  # the former name, until 0.1
 ]
 
 
 class RunConfig(Section):
-    """Everything a run may say: the YAML file, the command line, the Prefect form and the JSON Schema."""
+    """The whole config: of the YAML file, the command line, the Prefect form and the JSON Schema."""
 
     task: Text = Field(default="text-classification", description=TASK)
-    name: Text | None = Field(default=None, description="Name of the run. Omit: one is made.")
+    name: Text | None = Field(default=None, description="Name of the run. Omit: one is generated.")
     seed: Seed = Field(default=42, description="Seed of everything random, except the split (data.split.seed).")
     output_dir: Folder | None = Field(
         default=None, min_length=1, description="Folder for the trained model. Omit: it stays in the store."
     )
     preset: Preset = Field(
         default="recommended",
-        description="Whose defaults: recommended (what works in practice) or txtai (as its trainer has them).",
+        description="Set of defaults: recommended (good practice) or txtai (those of its trainer).",
     )
     methods: MethodsConfig = Field(
         default_factory=dict,
@@ -51,11 +52,13 @@ class RunConfig(Section):
     data: DataConfig = Field(description="The data.")
     peft: PeftConfig = Field(default_factory=NoPeft, description="Train the whole model, or adapters only.")
     quant: QuantConfig = Field(default_factory=QuantConfig, description="Quantization of the base weights.")
-    train: TrainConfig = Field(default_factory=TrainConfig, description="Training, in transformers' own names.")
+    train: TrainConfig = Field(
+        default_factory=TrainConfig, description="Training, with the names of transformers' TrainingArguments."
+    )
     eval: EvalConfig = Field(default_factory=EvalConfig, description="Evaluation.")
-    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig, description="Checkpoints while training.")
+    checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig, description="Checkpoints during training.")
     export: ExportConfig = Field(default_factory=ExportConfig, description="What is saved at the end.")
-    store: StoreConfig = Field(default_factory=StoreConfig, description="Where stage results live.")
+    store: StoreConfig = Field(default_factory=StoreConfig, description="Where results of stages are stored.")
     secrets: Secrets = Field(
         default_factory=dict,
         description="Environment variables for this run, each from the Prefect Secret block named here, e.g. "
@@ -63,7 +66,7 @@ class RunConfig(Section):
     )
 
 
-# The short form of each section, for readers that must look inside one before it is validated.
+# Expands each section's short form, for code that needs the fields before validation.
 EXPAND: Mapping[str, Callable[[Any], Any]] = {
     "model": ModelConfig.expand,
     "data": DataConfig.expand,

@@ -1,18 +1,19 @@
 """`secrets`: environment variables and the Prefect Secret blocks they are set from. A config has names, never secrets.
 
-What counts as a secret in a URL is one pattern, `CREDENTIALS`: the refusal of a config, the JSON Schema that a server
-checks, and what is hidden in messages and logs all go by it.
+One pattern, `CREDENTIALS`, defines what is a secret in a URL: config validation, the JSON Schema that a server checks,
+and redaction of messages and logs all use it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import unquote
 
 from pydantic import BeforeValidator, WithJsonSchema
 from pydantic.config import JsonDict
+
+from tasks.config.json_types import is_mapping
 
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 BLOCK = r"^[a-z0-9][a-z0-9-]*$"
@@ -21,13 +22,13 @@ _QUOTES = "'\""
 
 
 def _any_case(pattern: str) -> str:
-    """The pattern with every letter in both cases: a JSON Schema's pattern has no flags."""
+    """Return the pattern with every letter in both cases: patterns in a JSON Schema have no flags."""
     return re.sub(r"(?<!\\)[a-z]", lambda letter: f"[{letter[0].upper()}{letter[0]}]", pattern)
 
 
-# Names of what is secret, as URL parameters and environment variables have them: words that tell it wherever they
-# stand in a name; words that tell it at its end or before a separator (`token_1`, not `tokenizer`); short ones that
-# tell it only as a whole part of it (`db_pass`, not `bypass`).
+# Names of secrets in URL parameters and environment variables: words that indicate one anywhere in a name; words that
+# do so at its end or before a separator (`token_1`, not `tokenizer`); short ones that do so only as a whole part of it
+# (`db_pass`, not `bypass`).
 _ANYWHERE = (
     "password|passwd|passphrase|passcode|pwd|secret|credential|signature|authorization|"
     "(?:api|access|account|private|shared|signing|subscription|client|master)[-_.]?key"
@@ -38,27 +39,27 @@ _PART = "pass|pw|sas|sig|pat"
 SECRET_NAME = _any_case(
     rf"(?:{_MORE}(?:{_ANYWHERE}){_MORE}|{_MORE}(?:{_AT_END})(?:[-_.\d]{_MORE})?|(?:{_MORE}[-_.])?(?:{_PART})\d{{0,9}})"
 )
-# Ordinary where short (`?code=USD`), a key or a one-time code where long.
+# Ordinary if short (`?code=USD`), a key or a one-time code if long.
 _AMBIGUOUS = rf"{_any_case('(?:code|ticket)')}=(?=[^&#;\s{_QUOTES}]{{16}})"
 
-# An environment variable stands in the place of a secret, all of it.
+# An environment variable in place of the whole secret.
 _REFERENCE = r"\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*\})"
 _HIDDEN = r"\(a secret\)"
 _USER = r"[^\s/@:\[]*"
 _QUERY = rf":\s*{_any_case('(?:select|with)')}\b"  # of sql:<URL>::<SELECT …>
 _NOT_NAMED = rf"(?!(?:(?:{_REFERENCE}|:)+|{_HIDDEN})@(?![^\s/?#]*@))"
-# A password may hold `/`, `@` and spaces; it ends at the last `@` of the word in which the first one stands. It never
-# reaches into another URL, or into a query.
+# A password may contain `/`, `@` and spaces; it ends at the last `@` of the word with the first `@`. It never extends
+# into another URL, or into a query.
 _INSIDE = rf"(?!://|:{_QUERY})"
 _PASSWORD = rf"{_NOT_NAMED}(?!\s|{_QUERY})(?:(?:{_INSIDE}[^\n@])+(?=@)|@)(?:{_INSIDE}\S)*(?=@)"
 _PORT = r"(?!\d{1,5}(?:[/?#\s]|$))"
-# The second part of a database's address is a port only if no `@` comes in its path: passwords are digits too.
+# The second part of a database's address is a port only if its path has no `@`: a password may be digits.
 _DATABASE_PORT = r"(?![/:]|\d{1,5}(?:/[^@?#]*)?(?:[?#\s]|::|$))"
 _DATABASE = rf"{_any_case('sql')}(?:\+\w+)?:(?:[^\s/@:]*:?//)?{_USER}:"
-_TOKEN = r"(?=[^\s/@:]*[A-Z])(?=[^\s/@:]*[a-z])(?=[^\s/@:]*\d)[\w.~+=-]{16,}"  # not a user's name, by its looks
-_NOT_FILE = r"(?:[^e]|[^l]e|[^i]le)://"  # a drive, as in file://C:/, is no user
+_TOKEN = r"(?=[^\s/@:]*[A-Z])(?=[^\s/@:]*[a-z])(?=[^\s/@:]*\d)[\w.~+=-]{16,}"  # unlike a user name
+_NOT_FILE = r"(?:[^e]|[^l]e|[^i]le)://"  # the drive in file://C:/ is not a user
 
-# Groups of even number hold the secret, those before them what leads to it. No flags and nothing of Python's own.
+# Even groups are the secret, odd ones the text before it. No flags or Python-only syntax, for JSON Schema.
 CREDENTIALS = re.compile(
     rf"({_DATABASE}{_DATABASE_PORT})({_PASSWORD})"
     rf"|({_NOT_FILE}{_USER}:{_PORT})({_PASSWORD})"
@@ -70,14 +71,14 @@ CREDENTIALS = re.compile(
 
 
 def has_credentials(text: str) -> bool:
-    """Whether a secret itself stands in a URL in `text`, percent-encoded or not."""
+    """Whether a URL in `text` contains a secret, percent-encoded or not."""
     return any(CREDENTIALS.search(each) for each in (text, unquote(text)))
 
 
 def without_credentials(text: str) -> str:
-    """`text` with `HIDDEN` in the place of every password and token in a URL; doing it again changes nothing."""
+    """Return `text` with every password and token in a URL replaced by `HIDDEN`; idempotent."""
     text = CREDENTIALS.sub(_hide, text)
-    if CREDENTIALS.search(unquote(text)):  # where it begins and ends is encoded
+    if CREDENTIALS.search(unquote(text)):  # its delimiters are percent-encoded
         text = re.sub(r"\S*%\S*", HIDDEN, text)
     return text
 
@@ -86,23 +87,23 @@ def _hide(found: re.Match[str]) -> str:
     return f"{next(group for group in found.groups()[::2] if group is not None)}{HIDDEN}"
 
 
-# The same as JSON Schema: a server that checks it refuses such a text before storing it.
+# The same in JSON Schema, so that a server refuses such a text before storing it.
 NO_CREDENTIALS: JsonDict = {"not": {"type": "string", "pattern": CREDENTIALS.pattern}}
 
 
-def _names_only(value: Any) -> Any:
-    """Refusals never repeat a value: it may well be the secret itself."""
+def _names_only(value: object) -> object:
+    """Validate without repeating a value in messages: it may be the secret itself."""
     if value is None:
         return {}
-    if not isinstance(value, Mapping):
-        raise ValueError("a mapping is needed: the name of an environment variable to the name of a Secret block")
+    if not is_mapping(value):
+        raise ValueError("must be a mapping from names of environment variables to names of Secret blocks")
     for variable, block in value.items():
         if not isinstance(variable, str) or not re.match(VARIABLE, variable):
             raise ValueError("each key must be the name of an environment variable, e.g. AWS_SECRET_ACCESS_KEY")
         if not isinstance(block, str) or not re.match(BLOCK, block):
             raise ValueError(
-                f"{variable}: this is not the name of a Secret block (small letters, digits, dashes); put the secret "
-                "into such a block and write its name here"
+                f"{variable}: this is not the name of a Secret block (lower-case letters, digits, dashes); put the "
+                "secret into a block and write the block's name here"
             )
     return dict(value)
 

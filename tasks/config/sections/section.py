@@ -1,48 +1,63 @@
-"""The base of every config section, which is frozen and refuses unknown names, and the numbers and paths they use."""
+"""The base class of config sections, frozen and without unknown names, and types of numbers and paths."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticKnownError
 
+from tasks.config.json_types import JsonObject, is_mapping, is_sequence
 from tasks.config.sections.secrets import has_credentials
+
+Value = TypeVar("Value")
 
 
 def _no_truth(value: object) -> object:
-    # Python counts True as 1; in a config `max_steps: true` is a mistake, never a 1.
+    # In Python True equals 1; in a config `max_steps: true` is a mistake.
     if isinstance(value, bool):
         raise PydanticKnownError("float_type")
     return value
 
 
-# Last in each type: bounds that come after a validator are missing from the JSON Schema.
-NO_TRUTH = BeforeValidator(_no_truth)
-Count = Annotated[int, Field(ge=1), NO_TRUTH]
-WholeNotNegative = Annotated[int, Field(ge=0), NO_TRUTH]
-Text = Annotated[str, Field(min_length=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32), NO_TRUTH]
-Share = Annotated[float, Field(ge=0, lt=1), NO_TRUTH]
-Positive = Annotated[float, Field(gt=0), NO_TRUTH]
-NotNegative = Annotated[float, Field(ge=0), NO_TRUTH]
+# Last in each type: bounds after a validator would be missing in the JSON Schema.
+NO_BOOL = BeforeValidator(_no_truth)
+Count = Annotated[int, Field(ge=1), NO_BOOL]
+WholeNotNegative = Annotated[int, Field(ge=0), NO_BOOL]
+Seed = Annotated[int, Field(ge=0, lt=2**32), NO_BOOL]
+Share = Annotated[float, Field(ge=0, lt=1), NO_BOOL]
+Positive = Annotated[float, Field(gt=0), NO_BOOL]
+NotNegative = Annotated[float, Field(ge=0), NO_BOOL]
 
 LONGEST_NAME, LONGEST_PATH = 255, 4095  # bytes, on Linux
 
 
+def _one_line(text: str) -> str:
+    if not text.strip() or _has_control(text):
+        raise ValueError(f"{text!a} given; valid: a single line of text that is not blank")
+    return text
+
+
+def _has_control(text: str) -> bool:
+    return any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text)
+
+
+Text = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+
+
 def check_path(path: str) -> str:
-    """Return `path`, of a folder, a file or a URL, if a file system can have it.
+    """Return `path`, of a folder, a file or a URL, if it is valid on a file system.
 
     Raises:
-        ValueError: it has control characters, or spaces at an end; it is too long; or it is in the home folder of a
-            user who does not exist.
+        ValueError: it has control characters, or spaces at an end; it is too long; or it is in the home folder of an
+            unknown user.
     """
-    if has_credentials(path):  # refused by the section, without the value
+    if has_credentials(path):  # the section refuses it, without showing the value
         return path
-    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in path):
+    if _has_control(path):
         raise ValueError(f"{path!a} given; valid: a path without control characters and line breaks")
     if path != path.strip():
         raise ValueError(f"{path!r} given; valid: a path without spaces at its beginning and end")
@@ -68,7 +83,7 @@ Folder = Annotated[PathText, AfterValidator(_no_url)]
 
 
 class Section(BaseModel):
-    """One section of the config. `bare` names the field that a lone value of the section stands for."""
+    """One section of the config. `bare` is the field that a single value given for the section sets."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), hide_input_in_errors=True
@@ -77,44 +92,46 @@ class Section(BaseModel):
     bare: ClassVar[str] = ""
 
     @classmethod
-    def expand(cls, value: Any) -> Any:
-        """The section's mapping from its short form: `model: some/path`, or an empty `export:`."""
+    def expand(cls, value: object) -> object:
+        """Return the section's mapping for a short form: `model: some/path`, or an empty `export:`."""
         if value is None:
-            return {}
-        if cls.bare and isinstance(value, str | list | int | float) and not isinstance(value, bool):
-            return {cls.bare: value}
-        return value
+            return JsonObject()
+        return {cls.bare: value} if cls.bare and _is_short(value) else value
 
-    @field_validator("*", mode="after")  # a discriminator bears no other
+    @field_validator("*", mode="after")  # a discriminator allows no other mode
     @classmethod
-    def _no_credentials(cls, value: Any) -> Any:
+    def _no_credentials(cls, value: object) -> object:
         return refuse_credentials(value)
 
     @model_validator(mode="before")
     @classmethod
-    def _expand(cls, value: Any) -> Any:
+    def _expand(cls, value: object) -> object:
         return cls.expand(value)
 
 
-def refuse_credentials(value: Any) -> Any:
-    """Return `value` if no text in it is a URL with a secret: configs are stored in records, forms and saved models.
+def _is_short(value: object) -> bool:
+    return isinstance(value, str | list | int | float) and not isinstance(value, bool)
+
+
+def refuse_credentials(value: Value) -> Value:
+    """Return `value` if no text in it is a URL with a secret, since configs are stored in records and saved models.
 
     Raises:
-        ValueError: one is; the message never repeats it.
+        ValueError: there is one; the message does not repeat it.
     """
     if any(map(has_credentials, _texts(value))):
         raise ValueError(
-            "this URL contains credentials; leave them out and set environment variables instead, by hand or by "
+            "this URL contains credentials; remove them and set environment variables instead, yourself or with "
             "`secrets` (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for s3://; for sql: and web addresses write "
             "$NAME in the URL, the name of the variable)"
         )
     return value
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """All text within a value, except in other sections, which check their own."""
+def _texts(value: object) -> Iterator[str]:
+    """Yield all strings within a value, except in other sections, which check their own."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, list | tuple | Mapping):
-        for each in value.items() if isinstance(value, Mapping) else value:
+    elif is_mapping(value) or is_sequence(value):
+        for each in value.items() if is_mapping(value) else value:
             yield from _texts(each)

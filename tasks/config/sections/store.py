@@ -1,4 +1,4 @@
-"""`store`: where the results of the stages live."""
+"""`store`: where the results of stages are stored."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class StoreConfig(Section):
         default=None,
         min_length=1,
         json_schema_extra=NO_CREDENTIALS,
-        description="Folder or fsspec URL of the store; memory: nothing is left behind. "
+        description="Folder or fsspec URL of the store; memory: nothing is kept. "
         "Omit: $FINETUNE_STORE, else ~/.cache/finetune-flow/store (below $XDG_CACHE_HOME if that is set).",
     )
     verify: Literal["size", "full"] = Field(
-        default="full", description="How stored files are checked before use: by size, or in full by checksum."
+        default="full", description="How stored files are verified before use: by size, or fully by checksum."
     )

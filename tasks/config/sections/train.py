@@ -1,6 +1,6 @@
-"""`train`: training, in the names of transformers.TrainingArguments.
+"""`train`: training, with the names of transformers.TrainingArguments.
 
-The fields below are those most runs touch; every other field of the installed TrainingArguments is accepted under its
+The fields below are those most often set; every other field of the installed TrainingArguments is accepted under its
 own name and checked against `arguments.catalogue()`.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     AfterValidator,
@@ -23,12 +23,14 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails
 
 from tasks.config.arguments import catalogue, check
+from tasks.config.json_types import JsonObject, is_mapping
 from tasks.config.reading.old_names import DROPPED, RENAMED, modernise, old_name_problem
 from tasks.config.sections.section import (
-    NO_TRUTH,
+    NO_BOOL,
     Count,
     NotNegative,
     PathText,
@@ -39,27 +41,27 @@ from tasks.config.sections.section import (
     refuse_credentials,
 )
 
-_HUB = "nothing is pushed from here; push the folder in output_dir when you have looked at it"
-_STAGE = "train and evaluate are stages of their own; leave it out"
+_HUB = "nothing is pushed to the hub during a run; push the folder in output_dir afterwards"
+_STAGE = "training and evaluation are separate stages; remove it"
 
-# Fields this project sets itself: why, and what to write instead.
-OWNED: Mapping[str, str] = {
-    "output_dir": "checkpoints live in the store; write output_dir at the top level",
-    "seed": "one seed serves all stages; write seed at the top level",
-    "load_best_model_at_end": "write eval.best: <metric>",
-    "metric_for_best_model": "write eval.best: <metric>",
-    "greater_is_better": "the metric in eval.best knows its direction; leave it out",
-    "ignore_data_skip": "a resumed run must see the rows an uninterrupted one would; leave it out",
-    "dataloader_persistent_workers": "kept workers draw other random numbers each epoch, which no resume can "
-    "repeat; leave it out",
-    "auto_find_batch_size": "the batch size is part of what a run is; write train.per_device_train_batch_size",
-    "batch_eval_metrics": "metrics are computed over all rows at once; leave it out",
-    "enable_jit_checkpoint": "a checkpoint is always saved when a run is stopped; leave it out",
+# Fields that this project sets: why, and what to set instead.
+RESERVED: Mapping[str, str] = {
+    "output_dir": "checkpoints are kept in the store; set output_dir at the top level",
+    "seed": "all stages use one seed; set seed at the top level",
+    "load_best_model_at_end": "set eval.best: <metric>",
+    "metric_for_best_model": "set eval.best: <metric>",
+    "greater_is_better": "set eval.greater_is_better; the built-in metrics do not need it",
+    "ignore_data_skip": "a resumed run must see the same rows as an uninterrupted one; remove it",
+    "dataloader_persistent_workers": "random numbers of persistent workers cannot be reproduced after a resume; "
+    "remove it",
+    "auto_find_batch_size": "results depend on the batch size; set train.per_device_train_batch_size",
+    "batch_eval_metrics": "metrics are computed over all rows at once; remove it",
+    "enable_jit_checkpoint": "a checkpoint is always saved when a run is stopped; remove it",
     "do_train": _STAGE,
     "do_eval": _STAGE,
     "do_predict": _STAGE,
-    "local_rank": "the launcher sets it; leave it out",
-    "parallelism_config": "it is a Python object, which no config file can hold; leave it out",
+    "local_rank": "the launcher sets it; remove it",
+    "parallelism_config": "it is a Python object, which a config file cannot contain; remove it",
     **dict.fromkeys(
         (
             "push_to_hub",
@@ -75,27 +77,27 @@ OWNED: Mapping[str, str] = {
 }
 
 
-# Options of transformers' example scripts that are no TrainingArguments: where they are here.
+# Options of transformers' example scripts that are not TrainingArguments, and their equivalents here.
 SCRIPTS: Mapping[str, str] = {
-    "max_eval_samples": "write eval.max_samples",
-    "max_predict_samples": "write eval.max_samples, which holds for the test rows too",
-    "max_seq_length": "write data.max_length",
-    "max_source_length": "write data.max_length",
-    "train_file": "write data.train",
-    "validation_file": "write data.validation",
-    "test_file": "write data.test",
+    "max_eval_samples": "set eval.max_samples",
+    "max_predict_samples": "set eval.max_samples, which applies to test rows too",
+    "max_seq_length": "set data.max_length",
+    "max_source_length": "set data.max_length",
+    "train_file": "set data.train",
+    "validation_file": "set data.validation",
+    "test_file": "set data.test",
 }
 
 
 def _false_is_no(value: object) -> object:
-    # Readers of YAML 1.1, Prefect's among them, turn `save_strategy: no` into False.
+    # YAML 1.1 parsers, such as Prefect's, turn `save_strategy: no` into False.
     return "no" if value is False else value
 
 
 def _no_truth(value: object) -> object:
     if isinstance(value, bool):
-        raise ValueError(f"{str(value).lower()} given; a run that was stopped goes on by itself when it is run again; "
-                         "to start from a checkpoint of another one, name its folder or run")  # fmt: skip
+        raise ValueError(f"{str(value).lower()} given; a run that was stopped resumes by itself when it is run again; "
+                         "to start from a checkpoint of another run, give its folder or name")  # fmt: skip
     return value
 
 
@@ -107,83 +109,96 @@ Choice = Annotated[str | None, AfterValidator(_in_catalogue)]
 
 
 class TrainConfig(Section):
-    """Training. An omitted field has the task's default: `finetune plan` shows it and says where it comes from."""
+    """Training. An omitted field has the task's default: `finetune plan` shows it and its origin."""
 
     model_config = ConfigDict(extra="allow")
 
     learning_rate: NotNegative | None = Field(default=None, description="Peak learning rate.")
-    per_device_train_batch_size: Count | None = Field(default=None, description="Rows per step on one device.")
-    per_device_eval_batch_size: Count | None = Field(default=None, description="Rows per evaluation step.")
+    per_device_train_batch_size: Count | None = Field(default=None, description="Rows per batch on one device.")
+    per_device_eval_batch_size: Count | None = Field(
+        default=None, description="Rows per batch on one device in evaluation."
+    )
     gradient_accumulation_steps: Count | None = Field(
-        default=None, description="Batches added up before each update of the weights."
+        default=None, description="Batches accumulated for each update of the weights."
     )
     num_train_epochs: Positive | None = Field(default=None, description="Passes over the training rows; may be 0.5.")
-    max_steps: Annotated[int, Field(ge=-1), NO_TRUTH] | None = Field(
-        default=None, description="Updates in total, in place of num_train_epochs. -1: by epochs."
+    max_steps: Annotated[int, Field(ge=-1), NO_BOOL] | None = Field(
+        default=None, description="Total updates, instead of num_train_epochs. -1: by epochs."
     )
     weight_decay: NotNegative | None = Field(default=None, description="Weight decay of AdamW.")
     warmup_steps: NotNegative | None = Field(
-        default=None, description="Updates over which the learning rate rises; below 1 it is a share of all updates."
+        default=None, description="Updates during which the learning rate rises; below 1, a share of all updates."
     )
-    lr_scheduler_type: Choice = Field(default=None, description="How the learning rate falls after the warm-up.")
-    max_grad_norm: NotNegative | None = Field(default=None, description="Gradients are clipped to this norm; 0: never.")
+    lr_scheduler_type: Choice = Field(default=None, description="Schedule of the learning rate after the warm-up.")
+    max_grad_norm: NotNegative | None = Field(
+        default=None, description="Maximum norm to which gradients are clipped; 0: no clipping."
+    )
     optim: Choice = Field(default=None, description="The optimizer.")
     label_smoothing_factor: Share | None = Field(
         default=None, description="Share of each label spread over the other classes, in [0, 1)."
     )
-    bf16: bool | None = Field(default=None, description="Compute in bfloat16; weights stay float32.")
-    fp16: bool | None = Field(default=None, description="Compute in float16 with loss scaling; weights stay float32.")
+    bf16: bool | None = Field(
+        default=None,
+        description="Compute in bfloat16; weights stay float32. Omit: on a GPU that can, unless fp16 is given.",
+    )
+    fp16: bool | None = Field(
+        default=None,
+        description="Compute in float16 with loss scaling; weights stay float32. Omit: false.",
+    )
     train_sampling_strategy: Literal["random", "sequential", "group_by_length", "batch_rebalance"] | None = Field(
-        default=None, description="Order of the rows. group_by_length pads less and so trains faster."
+        default=None, description="Order of the rows. group_by_length needs less padding and trains faster."
     )
     gradient_checkpointing: bool | None = Field(
-        default=None, description="Recompute activations in place of keeping them: less memory, about 30 % slower."
+        default=None,
+        description="Recompute activations instead of storing them: less memory, 30 % slower. Omit: false.",
     )
     eval_strategy: Annotated[Literal["no", "steps", "epoch"] | None, BeforeValidator(_false_is_no)] = Field(
         default=None, description="When to evaluate."
     )
     eval_steps: Positive | None = Field(
-        default=None, description="Updates between evaluations; below 1 a share of all updates."
+        default=None,
+        description="Updates between evaluations (eval_strategy: steps); below 1 a share of all updates. Omit: none.",
     )
     logging_steps: Positive | None = Field(
-        default=None, description="Updates between logged losses; below 1 a share of all updates."
+        default=None, description="Updates between logged losses; below 1, a share of all updates."
     )
     save_strategy: Annotated[Literal["no", "steps", "epoch", "best"] | None, BeforeValidator(_false_is_no)] = Field(
-        default=None, description="When to save a checkpoint, besides checkpoint.every_minutes."
+        default=None, description="When to save a checkpoint, besides checkpoint.every_minutes. Omit: no."
     )
     save_steps: Positive | None = Field(
-        default=None, description="Updates between checkpoints; below 1 a share of all updates."
+        default=None,
+        description="Updates between checkpoints (save_strategy: steps); below 1 a share of all updates. Omit: 500.",
     )
-    save_total_limit: Count | None = Field(default=None, description="Checkpoints kept at a time.")
+    save_total_limit: Count | None = Field(default=None, description="Checkpoints kept at a time. Omit: 1.")
     resume_from_checkpoint: Annotated[PathText, BeforeValidator(_no_truth)] | None = Field(
         default=None,
         min_length=1,
         description="Start from a checkpoint of another training: its folder, a folder of checkpoints (the newest), or "
-        "a run of this store; one of transformers' Trainer too. A run that was stopped goes on without this.",
+        "a run of this store; one of transformers' Trainer too. Omit: the base model, or where this run was stopped.",
     )
     dataloader_num_workers: WholeNotNegative | None = Field(
-        default=None, description="Processes that prepare batches; 0: the training process itself."
+        default=None, description="Processes that prepare batches; 0: the training process itself. Omit: 0."
     )
     full_determinism: bool | None = Field(
         default=None,
-        description="On a GPU, only kernels that give the same bits every time, so that a killed training resumes "
-        "exactly; false allows others. On a CPU it always does. Unless false: true.",
+        description="On a GPU, use only deterministic kernels, so that an interrupted training resumes exactly; false "
+        "allows others. On a CPU training is always deterministic. Omit: true.",
     )
-    float32_matmul_precision: Literal["auto", "highest", "high", "medium"] = Field(
-        default="auto",
+    float32_matmul_precision: Literal["auto", "highest", "high", "medium"] | None = Field(
+        default=None,
         description="Precision of float32 matrix products (torch.set_float32_matmul_precision). auto: see the plan.",
     )
     torch_num_threads: Count | None = Field(
-        default=None, description="CPU threads of one training. Another number gives other last bits."
+        default=None, description="CPU threads; another number may change the last bits of results. Omit: all cores."
     )
 
     @model_validator(mode="wrap")
     @classmethod
-    def _names(cls, value: Any, handler: ModelWrapValidatorHandler[TrainConfig]) -> TrainConfig:
+    def _names(cls, value: object, handler: ModelWrapValidatorHandler[TrainConfig]) -> TrainConfig:
         value = cls.expand(value)
-        if not isinstance(value, Mapping):
+        if not is_mapping(value):
             return handler(value)
-        modern = modernise(value)
+        modern = modernise(cast("Mapping[str, Any]", value))
         for notice in modern.notices:
             logging.getLogger(__name__).warning("%s", notice)
         good, problems = _checked(modern.values, set(cls.model_fields))
@@ -202,36 +217,36 @@ class TrainConfig(Section):
     @classmethod
     def _some_steps(cls, steps: int | None) -> int | None:
         if steps == 0:
-            raise ValueError("0 given; valid: a whole number, at least 1, or -1 for as many as num_train_epochs says")
+            raise ValueError("0 given; valid: a whole number, at least 1, or -1 to train for num_train_epochs")
         return steps
 
     @model_validator(mode="after")
     def _one_precision(self) -> TrainConfig:
         if self.bf16 and self.fp16:
-            raise ValueError("bf16 and fp16 are both on; valid: one of them")
+            raise ValueError("bf16 and fp16 are both true; set only one")
         return self
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """The form shows the explicit fields; one pattern admits the other names, and nothing admits a typo."""
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The form shows the explicit fields; a pattern allows the other names, so that typos are refused."""
         schema = handler(core)
         body = handler.resolve_ref_schema(schema)
         known = catalogue()
         for name in ("lr_scheduler_type", "optim"):
             body["properties"][name]["anyOf"][0]["enum"] = list(known[name].choices)
-        others = {*known, *RENAMED, *DROPPED} - set(body["properties"]) - set(OWNED)
+        others = {*known, *RENAMED, *DROPPED} - set(body["properties"]) - set(RESERVED)
         body["patternProperties"] = {f"^({'|'.join(map(re.escape, sorted(others)))})$": {}}
         body["additionalProperties"] = False
         return schema
 
 
-def _checked(values: Mapping[str, Any], explicit: set[str]) -> tuple[dict[str, Any], list[InitErrorDetails]]:
-    """The values to go on with, and what is wrong with the rest: all of it at once."""
-    good: dict[str, Any] = {}
+def _checked(values: JsonObject, explicit: set[str]) -> tuple[JsonObject, list[InitErrorDetails]]:
+    """Return the valid values, and all problems of the others."""
+    good: JsonObject = {}
     problems: list[InitErrorDetails] = []
     for name, value in values.items():
-        elsewhere = {**OWNED, **SCRIPTS}
-        reason = f"not here: {elsewhere[name]}" if name in elsewhere else old_name_problem(name)
+        elsewhere = {**RESERVED, **SCRIPTS}
+        reason = f"not allowed: {elsewhere[name]}" if name in elsewhere else old_name_problem(name)
         if reason is None and name not in explicit and name not in catalogue():
             problems.append(InitErrorDetails(type="extra_forbidden", loc=(name,), input=value))
             continue

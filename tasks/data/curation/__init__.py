@@ -1,1 +1,1 @@
-"""Which rows are kept, and on which side: checks, repeats and leaks, near duplicates, splits, a preview."""
+"""Checks and selection of rows: duplicates, leakage, near-duplicates, splits, a preview."""

@@ -1,7 +1,7 @@
 """Splits one table at random, by group, by time, or by a hash of the row."""
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tasks.data.tables.spill import taken
 def divide(
     table: pa.Table, stratum: pa.Array | None, rule: SplitConfig, validation: float, test: float, same: Sequence[str]
 ) -> dict[str, pa.Table]:
-    """`{"train": …, "validation": …, "test": …}`; a share of 0 gives no table.
+    """Return `{"train": …, "validation": …, "test": …}`; a share of 0 gives no table.
 
     A random split keeps rows of one group together: those equal in `rule.group_by`, by default those equal in the
     columns `same` (the text), so that no text is in two splits.
@@ -73,7 +73,7 @@ def _by_group(
 def _by_time(
     table: pa.Table, column: pa.ChunkedArray, name: str, validation: float, test: float
 ) -> dict[str, np.ndarray]:
-    """The latest rows are test, those before them validation; rows of the same time may be in different splits."""
+    """The latest rows are test, those before them validation; rows with the same time may be in different splits."""
     if pa.types.is_string(column.type):
         column = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
     missing = np.flatnonzero(column.is_null().to_numpy())
@@ -109,7 +109,7 @@ def _draw(row: Sequence[str | None]) -> float:
 def _known(table: pa.Table, name: str, field: str) -> str:
     if name not in table.column_names:
         known = [each for each in table.column_names if not each.startswith("__")]
-        raise DataError(f"data.split.{field}: there is no column {name!r}; there are {', '.join(known)}"
+        raise DataError(f"data.split.{field}: there is no column {name!r}; the columns are {', '.join(known)}"
                         f"{nearest(name, known)}")  # fmt: skip
     return name
 

@@ -3,7 +3,7 @@ Ullman, Mining of Massive Datasets, chapter 3); vectorized: 100,000 short rows t
 """
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _ADD = np.random.Generator(np.random.PCG64(8)).integers(0, 2**63, HASHES, dtype=
 
 
 def near_rows(train: pa.Table, other: pa.Table, columns: Sequence[str]) -> np.ndarray:
-    """The rows of `other` that are similar to one of `train` (estimated Jaccard similarity of their word bigrams at
-    least 0.8, ignoring case and punctuation), but not the same text. Texts under four words are skipped;
-    of more than 8 MiB of text evenly spaced rows are compared.
+    """Find the rows of `other` that are similar to one of `train` (estimated Jaccard similarity of their word bigrams
+    at least 0.8, ignoring case and punctuation), but not the same text. Texts under four words are skipped; for more
+    than 8 MiB of text, only evenly spaced rows are compared.
 
     Returns:
         Positions in `other`, ascending.
@@ -59,7 +59,7 @@ def near_rows(train: pa.Table, other: pa.Table, columns: Sequence[str]) -> np.nd
 
 
 def near_repeats(table: pa.Table, columns: Sequence[str]) -> tuple[np.ndarray, int]:
-    """The rows that are similar to an earlier one, by the measure of `near_rows`.
+    """Find the rows that are similar to an earlier one, by the measure of `near_rows`.
 
     Returns:
         Positions, ascending, and the number of rows compared.
@@ -85,25 +85,25 @@ def near_repeats(table: pa.Table, columns: Sequence[str]) -> tuple[np.ndarray, i
 
 
 def _some(table: pa.Table, most: int) -> tuple[pa.Table, np.ndarray]:
-    """Evenly spaced rows of at most `most` bytes, and their positions."""
+    """Return evenly spaced rows of at most `most` bytes, and their positions."""
     step = max(1, -(-table.nbytes // most))
     rows = np.arange(0, table.num_rows, step)
     return (table if step == 1 else taken(table, rows)), rows
 
 
 def _words(text: pa.ChunkedArray) -> pa.ListArray:
-    """Lower-case words; everything except letters and digits separates them."""
+    """Return lower-case words; everything except letters and digits separates them."""
     plain = pc.replace_substring_regex(pc.utf8_lower(text), r"[^\pL\pN]+", " ")
     return pc.split_pattern(pc.utf8_trim_whitespace(plain), " ").combine_chunks()
 
 
 def _signatures(words: pa.ListArray, lengths: np.ndarray, long: np.ndarray) -> np.ndarray:
-    """MinHash signatures: the minimum of each hash over a row's word bigrams; shape (rows, HASHES)."""
+    """Return MinHash signatures: the minimum of each hash over a row's word bigrams; shape (rows, HASHES)."""
     codes = words.flatten().dictionary_encode().indices.to_numpy().astype(np.uint64)
     starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
     pairs = codes[:-1] * np.uint64(0x9E3779B97F4A7C15) + codes[1:] * np.uint64(0xC2B2AE3D27D4EB4F)
     pairs ^= pairs >> np.uint64(29)
-    # a row's last word begins no bigram
+    # no bigram begins at a row's last word
     counts = lengths[long] - 1
     ends = np.cumsum(counts)
     flat = np.repeat(starts[long] - np.concatenate([[0], ends[:-1]]), counts) + np.arange(ends[-1])

@@ -1,13 +1,12 @@
 """Preview of rows before training: warnings about labels and texts, lengths, a sample row."""
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,14 +22,14 @@ MOJIBAKE = r"\x{FFFD}|Ã[\x{0080}-\x{00BF}©¨¼¶¤Ÿ]|â€[™œ\x{009D}“�
 
 
 def label_warnings(label: pa.ChunkedArray, field: str) -> list[str]:
-    """Warnings about classes: few rows, imbalance, names that differ only by case or spaces, integers with gaps."""
+    """Return warnings about classes: few rows, imbalance, names that differ only in case or spaces, gaps in numbers."""
     counts = {each["values"]: each["counts"] for each in label.value_counts().to_pylist() if each["values"] is not None}
     if len(counts) < 2:
         return []
     found, rare = [], sorted((name for name in counts if counts[name] < FEW), key=lambda name: counts[name])
     if rare:
-        said = first([f"{name!r} ({counts[name]})" for name in rare])
-        found.append(f"{field}: {len(rare)} of {len(counts)} classes have fewer than {FEW} rows: {said}")
+        shown = first([f"{name!r} ({counts[name]})" for name in rare])
+        found.append(f"{field}: {len(rare)} of {len(counts)} classes have fewer than {FEW} rows: {shown}")
     most, least = max(counts, key=lambda name: counts[name]), min(counts, key=lambda name: counts[name])
     if counts[most] >= SKEW * counts[least]:
         found.append(
@@ -42,22 +41,22 @@ def label_warnings(label: pa.ChunkedArray, field: str) -> list[str]:
         names.setdefault(str(name).strip().casefold(), []).append(str(name))
     alike = [each for each in names.values() if len(each) > 1]
     if alike:
-        said = first([" and ".join(map(repr, sorted(each))) for each in alike])
-        found.append(f"{field}: labels that differ only by case or spaces are separate classes: {said}")
+        shown = first([" and ".join(map(repr, sorted(each))) for each in alike])
+        found.append(f"{field}: labels that differ only by case or spaces are separate classes: {shown}")
     if all(re.fullmatch(r"-?\d+", str(name)) for name in counts):
         numbers = {int(name) for name in counts}
         gaps = sorted(set(range(min(numbers), max(numbers))) - numbers) if max(numbers) - min(numbers) < 10_000 else []
         if gaps and len(gaps) <= 3 * len(counts):
-            said = first([str(gap) for gap in gaps])
+            shown = first([str(gap) for gap in gaps])
             found.append(
-                f"{field}: the labels are numbers with gaps (no {said}); each is a class name, so gaps are valid "
+                f"{field}: the labels are numbers with gaps (no {shown}); each is a class name, so gaps are valid "
                 "unless a class is missing"
             )
     return found
 
 
 def text_warnings(table: pa.Table, columns: Mapping[str, str], field: str) -> list[str]:
-    """Warnings about texts: signs of a wrong encoding, control characters, HTML tags."""
+    """Return warnings about texts: signs of a wrong encoding, control characters, HTML tags."""
     found = []
     for name in columns.values():
         column = table[name]
@@ -75,7 +74,7 @@ def text_warnings(table: pa.Table, columns: Mapping[str, str], field: str) -> li
 
 
 def near_warnings(train: pa.Table, other: pa.Table, columns: Mapping[str, str], name: str) -> list[str]:
-    """Warning: rows of `other` (the split `name`) that are near-duplicates of a row of train."""
+    """Warn of rows of `other` (the split `name`) that are near-duplicates of a row of train."""
     texts = [column for column in columns.values() if pa.types.is_string(train[column].type)]
     if not texts or not train.num_rows or not other.num_rows:
         return []
@@ -88,7 +87,7 @@ def near_warnings(train: pa.Table, other: pa.Table, columns: Mapping[str, str], 
 
 
 def repeat_warnings(train: pa.Table, columns: Mapping[str, str], name: str = "data.train") -> list[str]:
-    """Warning: near-duplicates within train; of a large table a sample is compared, and the warning gives its size."""
+    """Warn of near-duplicates within train; for a large table, only a sample is compared, with its size reported."""
     texts = [column for column in columns.values() if pa.types.is_string(train[column].type)]
     if not texts or train.num_rows < 2:
         return []
@@ -101,7 +100,7 @@ def repeat_warnings(train: pa.Table, columns: Mapping[str, str], name: str = "da
 
 
 def lengths(table: pa.Table, columns: Sequence[str]) -> dict[str, int]:
-    """Words per row (all text columns together): `median`, 95th percentile (`p95`), `max`."""
+    """Return words per row (all text columns together): `median`, 95th percentile (`p95`), `max`."""
     total = np.zeros(table.num_rows, dtype=np.int64)
     for name in columns:
         column = table[name]
@@ -116,8 +115,8 @@ def lengths(table: pa.Table, columns: Sequence[str]) -> dict[str, int]:
 
 
 def class_counts(label: pa.ChunkedArray, names: Sequence[str] | None) -> dict[str, int]:
-    """Rows per class (words per tag), from a column of class ids, of lists of ids, or of lists with one flag per class;
-    empty without classes."""
+    """Return rows per class (words per tag), from a column of class ids, of lists of ids, or of lists with one flag per
+    class; empty without classes."""
     if not names:
         return {}
     flat = label.combine_chunks()
@@ -130,13 +129,13 @@ def class_counts(label: pa.ChunkedArray, names: Sequence[str] | None) -> dict[st
     return {name: int(number) for name, number in zip(names, counts, strict=True)}
 
 
-def rendered(table: pa.Table, columns: Mapping[str, str]) -> dict[str, Any]:
-    """The first row: `{role (column): value}`, and its file and line."""
+def rendered(table: pa.Table, columns: Mapping[str, str]) -> dict[str, object]:
+    """Return the first row as `{role (column): value}`, with its file and line."""
     row = {f"{role} ({column})" if role != column else role: _short(table[column][0].as_py())
            for role, column in columns.items()}  # fmt: skip
     return {"row": rows_at(table, [0]), **row}
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = value if isinstance(value, str) else repr(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"

@@ -1,7 +1,7 @@
 """Equality of rows: dense integer keys over text columns, computed in Arrow."""
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.data.tables.spill import BATCH, LARGE
 
 
 def row_keys(tables: Sequence[pa.Table], columns: Sequence[str]) -> list[np.ndarray]:
-    """For each table an int64 array, one key per row; two rows share a key if and only if `columns` are equal in both.
+    """Return an int64 key per row for each table; two rows share a key if and only if they are equal in `columns`.
 
     Text is compared without surrounding whitespace. Keys are valid within one call only.
     """
@@ -33,7 +33,7 @@ def row_keys(tables: Sequence[pa.Table], columns: Sequence[str]) -> list[np.ndar
 
 
 def rows_in(table: pa.Table, other: pa.Table, columns: Sequence[str]) -> np.ndarray:
-    """The positions of the rows of `other` that are in `table` too, by `columns`; memory for large tables is
+    """Return the positions of the rows of `other` that are in `table` too, by `columns`; memory for large tables is
     proportional to `other`."""
     if not columns or table.nbytes + other.nbytes <= LARGE:
         known, keys = row_keys([table, other], columns)
@@ -50,9 +50,9 @@ def rows_in(table: pa.Table, other: pa.Table, columns: Sequence[str]) -> np.ndar
 
 
 def _hashes(table: pa.Table, columns: Sequence[str]) -> np.ndarray:
-    """120 bits of BLAKE2b per row, batch by batch, so that the texts are not copied as a whole.
+    """Return 120 bits of BLAKE2b per row, batch by batch, so that the texts are not copied as a whole.
 
-    Two different rows of ten million share a hash with a probability under 1e-22. The last byte is never zero, as
+    In ten million rows, two different ones share a hash with probability under 1e-22. The last byte is never zero, as
     numpy strips trailing zeros.
     """
     found = np.empty(table.num_rows, dtype="S16")

@@ -18,7 +18,7 @@ SPLITS = ("train", "validation", "test")
 def split(
     table: pa.Table, label: pa.Array | None, validation: float, test: float, stratify: bool, seed: int
 ) -> dict[str, pa.Table]:
-    """`{"train": …, "validation": …, "test": …}`; a share (0 to 1, of all rows) of 0 gives no table.
+    """Return `{"train": …, "validation": …, "test": …}`; a share (0 to 1, of all rows) of 0 gives no table.
 
     With `stratify` and `label` (one value per row) each class is divided by largest remainder, and every class is
     in every split if it has enough rows. Rows are shuffled. Raises DataError for a split without rows or a class with
@@ -37,7 +37,7 @@ def split_rows(
     seed: int,
     unit: str = "row",
 ) -> dict[str, np.ndarray]:
-    """The rows (positions in `table`) of each part; see `split`. `unit` is the word for a row in messages."""
+    """Return the rows (positions in `table`) of each part; see `split`. `unit` is the word for a row in messages."""
     totals = _totals(table.num_rows, validation, test, unit)
     # raw 64-bit draws, not Generator.permutation: numpy keeps these the same across versions, not that method
     bits = np.random.PCG64(seed)
@@ -56,20 +56,20 @@ def split_rows(
 
 
 def sample(table: pa.Table, rows: int, seed: int) -> pa.Table:
-    """At most `rows` rows drawn at random (files are often sorted by label), in their original order."""
+    """Return at most `rows` rows drawn at random (files are often sorted by label), in their original order."""
     drawn = np.argsort(np.random.PCG64(seed).random_raw(table.num_rows), kind="stable")[:rows]
     return taken(table, np.sort(drawn))
 
 
 def dedupe(table: pa.Table, columns: list[str]) -> tuple[pa.Table, int]:
-    """The first of each group of rows equal in `columns` (ignoring surrounding whitespace), and the number removed."""
+    """Return the first of each group of rows equal in `columns` (ignoring outer whitespace), and the number removed."""
     keys = row_keys([table], columns)[0]
     kept = np.sort(np.unique(keys, return_index=True)[1])
     return taken(table, kept), table.num_rows - len(kept)
 
 
 def without(table: pa.Table, other: pa.Table, columns: list[str]) -> pa.Table:
-    """The rows of `table` that are not in `other` by `columns`, in their original order."""
+    """Return the rows of `table` that are not in `other` by `columns`, in their original order."""
     keys, gone = row_keys([table, other], columns)
     return taken(table, np.flatnonzero(~np.isin(keys, gone)))
 
@@ -102,7 +102,7 @@ def _refuse_rare(
 
 
 def _deal(sizes: np.ndarray, totals: np.ndarray) -> np.ndarray:
-    """Rows per (class, split): row sums are `sizes`, column sums `totals`, each cell near its exact share."""
+    """Return rows per (class, split): row sums are `sizes`, column sums `totals`, each cell near its exact share."""
     exact = sizes[:, None] * totals[None, :] / sizes.sum()
     dealt = np.floor(exact).astype(np.int64)
     order = np.argsort(-(exact - dealt), axis=None, kind="stable")

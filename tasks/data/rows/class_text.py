@@ -1,6 +1,7 @@
-"""How values of a label column become class names, and which texts name the same class.
+"""How values of a label column become class names, and which strings name the same class.
 
-One rule for train, validation, test, rows to predict or evaluate, and `data.labels`, for files with and without types:
+The rule is the same for train, validation, test, prediction, evaluation and `data.labels`, and for typed and untyped
+files:
 
 | value                      | class name   | same class as                                     |
 |----------------------------|--------------|---------------------------------------------------|
@@ -10,19 +11,18 @@ One rule for train, validation, test, rows to predict or evaluate, and `data.lab
 | `0`, `-0.0`, `"-0"`, `"+0"` | `0`          | each other                                        |
 | `true` (a boolean)         | `true`       | the texts `true`, `True`, `TRUE`; false alike     |
 | `"True"`                   | `True`       | `true`, `TRUE`                                    |
-| `"01"`, `"1e0"`, `" 1"`    | as it stands | nothing else: it is a text                        |
+| `"01"`, `"1e0"`, `" 1"`    | unchanged    | nothing else: it is a string                      |
 | null, NaN, `""`, `" "`     | none         | a missing label, an error                         |
 | `"nan"`, `"None"`, `"NA"`, … among numbers or booleans only | none | a missing label, an error |
 """
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,29 +35,29 @@ FRACTION = rf"^([-+]?{INTEGER})\.0*$"
 REAL = r"^\s*[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]{1,3})?\s*$"
 BOOLEANS = ("True", "TRUE", "False", "FALSE")
 MISSING = {"nan", "none", "null", "na", "n/a", "<na>", "nat"}
-WRITTEN = {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT"}  # by pandas, numpy, Python and SQL
+WRITTEN = {"nan", "NaN", "NAN", "None", "null", "NULL", "<NA>", "NaT"}  # as written by pandas, numpy, Python and SQL
 
 
-def names_of(texts: Any) -> Any:
-    """Class names of an Arrow array of texts; see the module's table."""
+def names_of(texts: pa.Array) -> pa.Array:
+    """Return the class names of an Arrow array of strings; see the module's table."""
     whole = pc.replace_substring_regex(texts, FRACTION, r"\1")
     return pc.replace_substring_regex(whole, r"^[-+]0$", "0")
 
 
-def keys_of(names: Any) -> Any:
-    """For an Arrow array of texts the strings by which they are compared: equal for texts of the same class."""
+def keys_of(names: pa.Array) -> pa.Array:
+    """Return the comparison keys of an Arrow array of strings: equal for strings that name the same class."""
     plain = pc.replace_substring_regex(names_of(names), rf"^\+({INTEGER})$", r"\1")
     return pc.if_else(pc.is_in(plain, value_set=pa.array(BOOLEANS)), pc.utf8_lower(plain), plain)
 
 
 def keys(names: Sequence[str]) -> list[str]:
-    """`keys_of` for a list."""
+    """Return `keys_of` for a list."""
     return keys_of(pa.array(names, pa.string())).to_pylist()
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """One name for each class, sorted by code point: of several spellings the plain one (`1`, `true`), else the
-    first by code point."""
+    """Return one name for each class, sorted by code point: of several spellings the plain one (`1`, `true`), else
+    the first by code point."""
     spellings: dict[str, list[str]] = {}
     for name, key in zip(names, keys(names), strict=True):
         spellings.setdefault(key, []).append(name)
@@ -65,7 +65,7 @@ def distinct(names: Sequence[str]) -> list[str]:
 
 
 def declared(given: Sequence[str]) -> list[str]:
-    """The names of the classes that `data.labels` lists.
+    """Return the class names that `data.labels` lists.
 
     Raises:
         ConfigError: two of them name the same class.
@@ -82,7 +82,7 @@ def declared(given: Sequence[str]) -> list[str]:
 
 
 def missing_among(names: Sequence[str]) -> list[str]:
-    """The texts that stand for a missing label (`nan`, `None`, …), where all other labels are numbers or booleans."""
+    """Return the names that mean a missing label (`nan`, `None`, …), if all other labels are numbers or booleans."""
     found = [name for name in names if name.strip().lower() in MISSING]
     others = set(names) - set(found)
     plain = all(re.match(REAL, name) or name.lower() in ("true", "false") for name in others)
@@ -90,9 +90,8 @@ def missing_among(names: Sequence[str]) -> list[str]:
 
 
 def missing_warnings(names: Sequence[str], field: str) -> list[str]:
-    """Warning: class names that programs write for a missing value, among names that are texts."""
+    """Warn of class names that programs write for a missing value, if other names are not numbers."""
     found = sorted(repr(name) for name in names if name in WRITTEN)
     if not found:
         return []
-    return [f"{field}: {first(found)} is read as a class name; if it stands for a missing label, leave these rows "
-            "out"]  # fmt: skip
+    return [f"{field}: {first(found)} is read as a class name; if it means a missing label, remove the rows"]

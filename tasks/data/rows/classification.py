@@ -22,7 +22,7 @@ from tasks.data.tables.class_names import names_in_order
 
 
 def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
-    """Rows of `text-classification`. Lists of labels (also written as text, or as several 0/1 columns) give multi-label
+    """Prepare rows of `text-classification`. Lists of labels (also as text, or as several 0/1 columns) give multi-label
     classification, numbers with a fraction regression, everything else one class per row.
 
     See `tasks.data.rows.prepare.prepare`.
@@ -54,7 +54,7 @@ def _prepared(
 
 
 def prepare_numbers(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
-    """Rows of `regression`. See `tasks.data.rows.prepare.prepare`."""
+    """Prepare rows of `regression`. See `tasks.data.rows.prepare.prepare`."""
     return prepare_rows(tables, data, roles, Number())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,12 @@ from tasks.data.messages import nearest
 
 @dataclass(frozen=True)
 class Role:
-    """A purpose that a task needs a column for, and the column names (lower case) that are recognised for it.
+    """A column that a task needs, such as `text`, and the column names (lower case) that are recognised for it.
 
     `beside`, parallel to `names`, is the first-text column that each name requires: `sentence2` is a second text only
-    where `sentence1` was recognised as the first; `ANY` accepts any recognised first text. A name in `paired` counts
-    only where a matching second text exists (`question` with `sentence` is the first of a pair).
+    if `sentence1` was recognised as the first; `ANY` accepts any recognised first text. A name in `paired` counts
+    only if a matching second text exists (`question` with `sentence` is the first of a pair). A name in `fallback` is
+    recognised only where none of `names` is there.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Role:
     required: bool
     beside: tuple[str, ...] = ()
     paired: tuple[str, ...] = ()
+    fallback: tuple[str, ...] = ()
 
 
 ANY = "*"
@@ -32,6 +34,7 @@ TEXT = Role(
     ("text", "sentence", "review", "content", "comment", "utterance", "sentence1", "text_a", "premise", "question1"),
     required=True,
     paired=("question", "text1"),
+    fallback=("comment_text", "tweet", "message", "body"),
 )
 TEXT_PAIR = Role(
     "text_pair",
@@ -40,7 +43,7 @@ TEXT_PAIR = Role(
     beside=("sentence1", "text_a", "premise", "question1", "text1", "question", ANY),
 )
 LABEL = Role("label", ("label", "labels", "stars", "category", "class", "target", "intent", "topic", "is_duplicate"),
-             required=True)  # fmt: skip
+             required=True, fallback=("sentiment", "emotion"))  # fmt: skip
 
 SCORE = Role(
     "label",
@@ -65,24 +68,31 @@ TARGET = Role(
     required=True,
 )
 PLAIN = Role("text", ("text", "content", "sentence", "document", "body"), required=True)
+WORD = Role("tokens", ("word", "token", "words", "tokens"), required=False)
+TAG = Role("tags", ("tag", "ner_tag", "ner", "label", "tags", "ner_tags", "labels"), required=False)
+SENTENCE = Role(
+    "sentence",
+    ("sentence_id", "sentence", "sentence #", "sentence_idx", "sentence_number", "sent_id", "sent_idx"),
+    required=False,
+)
 
 
 def choose(table_columns: list[str], wanted: Mapping[str, Any], roles: Sequence[Role]) -> dict[str, str]:
-    """`{role: column}` for the required roles and for the optional roles that have a column.
+    """Return `{role: column}` for the required roles and the optional roles that have a column.
 
     Args:
         wanted: the config's `data.columns`; `None` means not set.
 
     Raises:
-        DataError: names `data.columns.<role>`: no such column, no column or several match, one column has two roles.
+        DataError: for `data.columns.<role>`: no such column, no or several columns match, one column has two roles.
     """
     chosen: dict[str, str] = {}
     for role in roles:
-        said = wanted.get(role.name)
-        if said is None:
+        given = wanted.get(role.name)
+        if given is None:
             column = _recognised(role, table_columns, chosen, wanted, _pairs(roles))
         else:
-            column = _said(role, said, table_columns)
+            column = _existing(role, given, table_columns)
         if column is not None:
             chosen[role.name] = column
     for role, column in chosen.items():
@@ -94,7 +104,16 @@ def choose(table_columns: list[str], wanted: Mapping[str, Any], roles: Sequence[
     return chosen
 
 
-def _said(role: Role, column: str, columns: list[str]) -> str:
+def may_be_used(roles: Sequence[Role], wanted: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Return whether a column could get one of the roles: it is set in `data.columns`, or has a recognised name."""
+    more = (TEXT, SPANS, WORD, TAG, SENTENCE) if any(role.name == "tags" for role in roles) else (PLAIN,)
+    known = {name for role in (*roles, *more) for name in (*role.names, *role.paired, *role.fallback)}
+    for given in wanted.values():
+        known |= {column.lower() for column in ([given] if isinstance(given, str) else given or ())}
+    return lambda column: column.lower() in known
+
+
+def _existing(role: Role, column: str, columns: list[str]) -> str:
     if column in columns:
         return column
     raise DataError(
@@ -103,7 +122,7 @@ def _said(role: Role, column: str, columns: list[str]) -> str:
 
 
 def _pairs(roles: Sequence[Role]) -> list[tuple[str, str]]:
-    """(first text, second text) for all known pairs of column names."""
+    """Return (first text, second text) for all known pairs of column names."""
     return [(first, name) for role in roles for name, first in zip(role.names, role.beside, strict=False)]
 
 
@@ -123,12 +142,13 @@ def _recognised(
         seconds = guessed
     free = [column for column in columns if column.lower() not in seconds and column not in wanted.values()]
     fitting = [column for column in free if column.lower() in known]
+    fitting = fitting or [column for column in free if column.lower() in role.fallback]
     if len(fitting) > 1:
-        raise DataError(f"data.columns.{role.name}: several columns match: {_listed(fitting)}; set it to one of them")
+        raise DataError(f"data.columns.{role.name}: several columns match: {_listed(fitting)}; set it to one of these")
     if not fitting and role.required:
         raise DataError(
             f"data.columns.{role.name}: not set, and none of the columns {_listed(columns)} has a recognised name "
-            f"({', '.join(role.names)}); set it to one of the columns"
+            f"({', '.join((*role.names, *role.fallback))}); set it to one of the columns"
         )
     return fitting[0] if fitting else None
 

@@ -1,6 +1,6 @@
-"""Rows for prediction and evaluation with a trained model: its task, its labels; column names may differ."""
+"""Rows for prediction and evaluation with a trained model; column names may differ from those in training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from re import Match
 
 import numpy as np
@@ -16,7 +16,7 @@ from tasks.data.rows.joined_labels import split_labels
 from tasks.data.rows.multi_label import MultiLabel, gathered
 from tasks.data.rows.prepare import LINEAGE, Head, Kind, renamed
 from tasks.data.rows.readable import STARTS
-from tasks.data.rows.tagging import WORD, Tagged, as_words
+from tasks.data.rows.tagging import WORD, TaggedRows, as_words
 
 Unseen = tuple[pa.Table, list[str]]  # rows with columns named by role; notices for the user
 CLASSES: Mapping[str | None, Kind] = {
@@ -29,7 +29,7 @@ CLASSES: Mapping[str | None, Kind] = {
 def classified(
     table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool
 ) -> Unseen:
-    """Rows for classification and regression. See `given_by_roles`."""
+    """Prepare rows for classification and regression. See `given_by_roles`."""
     notices: list[str] = []
     if labelled and head["problem_type"] == "multi_label_classification":
         tables, data = gathered({"train": table}, data)
@@ -42,7 +42,7 @@ def classified(
 
 
 def tagged(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool) -> Unseen:
-    """Rows for token classification: words, or texts, which are split into words (then a column `tokens` is added)."""
+    """Prepare rows for token classification: words, or texts, which are split into words in a new column `tokens`."""
     tables, data, notices = as_words({"train": table}, data, labelled)
     table = tables["train"]
     if not labelled and not {"tokens", "words", data.columns.tokens} & set(table.column_names):
@@ -52,36 +52,36 @@ def tagged(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head,
         words, starts = ([[take(each) for each in row] for row in found] for take in (Match.group, Match.start))
         table = table.append_column("tokens", pa.array(words, pa.list_(pa.string())))
         table = table.append_column(STARTS, pa.array(starts, pa.list_(pa.int32())))
-    return given_by_roles(table, data, roles, Tagged(), head, field, labelled), notices
+    return given_by_roles(table, data, roles, TaggedRows(), head, field, labelled), notices
 
 
 def asked(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool) -> Unseen:
-    """Rows for question answering. See `given_by_roles`."""
-    return given_by_roles(table, data, roles, questions.Answered(), head, field, labelled), []
+    """Prepare rows for question answering. See `given_by_roles`."""
+    return given_by_roles(table, data, roles, questions.QuestionRows(), head, field, labelled), []
 
 
 def rewritten(
     table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool
 ) -> Unseen:
-    """Rows for sequence to sequence. See `given_by_roles`."""
+    """Prepare rows for sequence to sequence. See `given_by_roles`."""
     return given_by_roles(texts.split_translation(table, data), data, roles, texts.Pairs(), head, field, labelled), []
 
 
 def written(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool) -> Unseen:
-    """Rows for language models. See `given_by_roles`."""
+    """Prepare rows for language models. See `given_by_roles`."""
     return given_by_roles(table, data, roles, texts.Texts(), head, field, labelled), []
 
 
 def given_by_roles(
     table: pa.Table, data: DataConfig, roles: Sequence[Role], kind: Kind, head: Head, field: str, labelled: bool
 ) -> pa.Table:
-    """Checked rows with columns named by role and labels as the model's ids.
+    """Return checked rows with columns named by role and labels as the model's ids.
 
     Args:
-        labelled: whether reference answers are needed; if not, a column that holds them is left unchanged.
+        labelled: whether labels are needed; if not, a column that holds them is left unchanged.
 
     Raises:
-        DataError: bad rows (named by file and line), or a label that the model does not have.
+        DataError: invalid rows (with file and line), or a label that the model does not have.
     """
     if not labelled:
         roles = [role for role in roles if role.name != kind.target]
@@ -96,7 +96,7 @@ def given_by_roles(
 
 
 def _numbered(head: Head, labels: pa.ChunkedArray) -> Head:
-    """The head with ids in place of class names, where a column holds only class ids and no class name."""
+    """Return the head with ids as class names, if a column contains only class ids and no class name."""
     ids = [str(at) for at in range(len(head["labels"] or []))]
     while pa.types.is_list(labels.type) or pa.types.is_large_list(labels.type):
         labels = pa.chunked_array([labels.combine_chunks().flatten()])
@@ -111,16 +111,30 @@ def _names(table: pa.Table) -> list[str]:
 
 
 def join_predictions(predictions: pa.Table, rows: pa.Table) -> pa.Table:
-    """The input's columns and the prediction's columns, one row per input row, in the input's order.
+    """Return the columns of the input and the prediction, one row per input row, in the input's order.
 
     Args:
-        predictions: with `__origin`, positions in `rows`. Input rows without a prediction get nulls; a prediction
-            column replaces an input column of the same name.
+        predictions: with `__origin`, positions in `rows`. Input rows without a prediction get nulls; an input column
+            with the name of a prediction column is renamed, see `renamed_inputs`.
     """
     origins = predictions["__origin"].to_numpy()
     places = np.full(rows.num_rows, -1, dtype=np.int64)
     places[origins] = np.arange(len(origins))
     where = pa.array(places, mask=places < 0)
-    said = {name: predictions[name] for name in predictions.column_names if not name.startswith("__")}
-    given = {name: rows[name] for name in rows.column_names if not name.startswith("__") and name not in said}
-    return pa.table(given | {name: column.combine_chunks().take(where) for name, column in said.items()})
+    predicted = {name: predictions[name] for name in predictions.column_names if not name.startswith("__")}
+    renamed = renamed_inputs(predicted, rows.column_names)
+    given = {renamed.get(name, name): rows[name] for name in rows.column_names if not name.startswith("__")}
+    return pa.table(given | {name: column.combine_chunks().take(where) for name, column in predicted.items()})
+
+
+def renamed_inputs(predicted: Iterable[str], given: Sequence[str]) -> dict[str, str]:
+    """Return new names, such as "input_score", for the input columns that have the name of a prediction column."""
+    taken = {*predicted, *given}
+    renamed = {}
+    for name in set(predicted) & set(given):
+        new = f"input_{name}"
+        while new in taken:
+            new = f"input_{new}"
+        taken.add(new)
+        renamed[name] = new
+    return dict(sorted(renamed.items()))

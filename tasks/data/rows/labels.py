@@ -1,7 +1,7 @@
-"""Class names of a label column, and class ids of its rows. For the rules see `tasks.data.rows.class_text`."""
+"""Class names of a label column, and class ids of its rows; the rules are in `tasks.data.rows.class_text`."""
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def label_names(
     table: pa.Table | None = None,
     order: list[str] | None = None,
 ) -> list[str]:
-    """The class names in the order of their ids.
+    """Return the class names in the order of their ids.
 
     Args:
-        given: `data.labels`; gives the order.
-        table: with the lineage columns, so that messages name files and lines.
-        order: the names of the data's own class ids; gives the order where it contains all names found (names that no
-            row has are classes too). Without `given` and `order` numbers are sorted by value, texts by code point.
+        given: `data.labels`; determines the order.
+        table: has the lineage columns, for files and lines in messages.
+        order: the names of the data's own class ids; determines the order if it contains all names found (names that
+            no row has are classes too). Without `given` and `order`, numbers are sorted by value, texts by code point.
 
     Raises:
         DataError: a missing label, fewer than two classes, a label that `given` does not list, or a column type that
@@ -51,7 +51,7 @@ def label_names(
         rows = np.flatnonzero(pc.is_in(names, value_set=pa.array(missing)).to_numpy())
         raise DataError(f"{field}: {count(len(rows), 'row')} without a label: {first([*map(repr, missing)])} among "
                         f"labels that are all numbers or booleans: {rows_at(table, rows)}; give these rows a label or "
-                        "leave them out (if it is a class, list every class in data.labels)")  # fmt: skip
+                        "remove them (if it is a class, list every class in data.labels)")  # fmt: skip
     if order is not None and set(found) <= set(declared(order)):
         return declared(order)
     numbers = all(re.fullmatch(r"[-+]?[0-9]{1,18}", name) for name in found)
@@ -61,7 +61,7 @@ def label_names(
 def encode_labels(
     column: pa.ChunkedArray, names: Sequence[str], field: str = "data.validation", table: pa.Table | None = None
 ) -> pa.Array:
-    """The class id (int64, 0-based position in `names`) of each row.
+    """Return the class id (int64, 0-based position in `names`) of each row.
 
     Raises:
         DataError: labels that are not in `names`; gives the nearest name, the count and the rows.
@@ -70,7 +70,7 @@ def encode_labels(
 
 
 def is_real(column: pa.ChunkedArray) -> bool:
-    """Whether a column holds numbers of which some have a fraction (a column of texts: only numbers), so scores."""
+    """Whether a column contains numbers with fractions (and, if it is of strings, nothing else)."""
     if not (pa.types.is_floating(_kind(column)) or pa.types.is_string(column.type)):
         return False
     values = as_numbers(column)
@@ -82,7 +82,7 @@ def is_real(column: pa.ChunkedArray) -> bool:
 
 
 def as_numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """Numbers, also written as text, as float64; NaN for everything else."""
+    """Return numbers, also written as text, as float64; NaN for everything else."""
     if pa.types.is_string(column.type):
         plain = pc.if_else(pc.match_substring_regex(column, REAL), pc.utf8_trim_whitespace(column), None)
         column = pc.replace_substring_regex(plain, r"^\+", "")
@@ -91,18 +91,18 @@ def as_numbers(column: pa.ChunkedArray) -> np.ndarray:
     return pc.cast(column, pa.float64(), safe=False).to_numpy().astype(np.float64)
 
 
-def _ids(labels: pa.ChunkedArray, names: Sequence[str], complaint: str, table: pa.Table | None) -> pa.Array:
+def _ids(labels: pa.ChunkedArray, names: Sequence[str], message: str, table: pa.Table | None) -> pa.Array:
     ids = pc.index_in(keys_of(labels), value_set=keys_of(pa.array(names, pa.string())))
     if ids.null_count:
         unknown = np.flatnonzero(ids.is_null().to_numpy())
         counted = labels.take(pa.array(unknown)).value_counts().to_pylist()
         each = [f"{c['values']!r} ({count(c['counts'], 'row')}{nearest(c['values'], names)})" for c in counted]
-        raise DataError(f"{complaint}: {first(each)}; at {rows_at(table, unknown)}")
+        raise DataError(f"{message}: {first(each)}; at {rows_at(table, unknown)}")
     return pc.cast(pa.concat_arrays(ids.chunks) if ids.num_chunks else pa.array([], pa.int32()), pa.int64())
 
 
 def _as_names(column: pa.ChunkedArray, field: str, table: pa.Table | None) -> pa.ChunkedArray:
-    """The class name of each row. Raises DataError for missing labels and for types that are not single labels."""
+    """Return the class name of each row. Raises DataError for missing labels and types that are not single labels."""
     kind = _kind(column)
     column = column.cast(kind)
     if pa.types.is_nested(kind):
@@ -122,7 +122,7 @@ def _as_names(column: pa.ChunkedArray, field: str, table: pa.Table | None) -> pa
 
 
 def _whole(column: pa.ChunkedArray, field: str, table: pa.Table | None) -> pa.ChunkedArray:
-    """Floats as integers: a column of integers with a missing value is read as floats."""
+    """Convert floats to integers: a column of integers with a missing value is read as floats."""
     _refuse_real(column, field, table)
     values = column.to_numpy()
     known = ~np.isnan(values)

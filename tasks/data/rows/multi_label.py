@@ -1,7 +1,7 @@
 """Rows of multi-label classification: lists of names, lists of 0 and 1, or one 0/1 column per class."""
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ GATHERED = "labels"
 
 
 def gathered(tables: Mapping[str, pa.Table], data: DataConfig) -> tuple[dict[str, pa.Table], DataConfig]:
-    """Several 0/1 columns (`data.columns.label: [a, b, c]`) as one column with the list of names whose value is 1.
+    """Combine several 0/1 columns (`data.columns.label: [a, b, c]`) into one column with the list of names set to 1.
 
     Raises:
         DataError: no such column, or a value other than 0 and 1 (or true and false).
@@ -110,7 +110,7 @@ class MultiLabel:
         return None
 
     def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
-        """A list of float32 zeros and ones per row, one per class, as binary cross-entropy takes it."""
+        """A list of float32 zeros and ones per row, one per class, as binary cross-entropy expects."""
         column, width = table[columns["label"]], len(head["labels"])
         flat, rows = _flat(column), _row_of(column)
         if head["hot"]:
@@ -134,10 +134,10 @@ class MultiLabel:
         width = len(head["labels"])
         counts = train["label"].combine_chunks().values.to_numpy().reshape(-1, width).sum(axis=0)
         never = [head["labels"][i] for i in np.flatnonzero(counts == 0)]
-        told = missing_warnings(head["labels"], "data.train")
+        warnings = missing_warnings(head["labels"], "data.train")
         if not never:
-            return told
-        return [*told, f"data.labels: no row of train has {count(len(never), 'label')}: {first(never)}"]
+            return warnings
+        return [*warnings, f"data.labels: no row of train has {count(len(never), 'label')}: {first(never)}"]
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:
@@ -150,12 +150,12 @@ def _row_of(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def _lineage(table: pa.Table, column: pa.ChunkedArray) -> pa.Table | None:
-    """The file and line of each label's row."""
+    """Return the file and line of each label's row."""
     return table.select([FILE, ROW]).take(pa.array(_row_of(column))) if FILE in table.column_names else None
 
 
 def _hot_width(column: pa.ChunkedArray, flat: pa.Array) -> int:
-    """The length of the lists, where all are equally long and hold only zeros and ones; else 0."""
+    """Return the length of the lists, if all are equally long and contain only zeros and ones; else 0."""
     kind = flat.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         return 0

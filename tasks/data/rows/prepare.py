@@ -1,4 +1,4 @@
-"""Rows as read -> checked rows: the same steps for every task, with the task's definition of a row (`Kind`)."""
+"""Checks, splits and encodes rows: the same steps for every task, with the task's definition of a row (`Kind`)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,13 +27,13 @@ class Prepared:
     """Rows ready for tokenizing.
 
     Attributes:
-        splits: tables with the columns of roles named by role (labels as ids), all other columns, and the lineage
+        splits: tables with columns named by role (labels as ids), all other columns, and the lineage
             columns `__file` and `__row`.
         head: see `Head`.
         columns: the column of each role.
-        warnings: notices about the data; nothing was changed because of them.
+        warnings: about the data, which is not changed because of them.
         dropped: number of duplicate rows removed (`data.dedupe`).
-        looks: `sample` (the first row), `classes` (rows of train per class), `words` (words per row: `median`,
+        preview: `sample` (the first row), `classes` (rows of train per class), `words` (words per row: `median`,
             `p95`, `max`).
         seen: by split, the positions of rows whose text is in train too.
     """
@@ -52,7 +52,7 @@ class Kind(Protocol):
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The roles that hold a non-empty string."""
+        """The roles that must have a non-empty string."""
         ...
 
     @property
@@ -66,23 +66,23 @@ class Kind(Protocol):
         ...
 
     def check(self, table: pa.Table, columns: Mapping[str, str], field: str) -> Findings:
-        """Errors and warnings about rows, besides missing text."""
+        """Return errors and warnings about rows, besides missing text."""
         ...
 
     def head(self, train: pa.Table, columns: Mapping[str, str], data: DataConfig) -> Head:
-        """The head for these training rows."""
+        """Return the head for these training rows."""
         ...
 
     def stratum(self, train: pa.Table, columns: Mapping[str, str]) -> pa.Array | None:
-        """The values to stratify a split by, one per row; None for no stratification."""
+        """Return the values to stratify a split by, one per row; None for no stratification."""
         ...
 
     def code(self, table: pa.Table, columns: Mapping[str, str], head: Head, field: str) -> dict[str, Column]:
-        """The encoded columns by role: labels as ids."""
+        """Return the encoded columns by role: labels as ids."""
         ...
 
     def validate_encoded(self, train: pa.Table, head: Head) -> list[str]:
-        """Warnings about the encoded training rows."""
+        """Return warnings about the encoded training rows."""
         ...
 
 
@@ -90,8 +90,8 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
     """Check, split and encode `tables` (by split; at least `train`).
 
     Raises:
-        DataError: every kind of bad row with file and line; a label that train does not have; fewer than two classes;
-            a split without rows.
+        DataError: invalid rows, with file and line; a label that train does not have; fewer than two classes; a split
+            without rows.
     """
     columns = choose(_names(tables["train"]), data.columns.model_dump(), roles)
     for name, table in tables.items():
@@ -109,8 +109,8 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
             dropped += gone
     head = kind.head(given["train"], columns, data)
     splits = _shares(given["train"], kind.stratum(given["train"], columns), data, given, list(same.values()))
-    splits, told = _apart(splits, same, data, data.leakage or "warn")
-    warnings += told
+    splits, leakage_warnings = _handle_leakage(splits, same, data, data.leakage or "warn")
+    warnings += leakage_warnings
     if data.near_duplicates == "warn":
         warnings += repeat_warnings(splits["train"], {role: name for role, name in same.items() if role != "context"})
     if data.max_train_samples:
@@ -132,10 +132,10 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
     )
 
 
-def _apart(
+def _handle_leakage(
     splits: dict[str, pa.Table], same: Mapping[str, str], data: DataConfig, policy: str
 ) -> tuple[dict[str, pa.Table], list[str]]:
-    """The splits after rows of validation and test that are in train too were handled by `policy`; and warnings.
+    """Apply `policy` to rows of validation and test that are in train too; return the splits and warnings.
 
     Raises:
         DataError: there are such rows and the policy is `error`, or train would be empty.
@@ -150,15 +150,17 @@ def _apart(
         if leaked and policy == "remove":
             before = splits["train"].num_rows
             splits["train"] = without(splits["train"], table, list(same.values()))
-            leaked = (f"data.train: {before - splits['train'].num_rows} rows that are in {name} too are dropped",)
+            leaked = (f"data.train: {before - splits['train'].num_rows} rows that are in {name} too were removed",)
         elif leaked:
-            leaked = (f"{leaked[0]}; metrics that end in _unseen exclude them",)
+            some = len(seen_rows(splits["train"], table, same)) < table.num_rows
+            without_them = "; metrics that end in _unseen exclude them" if some else ""
+            leaked = (f"{leaked[0]}{without_them}",)
         warnings += leaked
         if data.near_duplicates == "warn":
-            told = {
+            compared = {
                 role: column for role, column in same.items() if role != "context"
             }  # a context is shared by many questions
-            warnings += near_warnings(splits["train"], table, told, f"data.{name}")
+            warnings += near_warnings(splits["train"], table, compared, f"data.{name}")
     if not splits["train"].num_rows:
         raise DataError("data.leakage: remove leaves no row to train on: all of them are in validation or test")
     return splits, warnings
@@ -175,8 +177,8 @@ def _names(table: pa.Table) -> list[str]:
 def _shares(
     train: pa.Table, stratum: pa.Array | None, data: DataConfig, given: Mapping[str, pa.Table], same: Sequence[str]
 ) -> dict[str, pa.Table]:
-    """Splits given as files, unchanged; the others are shares of train."""
-    validation = 0.0 if "validation" in given else data.split.validation
+    """Return splits given as files unchanged, and the others as shares of train."""
+    validation = 0.0 if "validation" in given else data.split.validation or 0.0
     test = 0.0 if "test" in given else data.split.test
     if not validation and not test:
         return dict(given)
@@ -187,8 +189,8 @@ def _shares(
 def renamed(
     table: pa.Table, columns: Mapping[str, str], coded: Mapping[str, Column], roles: Sequence[Role] = ()
 ) -> pa.Table:
-    """The table with columns named by role. A column that has the name of one of the task's `roles` without being its
-    column is renamed to `<name>_column`, so that later steps do not take it for the role."""
+    """Return the table with columns named by role. A column with the name of one of the task's `roles` that is not the
+    role's column is renamed to `<name>_column`, so that later steps do not confuse them."""
     by_column = {column: role for role, column in columns.items()}
     taken = {*columns, *coded, *(role.name for role in roles)}
     arrays: list[Column] = []

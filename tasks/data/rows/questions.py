@@ -19,17 +19,17 @@ ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(
 
 
 def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
-    """Rows of `question-answering`. Answers are `{text: […], answer_start: […]}` (training uses the first, scores use
-    all), a list of `{text, answer_start}`, a text or a list of texts (located at the first occurrence in the context,
-    unless a column `answer_start` gives the position in characters), or null or empty (no answer).
+    """Prepare rows of `question-answering`. Answers are `{text: […], answer_start: […]}` (training uses the first,
+    metrics use all), a list of `{text, answer_start}`, a text or a list of texts (located at the first occurrence in
+    the context, unless a column `answer_start` gives the position in characters), or null or empty (no answer).
 
     See `tasks.data.rows.prepare.prepare`.
     """
-    return prepare_rows(tables, data, roles, Answered())
+    return prepare_rows(tables, data, roles, QuestionRows())
 
 
 @dataclass(frozen=True)
-class Answered:
+class QuestionRows:
     """A question, its context, and answers that are parts of it."""
 
     texts: tuple[str, ...] = ("question", "context")
@@ -60,15 +60,15 @@ class Answered:
         return []
 
 
-def _answers(table: pa.Table, columns: Mapping[str, str]) -> Iterator[tuple[dict[str, list[Any]], str]]:
-    """For each row its answers as `{text, answer_start}`, and what is wrong with them (empty: nothing)."""
+def _answers(table: pa.Table, columns: Mapping[str, str]) -> Iterator[tuple[dict[str, list[object]], str]]:
+    """Yield for each row its answers as `{text, answer_start}`, and an error text (empty if they are valid)."""
     nothing = pa.chunked_array([pa.nulls(table.num_rows)])
     starts = table[columns["answer_start"]] if "answer_start" in columns else nothing
     for each in zip(table[columns["answers"]], starts, table[columns["context"]], strict=True):
         yield _normal(*(value.as_py() for value in each))
 
 
-def _normal(answers: Any, starts: Any, context: Any) -> tuple[dict[str, list[Any]], str]:
+def _normal(answers: object, starts: object, context: object) -> tuple[dict[str, list[object]], str]:
     none: dict[str, list[Any]] = {"text": [], "answer_start": []}
     if not isinstance(context, str):
         return none, "has no context"
@@ -91,11 +91,11 @@ def _normal(answers: Any, starts: Any, context: Any) -> tuple[dict[str, list[Any
         return none, "is not text"
     if any(str(text).isspace() for text in texts):
         return none, "is only whitespace"
-    return _placed(texts, starts, context)
+    return _located(texts, starts, context)
 
 
-def _placed(texts: list[Any], starts: Any, context: str) -> tuple[dict[str, list[Any]], str]:
-    """The texts with their positions: as given, else the first occurrence."""
+def _located(texts: list[Any], starts: object, context: str) -> tuple[dict[str, list[object]], str]:
+    """Return the texts with their positions: as given, else the first occurrence."""
     none: dict[str, list[Any]] = {"text": [], "answer_start": []}
     starts = value_of(starts) if isinstance(starts, str) else starts
     starts = [None] * len(texts) if starts is None else starts if isinstance(starts, list) else [starts]

@@ -1,13 +1,12 @@
 """Rows of token classification: words with a tag each, or texts with labelled character spans."""
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -33,17 +32,17 @@ SCHEME = re.compile(r"(?:[BIESLU]-.+|O)$")
 
 
 def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
-    """Rows of `token-classification`, as words with tags. See `as_words` and `tasks.data.rows.prepare.prepare`."""
-    tables, data, told = as_words(tables, data)
-    prepared = prepare_rows(tables, data, roles, Tagged())
-    prepared.warnings[:0] = told
+    """Prepare rows of `token-classification`. See `as_words` and `tasks.data.rows.prepare.prepare`."""
+    tables, data, notices = as_words(tables, data)
+    prepared = prepare_rows(tables, data, roles, TaggedRows())
+    prepared.warnings[:0] = notices
     return prepared
 
 
 def as_words(
     tables: Mapping[str, pa.Table], data: DataConfig, tagged: bool = True
 ) -> tuple[dict[str, pa.Table], DataConfig, list[str]]:
-    """Tables of words and tags in lists, however they are written, the config with their columns, and notices.
+    """Convert tables in any supported form to lists of words and tags; return them, the updated config, and notices.
 
     Lists written as text are parsed; rows of one word each are grouped into sentences; spans (`data.columns.spans`, or
     a column `spans` or `entities`; `start` and `end` in characters) become words and IOB2 tags: a word belongs to a
@@ -52,33 +51,36 @@ def as_words(
     Args:
         tagged: whether the rows have tags; if not, spans are left unchanged.
     """
-    done, told, given = {}, [], data
+    done, notices, given = {}, [], data
     for split, table in tables.items():
         for name in _lists(table, given):
             table = as_lists(table, name, f"data.{split}")
         done[split], data, more = sentences(table, given, f"data.{split}")
-        told += more
+        notices += more
     names = [name for name in next(iter(done.values())).column_names if name not in LINEAGE]
     wanted = data.columns.model_dump()
     lower = {name.lower() for name in names}
     spans = wanted["tags"] is None and not (lower & {"tokens", "words"}) and lower & set(SPANS.names)
     if tagged and (wanted["spans"] or spans):
         chosen = choose(names, wanted, (TEXT, SPANS))
-        done = {name: _worded(table, chosen["text"], chosen["spans"], f"data.{name}") for name, table in done.items()}
+        done = {
+            name: _spans_to_words(table, chosen["text"], chosen["spans"], f"data.{name}")
+            for name, table in done.items()
+        }
         columns = data.columns.model_copy(update={"tokens": "tokens", "tags": "tags", "text": None, "spans": None})
         data = data.model_copy(update={"columns": columns})
-    return done, data, told
+    return done, data, notices
 
 
 def _lists(table: pa.Table, data: DataConfig) -> list[str]:
-    """The columns that may hold words or tags."""
+    """Return the columns that may contain words or tags."""
     known = {*TOKENS.names, *TAGS.names, data.columns.tokens, data.columns.tags}
     return [name for name in table.column_names if {name, name.lower()} & known]
 
 
 @dataclass(frozen=True)
-class Tagged:
-    """Words and tags, in lists of one length."""
+class TaggedRows:
+    """Words and tags, in lists of equal length."""
 
     texts: tuple[str, ...] = ()
     identity: tuple[str, ...] = ("tokens",)
@@ -136,12 +138,16 @@ class Tagged:
         return {"tokens": words, "tags": pa.ListArray.from_arrays(pa.array(offsets), pc.cast(ids, pa.int32()))}
 
     def validate_encoded(self, train: pa.Table, head: Head) -> list[str]:
-        told = missing_warnings(head["labels"], "data.train")
-        return told + (_broken(train, head["labels"]) if all(SCHEME.match(label) for label in head["labels"]) else [])
+        notices = missing_warnings(head["labels"], "data.train")
+        return notices + (
+            _continuation_warnings(train, head["labels"])
+            if all(SCHEME.match(label) for label in head["labels"])
+            else []
+        )
 
 
-def _broken(table: pa.Table, labels: Sequence[str]) -> list[str]:
-    """Warning: an `I-` tag that does not follow an entity of its kind."""
+def _continuation_warnings(table: pa.Table, labels: Sequence[str]) -> list[str]:
+    """Warn of `I-` tags that do not follow an entity of their kind."""
     tags = table["tags"].combine_chunks()
     ids, lengths = tags.flatten().to_numpy(), tags.value_lengths().to_numpy()
     kinds = {name: at for at, name in enumerate(sorted({label[2:] for label in labels}))}
@@ -163,18 +169,18 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _lineage(table: pa.Table, column: pa.ChunkedArray) -> pa.Table | None:
-    """The file and line of each tag's row, for messages about tags."""
+    """Return the file and line of each tag's row, for messages about tags."""
     if not set(LINEAGE) <= set(table.column_names):
         return None
     lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     return table.select(list(LINEAGE)).take(pa.array(np.repeat(np.arange(len(column)), lengths)))
 
 
-def _worded(table: pa.Table, text: str, spans: str, field: str) -> pa.Table:
-    """The table with words and tags made of texts and spans.
+def _spans_to_words(table: pa.Table, text: str, spans: str, field: str) -> pa.Table:
+    """Return the table with words and tags computed from texts and spans.
 
     Raises:
-        DataError: spans that lie outside their text, cover only whitespace, overlap, or lack a label; names their rows.
+        DataError: spans outside their text, of only whitespace, overlapping, or without a label; names their rows.
     """
     tokens, tags = [], []
     bad: dict[str, list[int]] = {}
@@ -199,8 +205,8 @@ def _worded(table: pa.Table, text: str, spans: str, field: str) -> pa.Table:
     )
 
 
-def _tagged(text: str, spans: Any) -> tuple[list[tuple[str, str]], str]:
-    """Words with IOB2 tags, and what is wrong with the spans (empty: nothing)."""
+def _tagged(text: str, spans: object) -> tuple[list[tuple[str, str]], str]:
+    """Return words with IOB2 tags, and an error text (empty if the spans are valid)."""
     marks: list[tuple[int, int, str]] = []
     spans = as_spans([spans]) or [spans]
     if not isinstance(spans[0], list) or not all(isinstance(span, Mapping) for span in spans[0]):

@@ -1,7 +1,7 @@
-"""Lists written as text: `[1, 0, 0]`, `["a", "b"]`, `('a', 'b')`, numpy's `['a' 'b']`."""
+"""Parses lists written as text: `[1, 0, 0]`, `["a", "b"]`, `('a', 'b')`, numpy's `['a' 'b']`."""
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ NULLS = ("nan", "NaN", "NAN", "None", "null", "<NA>")
 
 
 def as_lists(table: pa.Table, name: str, field: str) -> pa.Table:
-    """The table with lists in place of the texts of column `name`, where these are lists; else unchanged.
+    """Return the table with column `name` parsed if its texts are lists; else unchanged.
 
     Raises:
-        DataError: some of the texts are lists and some are not, or an array was printed without all of its values;
-            names those rows.
+        DataError: some texts are lists and some are not, or an array was printed without all of its values; names the
+            rows.
     """
     column = table[name]
     if not pa.types.is_string(column.type):
@@ -47,7 +47,7 @@ def as_lists(table: pa.Table, name: str, field: str) -> pa.Table:
     elided = [at for at, text in enumerate(texts) if text and _is_elided(text)]
     if elided:
         raise DataError(f"{field}: {count(len(elided), 'row')} whose {name!r} is an array printed with '...' (such as "
-                        f"{texts[elided[0]]!r}), so its values are lost; write the file again with whole lists "
+                        f"{texts[elided[0]]!r}), so its values are lost; write the file with complete lists "
                         f"(array.tolist()): {rows_at(table, elided)}")  # fmt: skip
     shown = next((text for text in texts if _is_sure(text)), None)
     if shown is None:
@@ -55,13 +55,13 @@ def as_lists(table: pa.Table, name: str, field: str) -> pa.Table:
     values = [value_of(text) for text in texts]
     bad = [at for at, value in enumerate(values) if value is not None and not _is_flat(value)]
     if bad:
-        raise DataError(f"{field}: {count(len(bad), 'row')} whose {name!r} is no flat list as in other rows (such as "
+        raise DataError(f"{field}: {count(len(bad), 'row')} whose {name!r} is not a flat list as in other rows (like "
                         f"{shown!r}): {rows_at(table, bad)}")  # fmt: skip
     return table.set_column(table.column_names.index(name), name, pa.chunked_array([list_array(values)]))
 
 
 def list_array(values: Sequence[list[Any] | None]) -> pa.ListArray:
-    """Lists of int64, of float64, or, if a value is not a number, of strings. NaN becomes null."""
+    """Return lists of int64, of float64, or, if a value is not a number, of strings. NaN becomes null."""
     values = [value and [None if each != each else each for each in value] for value in values]
     flat = [each for value in values for each in value or () if each is not None]
     numbers = all(isinstance(each, int | float) for each in flat) and bool(flat)
@@ -75,7 +75,7 @@ def list_array(values: Sequence[list[Any] | None]) -> pa.ListArray:
 
 
 def value_of(text: str | None) -> Any:
-    """The value of a text in brackets: a list (or a dict); other texts unchanged, blank ones None.
+    """Return the value of a text in brackets: a list (or a dict); other texts unchanged, blank ones None.
 
     Arrays as numpy and torch print them are lists; a text with malformed numbers (`[1.2.3 4]`) is unchanged.
     """
@@ -103,13 +103,13 @@ def value_of(text: str | None) -> Any:
 
 
 def _bare(text: str) -> str:
-    """The text without spaces around it, and a list without the `array(…)` that numpy and torch print around it."""
+    """Return the text stripped, and without the `array(…)` that numpy and torch print around a list."""
     bare = text.strip()
     return found[1] if (found := REPR.fullmatch(bare)) else bare
 
 
 def _is_elided(text: str) -> bool:
-    """Whether a text is an array printed with `...` in place of values."""
+    """Whether a text is an array printed with `...` instead of some values."""
     bare = _bare(text)
     if "..." not in bare or not _is_bracketed(bare) or not ELIDED.search(QUOTED.sub("''", bare)):
         return False
@@ -120,7 +120,7 @@ def _is_elided(text: str) -> bool:
     return False
 
 
-def _is_flat(value: Any) -> bool:
+def _is_flat(value: object) -> bool:
     return isinstance(value, list) and not any(isinstance(each, list | dict | tuple | set) for each in value)
 
 

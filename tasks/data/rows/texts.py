@@ -1,7 +1,7 @@
 """Rows of language modeling (texts) and of sequence-to-sequence tasks (a source and a target text)."""
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +18,14 @@ from tasks.data.rows.prepare import prepare as prepare_rows
 
 
 def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
-    """Rows of language modeling: `text`, optionally `text_pair`. See `tasks.data.rows.prepare.prepare`."""
+    """Prepare rows of language modeling: `text`, optionally `text_pair`. See `tasks.data.rows.prepare.prepare`."""
     return prepare_rows(tables, data, roles, Texts())
 
 
 def prepare_pairs(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role]) -> Prepared:
-    """Rows of `sequence-sequence`: `source` and `target`, or one column `translation` of `{language: text}` with two
-    languages (the first is the source, unless `data.columns` is set). See `tasks.data.rows.prepare.prepare`."""
+    """Prepare rows of `sequence-sequence`: `source` and `target`, or one column `translation` of `{language: text}`
+    with two languages (the first is the source, unless `data.columns` is set). See `tasks.data.rows.prepare.prepare`.
+    """
     names = {name.lower() for name in tables["train"].column_names}
     if {"instruction", "input", "output"} <= names and data.columns.source is None:
         raise DataError("data.columns.source: rows in the Alpaca format (instruction, input, output): the source "
@@ -82,6 +83,6 @@ def split_translation(table: pa.Table, data: DataConfig) -> pa.Table:
                           "data.columns.source and data.columns.target")  # fmt: skip
     kept = [column for column in table.column_names if column != name and column not in LINEAGE]
     columns = {column: table[column] for column in kept}
-    said = [data.columns.source or "source", data.columns.target or "target"]
-    columns |= {into: pc.struct_field(table[name], field) for into, field in zip(said, pair, strict=True)}
+    targets = [data.columns.source or "source", data.columns.target or "target"]
+    columns |= {into: pc.struct_field(table[name], field) for into, field in zip(targets, pair, strict=True)}
     return pa.table(columns | {column: table[column] for column in LINEAGE})

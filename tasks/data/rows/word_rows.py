@@ -1,7 +1,7 @@
-"""Rows of one word each (`sentence_id, word, tag`) -> rows of one sentence each."""
+"""Groups rows of one word each (`sentence_id, word, tag`) into rows of one sentence each."""
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 from __future__ import annotations
 
@@ -13,22 +13,14 @@ from tasks.config import DataConfig
 from tasks.config.errors import DataError
 from tasks.data.curation.row_keys import row_keys
 from tasks.data.messages import FILE, count, rows_at
-from tasks.data.rows.columns import Role, choose
+from tasks.data.rows.columns import SENTENCE, TAG, WORD, choose
 from tasks.data.tables.class_names import field_of
-
-WORD = Role("tokens", ("word", "token", "words", "tokens"), required=False)
-TAG = Role("tags", ("tag", "ner_tag", "ner", "label", "tags", "ner_tags", "labels"), required=False)
-SENTENCE = Role(
-    "sentence",
-    ("sentence_id", "sentence", "sentence #", "sentence_idx", "sentence_number", "sent_id", "sent_idx"),
-    required=False,
-)
 
 
 def sentences(table: pa.Table, data: DataConfig, field: str) -> tuple[pa.Table, DataConfig, list[str]]:
-    """One row per sentence with lists of its words (and tags), where a column holds each word's sentence; other tables
-    unchanged. An empty cell means the sentence of the row above; sentence ids are unique within a file only. Sentences
-    are in the order of their first words and keep the other columns of that row.
+    """Return one row per sentence with lists of its words (and tags), if a column has each word's sentence; other
+    tables unchanged. An empty cell means the sentence of the row above; sentence ids are unique within a file only.
+    Sentences are in the order of their first words and keep the other columns of that row.
 
     Returns:
         The table, the config with the columns' names, and notices for the user.
@@ -57,16 +49,16 @@ def sentences(table: pa.Table, data: DataConfig, field: str) -> tuple[pa.Table, 
     keys = row_keys([table.select(places).append_column("id", ids)], [*places, "id"])[0]
     found, scattered = _gathered(table, [chosen[role] for role in ("tokens", "tags") if role in chosen], keys)
     apart = f", {count(scattered, 'sentence')} of which not in consecutive rows" if scattered else ""
-    told = (
+    notice = (
         f"{field}: {count(table.num_rows, 'row')} of one word each are read as {count(found.num_rows, 'sentence')}, "
         f"by column {chosen['sentence']!r}{apart}"
     )
     columns = data.columns.model_copy(update={role: chosen.get(role) for role in ("tokens", "tags")})
-    return found, data.model_copy(update={"columns": columns}), [told]
+    return found, data.model_copy(update={"columns": columns}), [notice]
 
 
 def _gathered(table: pa.Table, columns: list[str], keys: np.ndarray) -> tuple[pa.Table, int]:
-    """One row per key with `columns` as lists, and the number of keys whose rows are not consecutive."""
+    """Return one row per key with `columns` as lists, and the number of keys with rows that are not consecutive."""
     _, firsts, of = np.unique(keys, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(firsts))[of]
     order = np.argsort(rank, kind="stable")

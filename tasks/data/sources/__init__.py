@@ -1,3 +1,3 @@
-"""Where rows come from: files, folders, archives of the hub, databases, objects of a caller; every format's parser.
+"""Sources of rows: files, folders, hub datasets, databases, a caller's objects; and one parser per format.
 
-May import tables; gives one Arrow table in which each row knows its file and line."""
+May import tables; returns one Arrow table with the file and line of each row."""

@@ -1,4 +1,4 @@
-"""Rows that lie in no file (`datasets` repositories, databases), fetched into Arrow files named by their content."""
+"""Fetches rows from hub datasets and databases into Arrow files named by their content."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import pyarrow as pa
 from tasks.config.errors import ConfigError, DataError
 from tasks.config.sections.secrets import has_credentials, without_credentials
 from tasks.data.messages import first, nearest
-from tasks.data.sources.local_path import NoPath, local_path
+from tasks.data.sources.local_path import InvalidPath, local_path
 from tasks.data.sources.materialize import BATCH, keep, table_of
-from tasks.data.sources.query import as_written, one_select, reading, reading_engine
+from tasks.data.sources.query import escaped_text, one_select, read_only_engine, reading
 from tasks.data.sources.url_variables import filled, unset
 from tasks.data.tables.class_names import with_class_names
 
@@ -30,7 +30,7 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class _Fetched:
-    """What was fetched within one `fetching_once`: files by source and field, commits of the hub by source."""
+    """What was fetched within one `fetching_once`: files by source and field, hub commits by source."""
 
     files: dict[tuple[str, str], Path] = field(default_factory=dict)
     commits: dict[str, str] = field(default_factory=dict)
@@ -41,8 +41,7 @@ _FETCHED: ContextVar[_Fetched | None] = ContextVar("fetched", default=None)
 
 @contextmanager
 def fetching_once() -> Iterator[None]:
-    """Within it (and what is entered within it) a source is fetched once: who looks at it twice, a plan and then a run,
-    sees the same rows."""
+    """Fetch each source only once within this context (and nested ones), so that a plan and a run see the same rows."""
     token = _FETCHED.set(_FETCHED.get() or _Fetched())
     try:
         yield
@@ -51,7 +50,7 @@ def fetching_once() -> Iterator[None]:
 
 
 def fetched(fetch: Callable[[str, str, Path], Path], spec: str, field: str, cache: Path) -> Path:
-    """`from_hub` or `from_database` of a source, or what `fetching_once` remembers of it."""
+    """Return the file of a source from `fetch` (`from_hub` or `from_database`), or the one `fetching_once` cached."""
     known = _FETCHED.get()
     if known is None:
         return fetch(spec, field, cache)
@@ -61,16 +60,16 @@ def fetched(fetch: Callable[[str, str, Path], Path], spec: str, field: str, cach
 
 
 def commit_of(spec: str) -> str | None:
-    """The commit that a source of the hub had when it was fetched (see `fetching_once`); None of any other source."""
+    """Return the commit of a hub source when it was fetched (see `fetching_once`); None for any other source."""
     known = _FETCHED.get()
     return known.commits.get(spec) if known else None
 
 
 def from_hub(spec: str, field: str, cache: Path) -> Path:
-    """`hf:name[:config][@revision][#split]` -> an Arrow file; the split is `train` unless the field is another's.
+    """Fetch `hf:name[:config][@revision][#split]` into an Arrow file; the default split is the field's name.
 
     Raises:
-        ConfigError: the spec cannot be read. DataError: it cannot be fetched, or has no such split.
+        ConfigError: the spec cannot be parsed. DataError: it cannot be fetched, or has no such split.
     """
     match = HF.match(spec)
     if match is None:
@@ -100,18 +99,18 @@ def from_hub(spec: str, field: str, cache: Path) -> Path:
 
 
 def from_database(spec: str, field: str, cache: Path) -> Path:
-    """`sql:<SQLAlchemy URL>::<SELECT …>` -> an Arrow file. `$NAME` in the URL is taken from the environment, so that no
-    password needs to stand in a config.
+    """Fetch `sql:<SQLAlchemy URL>::<SELECT …>` into an Arrow file. `$NAME` in the URL is read from the environment, so
+    that a config needs no password.
 
     Raises:
-        ConfigError: the spec or the URL cannot be read, or holds a password; the query is not one SELECT.
+        ConfigError: the spec or the URL cannot be parsed, or has a password; the query is not one SELECT.
         DataError: the query fails.
     """
     written, found, query = spec.removeprefix("sql:").partition("::")
     if not found or not query.strip():
         raise ConfigError(f"{field}: {without_credentials(spec)!r} is not sql:<database URL>::<SELECT …>")
     if has_credentials(f"sql:{written}"):
-        raise ConfigError(f"{field}: the URL holds a password, which would stand in records; write $NAME in its place "
+        raise ConfigError(f"{field}: the URL has a password, which would be stored in records; use $NAME instead "
                           "and set it in the environment")  # fmt: skip
     url = filled(written)
     query = one_select(query, field, re.split(r"[:+]", url.url)[0].lower())
@@ -125,11 +124,11 @@ def from_database(spec: str, field: str, cache: Path) -> Path:
         url = replace(url, values=(*url.values, ("PASSWORD", str(target.password or ""))))
         if target.drivername.startswith("sqlite") and target.database and not _is_file(target.database):
             raise DataError(f"{field}: there is no database at {written!r}")
-        with reading_engine(target).connect() as connection:
-            rows = reading(connection).execution_options(yield_per=BATCH).execute(as_written(query))
+        with read_only_engine(target).connect() as connection:
+            rows = reading(connection).execution_options(yield_per=BATCH).execute(escaped_text(query))
             names = list(rows.keys())
             if repeated := [repr(name) for name, times in Counter(names).items() if times > 1]:
-                raise DataError(f"{field}: the query gives {first(repeated)} twice; name one of them with AS")
+                raise DataError(f"{field}: the query returns the column {first(repeated)} twice; rename one with AS")
             return keep(_tables(names, rows, field), cache, "query", field)
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise ConfigError(f"{field}: the database URL cannot be used: {url.hide(str(error))}") from None
@@ -141,7 +140,7 @@ def from_database(spec: str, field: str, cache: Path) -> Path:
 def _is_file(text: str) -> bool:
     try:
         return local_path(text).is_file()
-    except NoPath:
+    except InvalidPath:
         return False
 
 

@@ -1,4 +1,4 @@
-"""A text as a path of this machine: what no file system could hold is told apart before it is asked for."""
+"""Strings as local paths; those that no file system allows are refused before they are used."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from tasks.artifacts.names import LONGEST
 LONGEST_PATH = 4095  # bytes, on Linux
 
 
-class NoPath(ValueError):
-    """A text that cannot be a path; says why."""
+class InvalidPath(ValueError):
+    """A string cannot be a path; the message says why."""
 
 
 def local_path(text: str) -> Path:
-    """The path that a text names (`file://` and `~` are understood), whether or not something is there.
+    """Return the path that a string names (`file://` and `~` are understood), whether or not it exists.
 
     Raises:
-        NoPath: it is blank, holds a zero byte, is longer than file systems allow, or names an unknown user's home.
+        NoPath: it is blank, has a null byte or a lone surrogate, is too long, or names an unknown user's home.
     """
     text = text.removeprefix("file://")
     if not text.strip():
-        raise NoPath("it is blank")
+        raise InvalidPath("it is blank")
     if "\0" in text:
-        raise NoPath("it holds a zero byte")
+        raise InvalidPath("it contains a null byte")
     try:
         path = Path(text).expanduser()
         sizes = [len(os.fsencode(part)) for part in path.parts]
     except RuntimeError:
-        raise NoPath(f"there is no user {text.partition('/')[0]!r}") from None
+        raise InvalidPath(f"there is no user {text.partition('/')[0]!r}") from None
     except UnicodeEncodeError:
-        raise NoPath("it holds half of a character") from None
+        raise InvalidPath("it contains a lone surrogate") from None
     if max(sizes, default=0) > LONGEST or sum(sizes) + len(sizes) > LONGEST_PATH:
-        raise NoPath(f"it is longer than file systems allow ({LONGEST} bytes a name, {LONGEST_PATH} a path)")
+        raise InvalidPath(f"it is longer than file systems allow ({LONGEST} bytes a name, {LONGEST_PATH} a path)")
     return path

@@ -1,4 +1,4 @@
-"""From what a user wrote to the local files it means: paths, folders, globs, packaged files, remote URLs."""
+"""Finds the local files of a source: paths, folders, globs, packaged files, remote URLs."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from tasks.config.cache import cache_home
 from tasks.config.errors import MISTAKES, ConfigError, DataError, FinetuneError
 from tasks.data.messages import nearest
 from tasks.data.sources.fetch import fetched, from_database, from_hub
-from tasks.data.sources.local_path import NoPath, local_path
+from tasks.data.sources.local_path import InvalidPath, local_path
 from tasks.data.sources.saved_dataset import is_dataset, is_dataset_dict, shards, split_of
 from tasks.data.sources.url_variables import filled, unset
 
-# What is no path, and no file's name: a suffix with a digit is a version (`owner/name.v1`), another one a format.
+# A suffix with a digit is a version (`owner/name.v1`), any other one is a file format, so the text is a file name.
 HUB_NAME = re.compile(r"[\w-]+(/[\w-]+(\.[\w-]*\d[\w-]*)*)?")
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file to read. `name` is what records and messages say: relative to what the user gave, never absolute."""
+    """One file to read. `name`, for records and messages, is relative to what the user gave, never absolute."""
 
     path: Path
     name: str
@@ -41,11 +41,11 @@ class Source:
 def locate(
     spec: str | list[str], field: str, folder_base: Path | None = None, cache: Path | None = None
 ) -> list[Source]:
-    """The files that `spec` (the value of the config field `field`, such as `data.train`) means, sorted by name.
+    """Return the files of `spec` (the value of the config field `field`, such as `data.train`), sorted by name.
 
     Each item is a file, a folder (all data files in it), a glob, `package:<distribution>/<path>` or an fsspec URL.
     Relative paths start at `folder_base` (default: the current folder); remote files are copied below `cache`.
-    Raises DataError where nothing is there, ConfigError where a distribution or a filesystem is not installed.
+    Raises DataError if there are no files, ConfigError if a distribution or a filesystem is not installed.
     """
     found: dict[Path, Source] = {}
     for item in [spec] if isinstance(spec, str) else spec:
@@ -53,31 +53,31 @@ def locate(
             found.setdefault(source.path, source)
     if not found:
         raise DataError(f"{field}: is an empty list; give a file, a folder, a glob or a URL")
-    return sorted(_told_apart(list(found.values())), key=lambda source: source.name)
+    return sorted(_unique_names(list(found.values())), key=lambda source: source.name)
 
 
 def _find(item: str, field: str, base: Path, cache: Path | None) -> list[Source]:
     if item.startswith("package:"):
         return _packaged(item, field)
     if item.startswith("hf:"):
-        return _kept(fetched(from_hub, item, field, cache or own_cache()))
+        return _single(fetched(from_hub, item, field, cache or own_cache()))
     if item.startswith("sql:"):
-        return _kept(fetched(from_database, item, field, cache or own_cache()))
+        return _single(fetched(from_database, item, field, cache or own_cache()))
     if "://" in item and not item.startswith("file://"):
         return _remote(item, field, cache)
     return _local(item, base.absolute(), field)
 
 
-def _kept(path: Path) -> list[Source]:
+def _single(path: Path) -> list[Source]:
     return [Source(path, path.name)]
 
 
 def _local(item: str, base: Path, field: str) -> list[Source]:
     try:
         given = local_path(item)
-    except NoPath as error:
+    except InvalidPath as error:
         shown = item if len(item) <= 80 else f"{item[:80]}…"
-        raise DataError(f"{field}: {shown!r} is no path of a file or folder: {error}") from None
+        raise DataError(f"{field}: {shown!r} is not a valid path: {error}") from None
     path = base / given
     if path.is_file():
         return [Source(path, path.name)]
@@ -85,14 +85,15 @@ def _local(item: str, base: Path, field: str) -> list[Source]:
         return [Source(*each) for each in shards(path, field)]
     if path.is_dir() and is_dataset_dict(path):
         return [Source(*each) for each in shards(split_of(path, field), field)]
-    if path.is_dir():
-        root, paths = path, [child for child in path.rglob("*") if child.is_file()]
-    elif glob.has_magic(str(given)):
-        root = base / _fixed_part(given)
+    if path.is_dir() or glob.has_magic(str(given)):
+        root = path if path.is_dir() else base / _fixed_part(given)
+        pattern = "**/*" if root == path else str(path.relative_to(root))
         try:
-            paths = [match for match in root.glob(str(path.relative_to(root))) if match.is_file()]
-        except ValueError as error:  # `**` with something else beside it
-            raise DataError(f"{field}: {item!r} is no pattern of files: {error}") from None
+            paths = [found for found in root.glob(pattern) if found.is_file()]
+        except ValueError as error:  # `**` is not a whole path component
+            raise DataError(f"{field}: {item!r} is not a valid glob: {error}") from None
+        except OSError as error:
+            raise DataError(f"{field}: {item!r} cannot be read: {error.strerror}: {error.filename}") from None
     else:
         siblings = [child.name for child in path.parent.iterdir()] if path.parent.is_dir() else []
         gone = "" if path.parent.is_dir() else " (its folder does not exist either)"
@@ -102,7 +103,7 @@ def _local(item: str, base: Path, field: str) -> list[Source]:
 
 
 def _fixed_part(pattern: Path) -> Path:
-    """The folder before the first wildcard: names are relative to it."""
+    """Return the folder before the first wildcard; names are relative to it."""
     return next(parent for parent in pattern.parents if not glob.has_magic(str(parent)))
 
 
@@ -134,7 +135,7 @@ def _remote(written: str, field: str, cache: Path | None) -> list[Source]:
     protocol, given = written.partition("://")[0], filled(written)
     try:
         fs, root = _filesystem(given.url)
-        if protocol in ("http", "https"):  # a `?` begins no name there, nor is it a wildcard; there are no folders
+        if protocol in ("http", "https"):  # `?` begins a query string and is no wildcard; there are no folders
             files = [(root, PurePosixPath(urlsplit(root).path).name)]
         elif glob.has_magic(root):
             files = _named(fs.glob(root), str(_fixed_part(Path(root))))
@@ -143,10 +144,10 @@ def _remote(written: str, field: str, cache: Path | None) -> list[Source]:
         else:
             files = _named([root], str(PurePosixPath(root).parent))
         if odd := next((path for path, name in files if not is_inside(name)), None):
-            raise DataError(f"{field}: {written!r} holds {given.hide(odd)!r}, which is no name of a file here")
-        # the folder is named by content marks: a remote file that changes is fetched again
-        marks = "\n".join([written, *(f"{path} {_mark(fs, protocol, path)}" for path, _ in files)])
-        folder = (cache or own_cache()) / hashlib.sha256(marks.encode()).hexdigest()[:16]
+            raise DataError(f"{field}: {written!r} contains {given.hide(odd)!r}, which is not a valid local file name")
+        # the folder name depends on file versions: a remote file that changes is fetched again
+        versions = "\n".join([written, *(f"{path} {_version(fs, protocol, path)}" for path, _ in files)])
+        folder = (cache or own_cache()) / hashlib.sha256(versions.encode()).hexdigest()[:16]
         local = ((_fetched(fs.get_file, path, folder / name), name) for path, name in files)
         return _data_files(local, written, field)
     except (ImportError, ValueError) as error:
@@ -154,7 +155,7 @@ def _remote(written: str, field: str, cache: Path | None) -> list[Source]:
         raise ConfigError(f"{field}: {written!r}: the filesystem {protocol}:// cannot be used: {why}") from None
     except (FinetuneError, *MISTAKES):
         raise
-    except Exception as error:  # noqa: BLE001 — each service's client has errors of its own, which are no OSErrors
+    except Exception as error:  # noqa: BLE001 — each service's client has its own errors, which are not OSErrors
         unset_name = unset(written)
         unset_note = f" (${unset_name} is not set in the environment)" if unset_name else ""
         why = given.hide(f"{type(error).__name__}: {error}") + unset_note
@@ -164,7 +165,7 @@ def _remote(written: str, field: str, cache: Path | None) -> list[Source]:
 def _filesystem(url: str) -> tuple[Any, str]:
     try:
         return fsspec.url_to_fs(url)
-    except TypeError as error:  # one that a URL alone does not say enough of
+    except TypeError as error:  # needs more arguments than the URL gives
         raise ValueError(str(error)) from None
 
 
@@ -172,17 +173,19 @@ def _named(paths: Iterable[str], start: str) -> list[tuple[str, str]]:
     return [(path, os.path.relpath(path, start)) for path in sorted(paths)]
 
 
-def _mark(fs: fsspec.AbstractFileSystem, protocol: str, path: str) -> str:
-    """What changes when a remote file does. fsspec takes a web page for something that never does; its server knows."""
+def _version(fs: fsspec.AbstractFileSystem, protocol: str, path: str) -> str:
+    """Return a value that changes when a remote file does. For HTTP, fsspec's `ukey` does not, so headers are used."""
     if protocol not in ("http", "https"):
         return str(fs.ukey(path))
     info = fs.info(path)
     known = {name: info.get(name) for name in ("ETag", "last_modified", "Last-Modified") if info.get(name)}
-    return str(sorted(known.items())) if known else uuid4().hex  # a server that says nothing is asked every time
+    return (
+        str(sorted(known.items())) if known else uuid4().hex
+    )  # without these headers the file is always fetched again
 
 
 def own_cache() -> Path:
-    """The folder fetched data is kept in."""
+    """Return the folder where fetched data is cached."""
     return cache_home() / "data"
 
 
@@ -191,7 +194,7 @@ def _fetched(get_file: Callable[[str, str], object], remote: str, local: Path) -
         local.parent.mkdir(parents=True, exist_ok=True)
         partial = local.with_name(f".{local.name}.{os.getpid()}")
         get_file(remote, str(partial))
-        partial.replace(local)  # complete or absent: a torn download is never taken for the file
+        partial.replace(local)  # atomic: a partial download is never used
     return local
 
 
@@ -203,12 +206,12 @@ def _data_files(pairs: Iterable[tuple[Path, str]], item: str, field: str) -> lis
 
 
 def _is_data(name: PurePosixPath) -> bool:
-    """Packages and working folders also hold code, bytecode and hidden files."""
+    """Whether a file is data, not code, bytecode or hidden (packages and working folders have these too)."""
     return name.suffix not in (".py", ".pyc") and not any(part.startswith(".") for part in name.parts)
 
 
-def _told_apart(sources: list[Source]) -> list[Source]:
-    """`a/train.csv` and `b/train.csv`, each given by itself, are both `train.csv`: names grow until they differ."""
+def _unique_names(sources: list[Source]) -> list[Source]:
+    """Prepend parent folders to equal names (`a/train.csv` and `b/train.csv`, given separately) until they differ."""
     names = [source.name for source in sources]
     while len(set(names)) < len(names):
         repeated = {name for name, times in Counter(names).items() if times > 1}

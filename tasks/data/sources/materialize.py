@@ -1,4 +1,4 @@
-"""Rows that come some at a time -> one Arrow file named by its content, of the types that hold them all."""
+"""Writes rows that arrive in batches to one Arrow file named by its content, with types that fit all rows."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from uuid import uuid4
 import pyarrow as pa
 
 from tasks.config.errors import DataError
-from tasks.data.tables.odd_values import UNFIT, odd_one
+from tasks.data.tables.odd_values import CONVERSION_ERRORS, odd_one
 from tasks.data.tables.spans import as_spans
 
 BATCH = 8192
 
 
 def table_of(columns: Mapping[str, list[Any]], field: str, start: int) -> pa.Table:
-    """Python values as a table.
+    """Return Python values as a table.
 
     Args:
-        field: how messages call the rows. start: the number of the first.
+        field: the rows' field, for messages. start: the number of the first row.
 
     Raises:
         DataError: a column holds values of several kinds; names the first row that differs.
@@ -29,29 +29,29 @@ def table_of(columns: Mapping[str, list[Any]], field: str, start: int) -> pa.Tab
     arrays = {}
     for name, values in columns.items():
         if str(name) in arrays:
-            raise DataError(f"{field}: two of its columns have the name {str(name)!r}")
+            raise DataError(f"{field}: two columns have the name {str(name)!r}")
         try:
-            arrays[str(name)] = pa.array(values, from_pandas=True)  # NaN among texts means that there is none
-        except UNFIT as error:
+            arrays[str(name)] = pa.array(values, from_pandas=True)  # NaN among strings means a missing value
+        except CONVERSION_ERRORS as error:
             if (spans := as_spans(values)) is not None:
                 arrays[str(name)] = pa.array(spans)
                 continue
             odd, other = odd_one(values)
             kinds = type(values[odd]).__name__, type(values[other]).__name__
             why = f"holds more than one kind: row {start + odd} is {kinds[0]}, row {start + other} {kinds[1]}"
-            why = why if kinds[0] != kinds[1] else f"cannot be kept: row {start + odd}"
+            why = why if kinds[0] != kinds[1] else f"cannot be stored: row {start + odd}"
             raise DataError(f"{field}: column {name!r} {why} ({str(error).splitlines()[0]})") from error
     return pa.table(arrays)
 
 
 def keep(tables: Iterable[pa.Table], cache: Path, name: str, field: str) -> Path:
-    """Write tables, some rows at a time, as an Arrow file whose folder is named by its bytes.
+    """Write tables one by one to an Arrow file in a folder named by its digest.
 
-    Later tables may show that a column is wider than it looked (nothing but nulls at first, whole numbers before
-    fractions): what was written is then read back and written in the wider types. Memory holds a few tables.
+    Later tables may need wider types (only nulls at first, integers before floats): what was written is then read back
+    and rewritten with the wider types. Only a few tables are in memory at a time.
 
     Raises:
-        DataError: no rows; a column whose later rows are of a kind that has nothing in common with the earlier ones.
+        DataError: there are no rows, or later rows of a column have a type that is incompatible with earlier ones.
     """
     cache.mkdir(parents=True, exist_ok=True)
     parts: list[Path] = []
@@ -74,7 +74,7 @@ def keep(tables: Iterable[pa.Table], cache: Path, name: str, field: str) -> Path
 
 
 def _write(tables: Iterable[pa.Table], cache: Path, parts: list[Path], field: str) -> tuple[pa.Schema | None, int]:
-    """Write to a new file of `parts` whenever the types grow; return the last types and the number of rows."""
+    """Write to a new file, added to `parts`, whenever the types widen; return the last schema and the row count."""
     schema: pa.Schema | None = None
     writer: Any = None
     rows = 0
@@ -99,14 +99,14 @@ def _wider(schema: pa.Schema, other: pa.Schema, field: str, start: int) -> pa.Sc
     try:
         return pa.unify_schemas([schema, other], promote_options="permissive")
     except (pa.ArrowException, ValueError) as error:
-        column = next((name for name in other.names if _apart(schema, other, name)), other.names[0])
+        column = next((name for name in other.names if _incompatible(schema, other, name)), other.names[0])
         raise DataError(
-            f"{field}: from row {start} on column {column!r} holds {other.field(column).type}, before "
-            f"{schema.field(column).type}; leave it out, or make it one kind"
+            f"{field}: column {column!r} has type {other.field(column).type} from row {start} on, "
+            f"{schema.field(column).type} before; remove it, or use one type"
         ) from error
 
 
-def _apart(schema: pa.Schema, other: pa.Schema, name: str) -> bool:
+def _incompatible(schema: pa.Schema, other: pa.Schema, name: str) -> bool:
     try:
         pa.unify_schemas([pa.schema([schema.field(name)]), pa.schema([other.field(name)])],
                          promote_options="permissive")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rows a Python caller holds -> Arrow files of their own content, some rows at a time."""
+"""Writes a Python caller's rows to Arrow files named by their content, in batches."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from tasks.config.errors import DataError
 from tasks.data.messages import first
-from tasks.data.sources.local_path import NoPath, local_path
+from tasks.data.sources.local_path import InvalidPath, local_path
 from tasks.data.sources.materialize import BATCH, keep, table_of
 from tasks.data.sources.read import SUFFIXES
 from tasks.data.tables.class_names import field_of, with_class_names
-from tasks.data.tables.odd_values import UNFIT
+from tasks.data.tables.odd_values import CONVERSION_ERRORS
 from tasks.data.tables.plain_types import plain
 
 SPLITS = ("train", "validation", "test")
@@ -25,11 +25,11 @@ NONE = object()
 BY_POSITION = {1: ("text",), 2: ("text", "label"), 3: ("text", "text_pair", "label")}
 
 
-def hold(data: Any, cache: Path) -> Any:
-    """A `data` section (or its short form) in which rows are replaced by the files they were written to.
+def save_rows(data: Any, cache: Path) -> Any:
+    """Return a `data` section (or its short form) with rows replaced by the files they were written to.
 
-    Rows may stand for the section itself (then they are `train`; a `DatasetDict` gives its splits), or for its
-    `train`, `validation` and `test`.
+    Rows may be given as the whole section (`train`, or the splits of a `DatasetDict`), or as its `train`,
+    `validation` and `test`.
     """
     if _is_section(data):
         given = dict(data)
@@ -37,22 +37,22 @@ def hold(data: Any, cache: Path) -> Any:
         given = splits_of(data)
         unknown = sorted(given.keys() - set(SPLITS))
         if unknown:
-            raise DataError(f"data: there is a split {unknown[0]!r}; known are {', '.join(SPLITS)}")
+            raise DataError(f"data: unknown split {unknown[0]!r}; valid are {', '.join(SPLITS)}")
     else:
         return data
     return {name: str(rows_to_file(each, f"data.{name}", cache)) if name in SPLITS and is_rows(each) else each
             for name, each in given.items()}  # fmt: skip
 
 
-def _is_section(data: Any) -> bool:
-    """A section names `train`; a mapping of tables alone is a `DatasetDict`, one of lists a dict of columns."""
+def _is_section(data: object) -> bool:
+    """Whether it is a section: it has `train`, and is not a `DatasetDict` (a mapping of tables only)."""
     return isinstance(data, Mapping) and "train" in data and not all(_is_table(each) for each in data.values())
 
 
-def is_rows(value: Any) -> bool:
-    """Whether a value holds rows itself, rather than naming files (a string, a path, a list of those).
+def is_rows(value: object) -> bool:
+    """Whether a value is rows, rather than names of files (a string, a path, a list of those).
 
-    A list of strings is a list of texts, unless one of them is a file, or looks like the name of one.
+    A list of strings is a list of texts, unless one of them is a file or looks like a file name.
     """
     if value is None or isinstance(value, str | Path):
         return False
@@ -62,7 +62,7 @@ def is_rows(value: Any) -> bool:
 
 
 def _is_source(text: str) -> bool:
-    """A file that is there, a URL or another scheme, a path, a name with a data file's ending."""
+    """Whether a string is an existing file, a URL or another scheme, a path, or a name with a data file's suffix."""
     if "\n" in text or len(text) > 1024:
         return False
     if SCHEME.match(text) or _is_there(text):
@@ -73,35 +73,35 @@ def _is_source(text: str) -> bool:
 def _is_there(text: str) -> bool:
     try:
         return local_path(text).exists()
-    except NoPath:
+    except InvalidPath:
         return False
 
 
-def rows_to_file(value: Any, field: str, cache: Path, names: Sequence[str] | None = None) -> Path:
+def rows_to_file(value: object, field: str, cache: Path, names: Sequence[str] | None = None) -> Path:
     """Write rows as an Arrow file below `cache`, named by its content.
 
     Args:
         value: a list (or any iterable, a generator too) of dicts or tuples; a dict of columns; a pandas or
-            Polars frame; a `datasets.Dataset` or `IterableDataset` (class names stand in place of their ids); a
+            Polars frame; a `datasets.Dataset` or `IterableDataset` (class ids are replaced by names); a
             `pyarrow.Table` or `RecordBatch`; a torch-style dataset.
         names: the columns of tuples; by position `text, label` or `text, text_pair, label` if None.
 
     Raises:
-        DataError: no rows; a row that lacks a key another has, or is of another kind; named by its number.
+        DataError: there are no rows, or a row has other keys or another type than the first; names the row.
     """
-    tables = (_settled(table, field) for table in _tables(value, field, names))
+    tables = (_normalised(table, field) for table in _tables(value, field, names))
     return keep(tables, cache, field.rpartition(".")[2], field)
 
 
-def splits_of(value: Any) -> dict[str, Any]:
-    """`{split: rows}` of a `DatasetDict` (or a mapping of datasets or DataFrames); else `{"train": value}`."""
+def splits_of(value: object) -> dict[str, Any]:
+    """Return `{split: rows}` of a `DatasetDict` (or a mapping of datasets or DataFrames); else `{"train": value}`."""
     if isinstance(value, Mapping) and value and all(_is_table(each) for each in value.values()):
         known = {"val": "validation", "dev": "validation", "valid": "validation"}
         return {known.get(str(name), str(name)): each for name, each in value.items()}
     return {"train": value}
 
 
-def _is_table(value: Any) -> bool:
+def _is_table(value: object) -> bool:
     return not isinstance(value, list | tuple | str) and (hasattr(value, "column_names") or hasattr(value, "columns"))
 
 
@@ -129,26 +129,26 @@ def _tables(value: Any, field: str, names: Sequence[str] | None) -> Iterator[pa.
 def _from_frame(frame: Any, field: str) -> pa.Table:
     names = [str(name) for name in frame.columns]
     if len(set(names)) < len(names):
-        raise DataError(f"{field}: two of its columns have one name: {first(names)}")
+        raise DataError(f"{field}: duplicate column names: {first(names)}")
     try:
         return pa.Table.from_pandas(frame, preserve_index=False)
-    except UNFIT:  # says neither row nor kind
+    except CONVERSION_ERRORS:  # the error names neither row nor type
         return table_of({name: frame.iloc[:, at].tolist() for at, name in enumerate(names)}, field, 1)
 
 
 def _from_columns(columns: Mapping[str, Any], field: str) -> pa.Table:
     for name, values in columns.items():
         if not _has_order(values):
-            raise DataError(f"{field}: column {name!r} is {type(values).__name__}, not a list of values, one a row")
+            raise DataError(f"{field}: column {name!r} is {type(values).__name__}, not a list with one value per row")
     sizes = {name: len(values) for name, values in columns.items()}
     if len(set(sizes.values())) > 1:
-        said = ", ".join(f"{name!r} {size}" for name, size in sizes.items())
+        lengths = ", ".join(f"{name!r} {size}" for name, size in sizes.items())
         short = min(sizes, key=lambda name: sizes[name])
-        raise DataError(f"{field}: its columns are not of one length: {said}; row {sizes[short] + 1} has no {short!r}")
+        raise DataError(f"{field}: columns differ in length: {lengths}; row {sizes[short] + 1} has no {short!r}")
     return table_of({name: list(values) for name, values in columns.items()}, field, 1)
 
 
-def _has_order(values: Any) -> bool:
+def _has_order(values: object) -> bool:
     if isinstance(values, str | bytes | Mapping | Set) or not isinstance(values, Iterable):
         return False
     return hasattr(values, "__len__") and getattr(values, "ndim", 1) > 0
@@ -168,9 +168,9 @@ def _from_rows(rows: Any, field: str, names: Sequence[str] | None) -> Iterator[p
     elif isinstance(head, tuple | list):
         keys = list(names or BY_POSITION.get(len(head), ()))
         if len(set(keys)) < len(keys):
-            raise DataError(f"{field}: two of the columns named have one name: {first(keys)}")
+            raise DataError(f"{field}: duplicate names in the columns: {first(keys)}")
         if len(keys) != len(head):
-            raise DataError(f"{field}: row 1 has {len(head)} values; give rows as dicts, or the columns' names")
+            raise DataError(f"{field}: row 1 has {len(head)} values; give rows as dicts, or pass column names")
     else:
         raise DataError(f"{field}: row 1 is a {type(head).__name__}; rows are dicts, tuples or strings")
     stream, at = chain([head], stream), 1
@@ -186,7 +186,7 @@ def _columns(rows: list[Any], keys: list[str], kind: type, field: str, start: in
             raise DataError(f"{field}: row {at} is a {type(row).__name__}, row 1 a {kind.__name__}")
         if isinstance(row, Mapping) and row.keys() != set(keys):
             missing, more = sorted(set(keys) - row.keys(), key=str), sorted(row.keys() - set(keys), key=str)
-            what = f"lacks {missing[0]!r}" if missing else f"has {more[0]!r}"
+            what = f"has no {missing[0]!r}" if missing else f"has {more[0]!r}"
             raise DataError(f"{field}: row {at} {what}, unlike row 1, which has {', '.join(map(repr, keys))}")
         if isinstance(row, tuple | list) and len(row) != len(keys):
             raise DataError(f"{field}: row {at} has {len(row)} values, row 1 has {len(keys)}")
@@ -197,15 +197,15 @@ def _columns(rows: list[Any], keys: list[str], kind: type, field: str, start: in
     return {key: [_plain(row[at]) for row in rows] for at, key in enumerate(keys)}
 
 
-def _plain(value: Any) -> Any:
-    """A tensor or an array as Python's own lists and numbers."""
+def _plain(value: Any) -> object:
+    """Return a tensor or an array as Python lists and numbers."""
     return value.tolist() if hasattr(value, "tolist") and not isinstance(value, str) else value
 
 
-def _settled(table: pa.Table, field: str) -> pa.Table:
-    """Names in place of class ids, and plain types, so that equal rows are equal bytes however they came."""
+def _normalised(table: pa.Table, field: str) -> pa.Table:
+    """Replace class ids by names and convert to plain types, so that equal rows give equal bytes."""
     if len(set(table.column_names)) < table.num_columns:
-        raise DataError(f"{field}: two of its columns have one name: {first(table.column_names)}")
+        raise DataError(f"{field}: duplicate column names: {first(table.column_names)}")
     table = with_class_names(table, table.schema.metadata)
     columns = {name: plain(table[name]) for name in table.column_names}
     fields = [field_of(table.schema.field(name), column.type) for name, column in columns.items()]

@@ -1,9 +1,8 @@
-"""One parser per file format: a file's content -> Arrow columns and the line (or row) each record stands on.
+"""Parsers of JSON, Parquet, Arrow and folders: a file's content -> Arrow columns and the line (or row) of each record.
 
-A parser does not stop at the first bad record: it adds `file:line: what is wrong` to `problems` and goes on, so that
-a reading can report them together. CSV (`parse_delimited`) and JSON pass through Python in batches: their records need
-exact line numbers and exact complaints, and pyarrow's readers swallow an unclosed quote, read dates out of text, and
-name no lines.
+A parser does not stop at the first bad record: it adds `file:line: what is wrong` to `problems` and continues, so that
+all are reported together. CSV (`parse_delimited`) and JSON are parsed in Python, in batches, to have exact line numbers
+and messages: pyarrow's readers accept an unclosed quote, turn text into dates, and report no lines.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.data.messages import first
-from tasks.data.sources.text_file import Text, unmarked
+from tasks.data.sources.text_file import Text, without_bom
 from tasks.data.tables.class_names import field_of, with_class_names
-from tasks.data.tables.odd_values import UNFIT, odd_one
+from tasks.data.tables.odd_values import CONVERSION_ERRORS, odd_one
 from tasks.data.tables.plain_types import plain
 from tasks.data.tables.spans import as_spans
 from tasks.data.tables.spill import BATCH, spilled
 
-COLUMNS = 10_000  # more are no table, but one written with its rows as columns
+COLUMNS = 10_000  # a file with more was probably written with its rows as columns
 BLANK = re.compile(r"[ \t\r\n]*")
 
 Parsed = tuple[pa.Table, Sequence[int]]
 
 
 def json_objects(name: str, text: Text, problems: list[str]) -> Parsed | None:
-    """An array of objects (records counted by row; held whole) or one object a line (by line; read piece by piece).
-    Keys a record lacks are null."""
+    """Parse an array of objects (in memory; places are row numbers) or one object per line (streamed; places are line
+    numbers). A record's missing keys are null."""
     if text.is_blank():
         problems.append(f"{name} is empty")
         return None
@@ -46,7 +45,7 @@ def json_objects(name: str, text: Text, problems: list[str]) -> Parsed | None:
 
 
 def records_table(name: str, records: Iterator[tuple[int, Any]], problems: list[str]) -> Parsed | None:
-    """A table of `(place, record)` pairs: all keys of all records, null where a record lacks one."""
+    """Return a table of `(place, record)` pairs with the keys of all records; missing ones are null."""
     places = array("q")
 
     def tables() -> Iterator[pa.Table]:
@@ -71,7 +70,7 @@ def _batches(
         yield _columns(name, good, problems)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         key = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
@@ -80,29 +79,29 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class RepeatedKey(ValueError):
-    """Of an object's values for one key, Python's `json` keeps the last and says nothing."""
+    """An object repeats a key, of which Python's `json` would silently keep the last value."""
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_once)
+DECODER = json.JSONDecoder(object_pairs_hook=_unique_keys)
 
 
 def _lines(name: str, text: Text, problems: list[str]) -> Iterator[tuple[int, Any]]:
     with text.open() as file:
-        for number, line in enumerate(unmarked(file), 1):
+        for number, line in enumerate(without_bom(file), 1):
             if not line.strip():
                 continue
             try:
                 value = DECODER.decode(line.rstrip())
             except json.JSONDecodeError as error:
-                problems.append(f"{name}:{number}: broken JSON: {error.msg} at column {error.colno}")
+                problems.append(f"{name}:{number}: invalid JSON: {error.msg} at column {error.colno}")
             except (ValueError, RecursionError) as error:
-                problems.append(f"{name}:{number}: JSON that cannot be read: {error}")
+                problems.append(f"{name}:{number}: invalid JSON: {error}")
             else:
                 yield number, value
 
 
 def _elements(name: str, text: str, problems: list[str]) -> Iterator[tuple[int, Any]]:
-    """One element after the other, so that the whole file is never a list of Python objects."""
+    """Yield one element at a time, so that the whole file is never a list of Python objects."""
     row = 0
     at = _after(text, text.index("[") + 1)
     try:
@@ -119,13 +118,13 @@ def _elements(name: str, text: str, problems: list[str]) -> Iterator[tuple[int, 
         if (end := _after(text, at + 1)) < len(text):
             raise json.JSONDecodeError("text after the end of the array", text, end)
     except json.JSONDecodeError as error:
-        problems.append(f"{name}:{error.lineno}: broken JSON: {error.msg} at column {error.colno}")
+        problems.append(f"{name}:{error.lineno}: invalid JSON: {error.msg} at column {error.colno}")
     except (ValueError, RecursionError) as error:
-        problems.append(f"{name}:{row + 1}: JSON that cannot be read: {error}")
+        problems.append(f"{name}:{row + 1}: invalid JSON: {error}")
 
 
 def _after(text: str, at: int) -> int:
-    """The position of what follows blanks."""
+    """Return the position of the first non-blank character from `at` on."""
     gap = BLANK.match(text, at)
     return gap.end() if gap else at
 
@@ -135,7 +134,7 @@ def _columns(name: str, records: list[tuple[int, dict[str, Any]]], problems: lis
     places = [place for place, _ in records]
     for key, place in _keys(records).items():
         if len(columns) == COLUMNS:
-            problems.append(f"{name}:{place}: at most {COLUMNS:,} columns are read: {key!r} is one too many")
+            problems.append(f"{name}:{place}: more than {COLUMNS:,} columns, the limit: {key!r} is the first one over")
             break
         column = column_of(name, key, [record.get(key) for _, record in records], places, problems)
         if column is not None:
@@ -143,20 +142,41 @@ def _columns(name: str, records: list[tuple[int, dict[str, Any]]], problems: lis
     return pa.table(columns)
 
 
+class ColumnProblem(str):
+    """A problem with all values of one column, which need not matter: not every column is used."""
+
+    def __new__(cls, text: str, column: str) -> ColumnProblem:
+        problem = super().__new__(cls, text)
+        problem.column = column
+        return problem
+
+    column: str
+
+
 def column_of(name: str, key: str, values: list[Any], places: Sequence[int], problems: list[str]) -> pa.Array | None:
-    """Values of JSON as a column; None, and a problem, where one is of another kind than those before it."""
+    """Return JSON values as a column; if their types differ, as texts, with a `ColumnProblem` added; None for a key
+    that is no name."""
+    if key != key.encode(errors="replace").decode():  # a lone surrogate is not a valid name
+        problems.append(f"{name}:{places[0]}: {key!r} is not a valid name of a column")
+        return None
     try:
-        key.encode()  # half a character of two is no name
         return pa.array(values)
-    except UNFIT as error:
+    except CONVERSION_ERRORS as error:
         if (spans := as_spans(values)) is not None:
             return pa.array(spans)
-        problems.append(_odd_one(name, key, places, values, error))
+        problems.append(ColumnProblem(_odd_one_problem(name, key, places, values, error), key))
+        return pa.array([_as_text(value) for value in values], pa.string())
+
+
+def _as_text(value: object) -> str | None:
+    if value is None:
         return None
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return text.encode(errors="replace").decode()
 
 
 def _keys(records: list[tuple[int, dict[str, Any]]]) -> dict[str, int]:
-    """All keys, in order, and where each stands first."""
+    """Return all keys, in order, with the place where each occurs first."""
     found: dict[str, int] = {}
     for place, record in records:
         for key in record:
@@ -164,16 +184,20 @@ def _keys(records: list[tuple[int, dict[str, Any]]]) -> dict[str, int]:
     return found
 
 
-def _odd_one(name: str, key: str, places: Sequence[int], values: list[Any], error: Exception) -> str:
+def _odd_one_problem(name: str, key: str, places: Sequence[int], values: list[Any], error: Exception) -> str:
     odd, other = odd_one(values)
     kinds = kind_of(values[odd]), kind_of(values[other])
     if odd != other and kinds[0] != kinds[1]:
         return f"{name}:{places[odd]}: {key!r} is {kinds[0]}, but {kinds[1]} at {name}:{places[other]}"
-    return f"{name}:{places[odd]}: {key!r} cannot be kept: {str(error).splitlines()[0]}"
+    value = values[odd]
+    inner = sorted({kind_of(each) for each in value if each is not None}) if isinstance(value, list) else []
+    if len(inner) > 1:
+        return f"{name}:{places[odd]}: {key!r} is a list of several types: {', '.join(inner)}"
+    return f"{name}:{places[odd]}: {key!r} cannot be stored: {str(error).splitlines()[0]}"
 
 
 def kind_of(value: object) -> str:
-    """What a value of JSON is called in messages."""
+    """Return the name of a JSON value's type for messages."""
     if value == {}:
         return "an empty object"
     kinds = {bool: "true/false", int: "a number", float: "a number", str: "a string", list: "a list", dict: "an object"}
@@ -181,14 +205,14 @@ def kind_of(value: object) -> str:
 
 
 def arrow_rows(path: Path, name: str, format: str, problems: list[str]) -> Parsed | None:
-    """A Parquet file, or an Arrow IPC file or stream; dictionaries and wide strings become plain strings, class ids the
-    names that the file's metadata has for them."""
+    """Read a Parquet file, or an Arrow IPC file or stream; dictionaries and large strings become plain strings, class
+    ids the names in the file's metadata."""
     try:
         table = _open(path, format)
         table = with_class_names(table, table.schema.metadata)
     except (pa.ArrowException, OSError) as error:
         first_line = str(error).splitlines()[0]
-        problems.append(f"{name} is no readable {format} file (cut short, or another format): {first_line}")
+        problems.append(f"{name} is not a readable {format} file (truncated, or another format): {first_line}")
         return None
     if repeated := [column for column, times in Counter(table.column_names).items() if times > 1]:
         problems.append(f"{name}: has the column {first([repr(column) for column in repeated])} twice")
@@ -201,9 +225,9 @@ def arrow_rows(path: Path, name: str, format: str, problems: list[str]) -> Parse
 
 def _open(path: Path, format: str) -> pa.Table:
     if format == "parquet":
-        import pyarrow.parquet as pq  # late: only who reads Parquet pays for it
+        import pyarrow.parquet as pq  # imported here, since it is slow and only Parquet needs it
 
-        file = pq.ParquetFile(path)  # not read_table: that would read columns out of folder names
+        file = pq.ParquetFile(path)  # not read_table, which would add columns from folder names
         if file.metadata.num_rows == 0:
             return file.read()
         table = pa.concat_tables(spilled(pa.Table.from_batches([each]) for each in file.iter_batches(BATCH)))
@@ -215,7 +239,7 @@ def _open(path: Path, format: str) -> pa.Table:
 
 
 def folder_rows(paths: Iterable[Path], names: list[str], texts: list[str]) -> Parsed:
-    """One row per text file: `text`, its first line as `title`, the rest as `body`, its folder's name as `label`."""
+    """Return one row per text file: `text`, its first line as `title`, the rest as `body`, its folder as `label`."""
     parts = [text.lstrip().partition("\n") for text in texts]
     columns = {
         "text": texts,
@@ -230,7 +254,8 @@ def folder_rows(paths: Iterable[Path], names: list[str], texts: list[str]) -> Pa
 def merged(
     tables: list[pa.Table], problems: list[str], names: list[str], places: Sequence[Sequence[int]]
 ) -> pa.Table | None:
-    """The tables below one another, int and float meeting as float; else a problem names file, row and column."""
+    """Concatenate tables, int and float as float; a column of incompatible types is text then, and a `ColumnProblem`
+    with file and row is added."""
     try:
         return pa.concat_tables(tables, promote_options="permissive") if tables else None
     except pa.ArrowException:
@@ -241,5 +266,18 @@ def merged(
                     at = next((at for at, value in enumerate(table[field.name]) if value.is_valid), 0)
                     kind, seen = kinds.setdefault(field.name, (field.type, f"{name}:{rows[at]}"))
                     if field.type != kind:
-                        problems.append(f"{name}:{rows[at]}: {field.name!r} holds {field.type}, but {kind} at {seen}")
-        return None
+                        problem = f"{name}:{rows[at]}: {field.name!r} holds {field.type}, but {kind} at {seen}"
+                        problems.append(ColumnProblem(problem, field.name))
+        mixed = {problem.column for problem in problems if isinstance(problem, ColumnProblem)}
+        try:
+            return pa.concat_tables([_with_texts(table, mixed) for table in tables], promote_options="permissive")
+        except pa.ArrowException:
+            return None
+
+
+def _with_texts(table: pa.Table, names: set[str]) -> pa.Table:
+    for at, field in enumerate(table.schema):
+        if field.name in names:
+            texts = pa.array([_as_text(value) for value in table[field.name].to_pylist()], pa.string())
+            table = table.set_column(at, field.name, texts)
+    return table

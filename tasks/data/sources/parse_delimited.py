@@ -1,4 +1,4 @@
-"""CSV and TSV -> Arrow columns of strings and the line each record begins on."""
+"""Parses CSV and TSV into Arrow columns of strings and the line on which each record begins."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ import pyarrow as pa
 
 from tasks.data.messages import first
 from tasks.data.sources.parse import COLUMNS, Parsed
-from tasks.data.sources.text_file import Text, unmarked
+from tasks.data.sources.text_file import Text, without_bom
 from tasks.data.tables.spill import BATCH, spilled
 
-FIELD = 2**28  # characters after which a field is read no further: its quote was never closed
+FIELD = 2**28  # characters; a longer field has a quote that was never closed
 SEPARATORS = ",;\t|"
 HINT = re.compile(r"sep=([^\"\s]|\t)\r?\n")  # Excel's first line
 
 
 def tsv_is_quoted(text: Text) -> bool:
-    """Whether a tab-separated file quotes as CSV does; most do not, and then a quote is a character like any other.
+    """Whether a tab-separated file is quoted like CSV; in most, a quote is an ordinary character.
 
-    It does if it shows a sign of it (a doubled quote, a quoted header) and reads as such without one misplaced quote.
+    It is if it has a doubled quote or a quoted header, and parses as quoted without a misplaced quote.
     """
     with text.open() as file:
         if not (text.head().startswith('"') or any('""' in line for line in file)):
@@ -40,9 +40,9 @@ def tsv_is_quoted(text: Text) -> bool:
 
 
 def separator_of(text: Text) -> str:
-    """What stands between the fields of a CSV: a comma, or a semicolon, a tab or a bar where it divides the first
-    records evenly and the comma does not (as Excel writes them where the comma is the decimal mark). Where none does,
-    it is the first of them that divides the header: records it does not divide as often are then named."""
+    """Return the separator of a CSV: the first of comma, semicolon, tab and bar that splits the first records into
+    equally many fields (Excel writes semicolons in locales with a decimal comma). If none does, the first that splits
+    the header: records with another number of fields are then reported."""
     if hint := HINT.match(text.head()):
         return hint[1]
     found = {separator: _widths(text, separator) for separator in SEPARATORS}
@@ -52,12 +52,12 @@ def separator_of(text: Text) -> str:
 
 
 def _widths(text: Text, separator: str) -> list[int]:
-    """How many fields each of the first records has, up to one that cannot be read."""
+    """Return the number of fields of each of the first records, up to one that cannot be parsed."""
     widths: list[int] = []
     limit = csv.field_size_limit(FIELD)
     try:
         with text.open() as file:
-            records = csv.reader(unmarked(file), delimiter=separator)
+            records = csv.reader(without_bom(file), delimiter=separator)
             widths.extend(len(values) for values in islice(records, 20) if values)
     except csv.Error:
         pass
@@ -67,31 +67,31 @@ def _widths(text: Text, separator: str) -> list[int]:
 
 
 def other_separator(text: Text) -> str | None:
-    """What a file called tab-separated is separated by, if its header has no tab."""
+    """Return the separator of a file named as tab-separated whose header has no tab; else None."""
     with text.open() as file:
-        header = next((line for line in unmarked(file) if line.strip()), "")
+        header = next((line for line in without_bom(file) if line.strip()), "")
     separator = separator_of(text)
     return separator if "\t" not in header and separator in header else None
 
 
 def delimited(name: str, text: Text, delimiter: str, quoted: bool, problems: list[str]) -> Parsed | None:
-    """CSV or TSV; `quoted` is RFC 4180 (quotes, newlines within them). All columns are strings.
+    """Parse CSV or TSV; `quoted` means RFC 4180 (quotes, with newlines within them). All columns are strings.
 
-    A record stands on the line it begins on. Blank lines are skipped, as everywhere.
+    A record's line is the one it begins on. Blank lines are skipped, as in all formats.
     """
     if text.is_blank():
         problems.append(f"{name} is empty")
         return None
-    limit = csv.field_size_limit(FIELD)  # the module's own, for all: put back below
+    limit = csv.field_size_limit(FIELD)  # a global setting of the module, restored below
     try:
         records = _records(name, text, delimiter, quoted, problems)
         header = next(records, (1, []))[1]
         repeated = sorted(column for column, times in Counter(header).items() if times > 1)
         if repeated:
-            problems.append(f"{name}:1: the header names {first([repr(column) for column in repeated])} twice")
+            problems.append(f"{name}:1: the header has {first([repr(column) for column in repeated])} twice")
         if len(header) > COLUMNS:
-            problems.append(f"{name}:1: {len(header):,} columns, and at most {COLUMNS:,} are read: {header[COLUMNS]!r} "
-                            "is one too many")  # fmt: skip
+            problems.append(f"{name}:1: {len(header):,} columns, the limit is {COLUMNS:,}: {header[COLUMNS]!r} "
+                            "is the first one over")  # fmt: skip
         if repeated or len(header) > COLUMNS:
             return None
         schema = pa.schema([(column, pa.string()) for column in header])
@@ -122,12 +122,12 @@ def _records(
     line = 1 + skipped
     try:
         with text.open() as file:
-            lines = islice(unmarked(file), skipped, None)
+            lines = islice(without_bom(file), skipped, None)
             reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, strict=True)
             for values in reader:
                 if values:
                     yield line, values
                 line = reader.line_num + 1 + skipped
-    except csv.Error as error:  # after a stray quote nothing that follows can be trusted
-        why = "its quote is never closed" if "end of data" in str(error) else str(error)
-        problems.append(f"{name}:{line}: cannot be read on from here: {why}")
+    except csv.Error as error:  # after a stray quote the rest cannot be parsed reliably
+        why = "a quote is never closed" if "end of data" in str(error) else str(error)
+        problems.append(f"{name}:{line}: cannot be parsed from here on: {why}")

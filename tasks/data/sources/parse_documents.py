@@ -1,4 +1,4 @@
-"""Files that are one JSON object: nested SQuAD, a dict of columns, `{"data": [rows]}`."""
+"""Parses files that are one JSON object: nested SQuAD, a dict of columns, `{"data": [rows]}`, or one row."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.config.json_types import JsonObject
 from tasks.data.sources.parse import DECODER, Parsed, RepeatedKey, column_of, kind_of, records_table
 from tasks.data.sources.text_file import Text
-from tasks.data.tables.odd_values import UNFIT
+from tasks.data.tables.odd_values import CONVERSION_ERRORS
 from tasks.data.tables.positions import position
 
 ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int64()))])
@@ -18,25 +19,25 @@ ANSWER_KEYS = ("answers", "answer", "answer_text")
 
 
 def document(name: str, given: Text, problems: list[str], as_columns: list[str]) -> Parsed | None:
-    """A file that is one JSON object (of none of the three kinds: one row); None if it is none, or has problems.
+    """Parse a file that is one JSON object; None if it is not, or has problems.
 
     Args:
-        as_columns: gets the name of a file that was read as a dict of columns, which one row of lists looks like too.
+        as_columns: the name of a file that is read as a dict of columns is added (it might be one row of lists).
     """
     with given.open() as file:
         if _is_whole(next((line for line in file if line.strip()), "")) and any(line.strip() for line in file):
-            return None  # an object a line
+            return None  # one object per line
     text = given.read()
     start = len(text) - len(text.lstrip())
     try:
         value, end = DECODER.raw_decode(text, start)
     except RepeatedKey as error:
-        problems.append(f"{name}: JSON that cannot be read: {error}")
+        problems.append(f"{name}: invalid JSON: {error}")
         return None
     except (ValueError, RecursionError) as error:
         if isinstance(error, json.JSONDecodeError) and error.lineno > 1 + text.count("\n", 0, start):
-            problems.append(f"{name}:{error.lineno}: broken JSON: {error.msg} at column {error.colno}")
-        return None  # within the first line: said by whoever reads it as rows
+            problems.append(f"{name}:{error.lineno}: invalid JSON: {error.msg} at column {error.colno}")
+        return None  # an error in the first line is reported when it is parsed as rows
     if text[end:].strip() or not isinstance(value, dict):
         return None
     lists = {key: each for key, each in value.items() if isinstance(each, list)}
@@ -49,8 +50,8 @@ def document(name: str, given: Text, problems: list[str], as_columns: list[str])
     if not is_columns:
         return records_table(name, iter([(1, value)]), problems)
     if not alike:
-        said = ", ".join(f"{key!r} {size}" for key, size in sizes.items())
-        problems.append(f"{name}:1: its columns are not of one length: {said}")
+        lengths = ", ".join(f"{key!r} {size}" for key, size in sizes.items())
+        problems.append(f"{name}:1: columns differ in length: {lengths}")
         return None
     as_columns.append(name)
     rows = range(1, len(next(iter(lists.values()))) + 1)
@@ -66,26 +67,26 @@ def _is_whole(line: str) -> bool:
 
 
 def _squad(name: str, articles: list[Any], problems: list[str]) -> Parsed | None:
-    """Articles, paragraphs, questions -> a row a question, counted in the order they stand in."""
+    """Return one row per question of articles and paragraphs, numbered in file order."""
     rows: list[dict[str, Any]] = []
     unanswered: list[str] = []
-    for title, paragraph, asked in _questions(name, articles, problems):
+    for title, paragraph, question in _questions(name, articles, problems):
         row = len(rows) + 1
-        for missing in [key for key, of in (("context", paragraph), ("question", asked)) if key not in of]:
-            problems.append(f"{name}:{row}: a question without its {missing!r}")
-        key = next((key for key in ANSWER_KEYS if key in asked), None)
-        if key is None and not asked.get("is_impossible"):
-            unanswered.append(f"{name}:{row}: a question without its 'answers'; where there is none, write []")
-        answers, wrong = _answers(asked.get(key or ""), asked.get("answer_start"))
+        for missing in [key for key, of in (("context", paragraph), ("question", question)) if key not in of]:
+            problems.append(f"{name}:{row}: a question without {missing!r}")
+        key = next((key for key in ANSWER_KEYS if key in question), None)
+        if key is None and not question.get("is_impossible"):
+            unanswered.append(f"{name}:{row}: a question without 'answers'; write [] if it has no answer")
+        answers, wrong = _answers(question.get(key or ""), question.get("answer_start"))
         if wrong:
-            problems.append(f"{name}:{row}: {key!r} of the question {asked.get('question')!r} {wrong}")
+            problems.append(f"{name}:{row}: {key!r} of the question {question.get('question')!r} {wrong}")
         rows.append({
-            "id": str(asked.get("id", row)), "title": title,
-            "context": paragraph.get("context"), "question": asked.get("question"),
+            "id": str(question.get("id", row)), "title": title,
+            "context": paragraph.get("context"), "question": question.get("question"),
             "answers": answers,
         })  # fmt: skip
     if not rows:
-        problems.append(f"{name} holds no questions")
+        problems.append(f"{name} contains no questions")
         return None
     answered = len(unanswered) < len(rows)
     if answered:
@@ -94,23 +95,21 @@ def _squad(name: str, articles: list[Any], problems: list[str]) -> Parsed | None
     schema = schema.append(pa.field("answers", ANSWERS)) if answered else schema
     try:
         return pa.Table.from_pylist(rows, schema), range(1, len(rows) + 1)
-    except UNFIT:
+    except CONVERSION_ERRORS:
         problems.extend(_unfit(name, rows, schema))
         return None
 
 
-def _questions(
-    name: str, articles: list[Any], problems: list[str]
-) -> Iterator[tuple[Any, dict[str, Any], dict[str, Any]]]:
-    """(title, paragraph, question) of all questions."""
+def _questions(name: str, articles: list[Any], problems: list[str]) -> Iterator[tuple[Any, JsonObject, JsonObject]]:
+    """Yield (title, paragraph, question) of all questions."""
     for article, at in _objects(name, articles, "data", problems):
         for paragraph, within in _objects(name, article.get("paragraphs"), f"{at}.paragraphs", problems):
-            for asked, _ in _objects(name, paragraph.get("qas"), f"{within}.qas", problems):
-                yield article.get("title"), paragraph, asked
+            for question, _ in _objects(name, paragraph.get("qas"), f"{within}.qas", problems):
+                yield article.get("title"), paragraph, question
 
 
-def _objects(name: str, value: Any, at: str, problems: list[str]) -> Iterator[tuple[dict[str, Any], str]]:
-    """The objects of a list and where each stands (`data[0].paragraphs[2]`); what is none is a problem."""
+def _objects(name: str, value: object, at: str, problems: list[str]) -> Iterator[tuple[JsonObject, str]]:
+    """Yield the objects of a list with their paths (`data[0].paragraphs[2]`); anything else is a problem."""
     if not isinstance(value, list):
         problems.append(f"{name}: {at} is {kind_of(value)}, not a list of objects")
         return
@@ -121,16 +120,16 @@ def _objects(name: str, value: Any, at: str, problems: list[str]) -> Iterator[tu
             problems.append(f"{name}: {at}[{index}] is {kind_of(each)}, not an object")
 
 
-def _answers(given: Any, starts: Any) -> tuple[dict[str, list[Any]] | None, str]:
-    """A question's answers as `{text: […], answer_start: […]}`, written in any of the ways that a flat row may have,
-    and what is wrong with them, if anything is. A start that is not said is null: the first occurrence is meant."""
+def _answers(given: object, starts: object) -> tuple[dict[str, list[Any]] | None, str]:
+    """Return a question's answers as `{text: […], answer_start: […]}`, from any of the forms allowed in a flat row, and
+    an error text, empty if there is none. A missing start is null, which means the first occurrence."""
     if isinstance(given, list) and given and all(isinstance(each, dict) for each in given):
         if odd := next((each for each in given if "text" not in each), None):
-            return None, f"names no text, but {', '.join(map(repr, odd))}"
+            return None, f"has no key 'text', but {', '.join(map(repr, odd))}"
         given = {key: [each.get(key) for each in given] for key in ("text", "answer_start")}
     if isinstance(given, dict) and given:
         if "text" not in given:
-            return None, f"names no text, but {', '.join(map(repr, given))}"
+            return None, f"has no key 'text', but {', '.join(map(repr, given))}"
         starts = starts if given.get("answer_start") is None else given["answer_start"]
         given = given["text"]
     texts = given if isinstance(given, list) else [] if given in (None, "", {}) else [given]
@@ -143,7 +142,7 @@ def _answers(given: Any, starts: Any) -> tuple[dict[str, list[Any]] | None, str]
         return None, f"has {len(texts)} texts, but {len(starts)} starts"
     places = [position(start) for start in starts]
     if wrong := [start for start, place in zip(starts, places, strict=True) if place is None and start is not None]:
-        return None, f"has the answer_start {wrong[0]!r}, which is no position"
+        return None, f"has the answer_start {wrong[0]!r}, which is not a position (a whole number from 0)"
     return {"text": texts, "answer_start": places}, ""
 
 
@@ -152,5 +151,5 @@ def _unfit(name: str, rows: list[dict[str, Any]], schema: pa.Schema) -> Iterator
         for field in schema:
             try:
                 pa.array([each[field.name]], field.type)
-            except UNFIT as error:
-                yield f"{name}:{row}: {field.name!r} cannot be kept: {str(error).splitlines()[0]}"
+            except CONVERSION_ERRORS as error:
+                yield f"{name}:{row}: {field.name!r} cannot be stored: {str(error).splitlines()[0]}"

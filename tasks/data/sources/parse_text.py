@@ -1,4 +1,4 @@
-"""Parsers of texts that are no tables: plain lines, CoNLL columns."""
+"""Parsers of plain text lines and CoNLL columns."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import pyarrow as pa
 from tasks.data.sources.parse import Parsed
 
 BLANKS = " \t"
-STRAY = "neither a word with a tag nor a comment, which stands before a sentence"
+STRAY = "neither a word with a tag nor a comment before a sentence"
 TAG = re.compile(r"O|[BIESLUM]-\S+")
 WORDS = pa.list_(pa.string())
 _Line = tuple[int, str, list[str]]
 
 
 def text_lines(name: str, text: str, problems: list[str]) -> Parsed | None:
-    """A row a line, in a column `text`; blank lines are skipped."""
+    """Return one row per line, in a column `text`; blank lines are skipped."""
     kept = [(number, line) for number, line in _numbered(text) if line.strip()]
     if not kept:
         problems.append(f"{name} is empty")
@@ -28,11 +28,12 @@ def text_lines(name: str, text: str, problems: list[str]) -> Parsed | None:
 
 
 def conll(name: str, text: str, problems: list[str]) -> Parsed | None:
-    """Sentences divided by blank lines, a word a line: `tokens` from the first column, `ner_tags` from the last.
+    """Parse sentences separated by blank lines, one word per line: `tokens` from the first column, `ner_tags` from the
+    last.
 
-    Columns are divided by tabs, or else by spaces, and a sentence's lines have equally many. `-DOCSTART-` lines are
-    skipped, and before a sentence comments (`# …` with a space, as CoNLL-U has them); a line that has the columns of
-    the file's words and a tag at its end is a word `#`. A sentence stands on the line of its first word.
+    Columns are separated by tabs, or else by spaces; all lines of a sentence have the same number. `-DOCSTART-` lines
+    are skipped, as are comments before a sentence (`# …` with a space, as in CoNLL-U); a line with as many columns as
+    the file's words and a tag at its end is the word `#`. A sentence's line is that of its first word.
     """
     tokens, tags, lines = [], [], []
     rows = [(number, line, _fields(line)) for number, line in _numbered(text) if not line.startswith("-DOCSTART-")]
@@ -60,7 +61,7 @@ def conll(name: str, text: str, problems: list[str]) -> Parsed | None:
 
 
 def _is_word(fields: list[str], known: set[tuple[int, str]]) -> bool:
-    """Whether a line that begins as a comment has as many columns as words have, and ends in a tag."""
+    """Whether a line that begins like a comment has as many columns as the words, and ends in a tag."""
     tag = fields[-1]
     return (len(fields), tag) in known or (bool(TAG.fullmatch(tag)) and any(len(fields) == width for width, _ in known))
 
@@ -83,5 +84,5 @@ def _fields(line: str) -> list[str]:
 
 
 def _numbered(text: str) -> Iterator[tuple[int, str]]:
-    """Lines by number. They end at \\n, \\r\\n or \\r; `str.splitlines` would end them at form feeds and U+2028 too."""
+    """Yield numbered lines, split at \\n, \\r\\n or \\r; `str.splitlines` would split at form feeds and U+2028 too."""
     return enumerate((line.removesuffix("\n") for line in StringIO(text, newline=None)), 1)

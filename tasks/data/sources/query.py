@@ -1,9 +1,9 @@
-"""What may be asked of a database: one SELECT, on a connection that can only read where the database knows of such.
+"""Restricts database queries to one SELECT, on a read-only connection if the database supports it.
 
-The text of a query is checked first, by a lexer and a few rules, which turn away mistakes and plain attempts to write.
-That is no proof: a database may have functions of its own that write. What keeps its rows safe is the read-only
-transaction that `reading` sets (PostgreSQL, MySQL, MariaDB) or the read-only file (SQLite), and, everywhere, an account
-that has no right to write.
+The text of a query is checked first, by a lexer and a few rules, which refuse mistakes and plain attempts to write.
+That proves nothing: a database may have its own functions that write. What protects its rows is the read-only
+transaction that `reading` sets (PostgreSQL, MySQL, MariaDB) or the read-only file (SQLite), and, for any database, an
+account without write permission.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, Engine, TextClause
 
 READ_ONLY = {"mysql": "SET SESSION TRANSACTION READ ONLY", "mariadb": "SET SESSION TRANSACTION READ ONLY"}
-# Databases by how they read a text: `#` begins a comment, `$tag$` a text, `[` or a backtick a name; in the plain ones a
-# backslash is a character like any other, whatever their settings.
+# Dialects by lexical rules: `#` begins a comment, `$tag$` a string, `[` or a backtick a name; in the plain ones a
+# backslash is always an ordinary character.
 HASH, DOLLAR = ("mysql", "mariadb", "bigquery"), ("postgresql", "redshift", "cockroachdb", "duckdb", "snowflake")
 BRACKET, NO_TICK, PLAIN = ("sqlite", "mssql"), ("postgresql", "mssql", "oracle"), ("sqlite", "mssql", "oracle")
 WRITING = ("insert", "update", "delete", "merge")
 # T-SQL needs no semicolon between statements, and all of these are reserved words there.
 TSQL = (*WRITING, "alter", "backup", "commit", "create", "drop", "exec", "execute", "grant", "kill", "restore",
         "revoke", "shutdown", "truncate", "begin", "use", "waitfor", "dbcc", "deny", "reconfigure", "bulk")  # fmt: skip
-# Functions that change something, though a SELECT calls them.
+# Functions with side effects that can be called in a SELECT.
 EFFECTS = re.compile(
     r"nextval|setval|set_config|dblink\w*|lowrite|lo_(creat|create|import|export|unlink|put|from_bytea|truncate\w*|open)"
     r"|pg_(terminate|cancel)_backend|pg_(try_)?advisory_\w+|pg_(reload_conf|rotate_logfile\w*|switch_wal|promote|notify)"
@@ -50,48 +50,48 @@ class _Token(NamedTuple):
 
 
 def one_select(query: str, field: str, dialect: str) -> str:
-    """`query` without what follows its last word, if it is one statement that only reads, as far as its text tells.
+    """Return `query` without trailing semicolons and comments, if it is one statement that appears to only read.
 
     Args:
-        dialect: SQLAlchemy's name of the database's kind, by which quotes and comments are told apart.
+        dialect: SQLAlchemy's name of the database's dialect, which determines quotes and comments.
 
     Raises:
-        ConfigError: it writes or calls a function that does, is none of SELECT, WITH and VALUES, is several statements,
-            or cannot be read in one way only.
+        ConfigError: it writes or calls a function that does, is not SELECT, WITH or VALUES, is several statements, or
+            its text is ambiguous.
     """
     tokens = list(_tokens(query, field, dialect))
     while tokens and tokens[-1].text == ";":
         tokens.pop()
     begins = next((token for token in tokens if token.text != "("), None)
     if begins is None or begins.kind != "word" or begins.text.lower() not in ("select", "with", "values"):
-        raise _refused(field, f"{begins.text.upper() if begins else 'nothing'} is not run")
+        raise _refused(field, f"{begins.text.upper() if begins else 'an empty query'} is not allowed")
     if any(token.text == ";" for token in tokens):
-        raise _refused(field, "several statements are not run")
+        raise _refused(field, "several statements are not allowed")
     if what := _writes(tokens, dialect):
-        raise _refused(field, f"{what} is not run")
+        raise _refused(field, f"{what} is not allowed")
     return query[: tokens[-1].end].strip()
 
 
 def _refused(field: str, why: str) -> ConfigError:
-    return ConfigError(f"{field}: a query is one SELECT, which reads and changes nothing; {why}")
+    return ConfigError(f"{field}: a query must be one SELECT that only reads; {why}")
 
 
 def _tokens(query: str, field: str, dialect: str) -> Iterator[_Token]:
-    """The query's words without blanks and comments."""
+    """Yield the query's tokens without blanks and comments."""
     pattern = _lexer(dialect)
     at = 0
     while at < len(query):
         found = pattern.match(query, at)
-        assert found is not None and found.lastgroup is not None  # the last alternative is any character
+        assert found is not None and found.lastgroup is not None  # the last alternative matches any character
         kind, text, at = found.lastgroup, found[0], found.end()
         if kind == "open":
             raise _refused(field, f"{text!r} at character {found.start() + 1} is never closed")
         if kind == "block" and (text.startswith(("/*!", "/*M!")) or "/*" in text[2:]):
-            raise _refused(field, "a comment that some databases run, or one within another (/*!, /* /*), is not run")
+            raise _refused(field, "executable or nested comments (/*!, /* /*) are not allowed")
         if kind == "line" and query[at : at + 1] == "\r" != query[at : at + 2] != "\r\n":
-            raise _refused(field, "a comment that ends in a lone carriage return is read in two ways")
+            raise _refused(field, "a comment that ends in a lone carriage return is ambiguous")
         if kind == "text" and dialect not in PLAIN and any(len(run) % 2 for run in BEFORE_QUOTE.findall(text)):
-            raise _refused(field, r"a backslash before a quote (\') is read in two ways; write the quote twice ('')")
+            raise _refused(field, r"a backslash before a quote (\') is ambiguous; write the quote twice ('')")
         if kind not in ("blank", "block", "line"):
             yield _Token(kind, text, at)
 
@@ -118,8 +118,8 @@ def _lexer(dialect: str) -> re.Pattern[str]:
 
 
 def _writes(tokens: list[_Token], dialect: str) -> str | None:
-    """What in a statement that begins as a SELECT writes: `WITH x AS (DELETE …)`, `WITH … INSERT …`, `SELECT … INTO`,
-    `FOR UPDATE`, a function of `EFFECTS`. A word behind a dot is a column's name, as is one that no table follows."""
+    """Return the part of a query that writes: `WITH x AS (DELETE …)`, `WITH … INSERT …`, `SELECT … INTO`, `FOR UPDATE`,
+    a call of `EFFECTS`; else None. A word after a dot, or without a table after it, is a column's name."""
     nothing = _Token("mark", "", 0)
     for before, token, after in zip([nothing, *tokens], tokens, [*tokens[1:], nothing], strict=False):
         name = token.text.strip('"`[]')
@@ -144,16 +144,16 @@ def _writes(tokens: list[_Token], dialect: str) -> str | None:
     return None
 
 
-def as_written(query: str) -> TextClause:
-    """A query for SQLAlchemy in which a colon is a colon: `:name`, in a text too, would be a parameter for it."""
+def escaped_text(query: str) -> TextClause:
+    """Return a query for SQLAlchemy with colons escaped: `:name` would be a parameter, even within a string."""
     from sqlalchemy import text
 
-    # By SQLAlchemy's own two patterns: a backslash keeps `:name` from being a parameter and is then taken away.
+    # The two patterns are SQLAlchemy's: a backslash before `:name` escapes it and is then removed.
     return text(re.sub(r"(?<![:\w\\]):(?=\w+(?![:\w]))|\\(?=:\w*(?![:\w]))", r"\\\g<0>", query))
 
 
-def reading_engine(url: URL) -> Engine:
-    """An engine whose connections cannot write, if `url` is SQLite's."""
+def read_only_engine(url: URL) -> Engine:
+    """Return an engine; for SQLite its connections are read-only."""
     from sqlalchemy import create_engine
 
     if url.get_backend_name() != "sqlite" or url.get_driver_name() != "pysqlite" or not url.database:
@@ -165,7 +165,7 @@ def reading_engine(url: URL) -> Engine:
 
 
 def reading(connection: Connection) -> Connection:
-    """Have the server refuse what writes, if it knows of such connections; all is rolled back in any case."""
+    """Make a connection read-only, if the server supports it; everything is rolled back in any case."""
     options: dict[str, Any] = {"stream_results": True}
     if connection.dialect.name == "postgresql":
         options["postgresql_readonly"] = True

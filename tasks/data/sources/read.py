@@ -1,11 +1,11 @@
-"""Files of any supported format -> one Arrow table in which every row knows its file and line."""
+"""Reads files of any supported format into one Arrow table with the file and line of every row."""
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from pathlib import PurePosixPath
@@ -22,7 +22,7 @@ from tasks.data.sources.parse_documents import document
 from tasks.data.sources.parse_text import conll, text_lines
 from tasks.data.sources.text_file import Text, text_of
 
-FIELD = 16 * 2**20  # bytes of text a field may hold
+FIELD = 16 * 2**20  # maximum bytes of text in a field
 FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow", "folder", "text", "conll")
 SUFFIXES = {
     ".csv": "csv",
@@ -43,9 +43,9 @@ SUFFIXES = {
 
 @dataclass(frozen=True)
 class Read:
-    """What was read: the rows, and what the user should be told about how they were read.
+    """The rows, and notices to the user on how they were read.
 
-    `table` has the files' own columns and two for lineage: `__file` (dictionary-encoded string, `Source.name`) and
+    `table` has the files' columns and two for lineage: `__file` (dictionary-encoded string, `Source.name`) and
     `__row` (int64, 1-based: the line a record begins on in CSV, TSV and JSON lines, else its number in the file).
     """
 
@@ -55,20 +55,28 @@ class Read:
 
 @dataclass
 class _Log:
-    """Collected over all files, so that they are reported together."""
+    """Problems and notices of all files, collected so that they are reported together."""
 
     problems: list[str] = dataclass_field(default_factory=list)
     encodings: dict[str, list[str]] = dataclass_field(default_factory=dict)
     quoted: list[str] = dataclass_field(default_factory=list)
     columns: list[str] = dataclass_field(default_factory=list)
     separators: dict[str, list[str]] = dataclass_field(default_factory=dict)
+    unused: list[str] = dataclass_field(default_factory=list)
 
 
-def read(sources: list[Source], format: str = "auto", encoding: str = "auto", field: str = "data.train") -> Read:
-    """All rows of `sources`, in their order.
+def read(
+    sources: list[Source], format: str = "auto", encoding: str = "auto", field: str = "data.train",
+    used: Callable[[str], bool] = lambda column: True,
+) -> Read:  # fmt: skip
+    """Return all rows of `sources`, in order.
 
-    `format` is `auto` (by extension) or one of FORMATS; `encoding` is `auto` (UTF-8, else cp1252, which a notice
-    says) or a Python codec. Raises DataError naming the first five bad `file:line`s and how many there are.
+    Args:
+        used: whether a column of that name may be used; another one with values of several types is kept as text, with
+            a notice, where it would otherwise be an error.
+
+    `format` is `auto` (by extension) or one of FORMATS; `encoding` is `auto` (UTF-8, else cp1252 with a notice) or a
+    Python codec. Raises DataError with the first five problems as `file:line` and the number of others.
     """
     _refuse_unknown(format, encoding)
     kinds = [_format(source, format, field) for source in sources]
@@ -80,21 +88,30 @@ def read(sources: list[Source], format: str = "auto", encoding: str = "auto", fi
         counts = [1] * len(sources)
     else:
         maybe = [_parse(source, kind, encoding, log) for source, kind in zip(sources, kinds, strict=True)]
+        _set_aside(log, used)
         _raise(log.problems, field)
         parsed = _untyped([one for one in maybe if one is not None], kinds)
         counts = [table.num_rows for table, _ in parsed]
-        _refuse_shapes([table for table, _ in parsed], sources, log.problems)
+        _check_columns([table for table, _ in parsed], sources, log.problems)
     _raise(log.problems, field)
     order = parsed[0][0].column_names
     rows = [rows for _, rows in parsed]
     for (some, places), source in zip(parsed, sources if len(parsed) > 1 else sources[:1], strict=True):
-        _refuse_large(some, places, source.name, log.problems)
+        _check_sizes(some, places, source.name, log.problems)
     _raise(log.problems, field)
     names = [source.name for source in sources]
     table = parse.merged([table.select(order) for table, _ in parsed], log.problems, names[: len(parsed)], rows)
+    _set_aside(log, used)
     _raise(log.problems, field)
     assert table is not None
     return Read(_with_lineage(table, sources, counts, rows), _notices(log, field))
+
+
+def _set_aside(log: _Log, used: Callable[[str], bool]) -> None:
+    """Problems with columns that are not used become notices."""
+    unused = [each for each in log.problems if isinstance(each, parse.ColumnProblem) and not used(each.column)]
+    log.problems[:] = [each for each in log.problems if each not in unused]
+    log.unused += unused
 
 
 def _refuse_unknown(format: str, encoding: str) -> None:
@@ -103,7 +120,9 @@ def _refuse_unknown(format: str, encoding: str) -> None:
     try:
         "".encode("utf-8" if encoding == "auto" else encoding)
     except (LookupError, ValueError):
-        raise ConfigError(f"data.encoding: {encoding!r} is no encoding; utf-8, cp1252, utf-16 are") from None
+        raise ConfigError(
+            f"data.encoding: {encoding!r} is not a known encoding; examples are utf-8, cp1252, utf-16"
+        ) from None
 
 
 def _format(source: Source, format: str, field: str) -> str:
@@ -117,7 +136,7 @@ def _format(source: Source, format: str, field: str) -> str:
     kind = SUFFIXES.get(name.suffix.lower())
     if kind is None:
         raise DataError(
-            f"{field}: the format of {source.name} cannot be told from its name (known: {', '.join(SUFFIXES)}, and "
+            f"{field}: the format of {source.name} is not clear from its name (known: {', '.join(SUFFIXES)}, and "
             f".txt in one folder per class); set data.format to one of {', '.join(FORMATS)}, or give a glob"
         )
     return kind
@@ -135,10 +154,12 @@ def _text(source: Source, encoding: str, log: _Log) -> Text:
 
 
 def _parse(source: Source, kind: str, encoding: str, log: _Log) -> parse.Parsed | None:
-    """The rows of one file, or None once a problem has been noted; a file without rows is a problem too."""
+    """Return the rows of one file, or None if a problem was added; a file without rows is a problem too."""
     before = len(log.problems)
     if kind == "folder":
-        log.problems.append(f"{source.name} is a text of a folder; give it apart from files of rows")
+        log.problems.append(
+            f"{source.name} is one text of a folder and cannot be combined with files of rows; give it separately"
+        )
         return None
     if kind in ("parquet", "arrow"):
         parsed = parse.arrow_rows(source.path, source.name, kind, log.problems)
@@ -162,7 +183,7 @@ def _parse(source: Source, kind: str, encoding: str, log: _Log) -> parse.Parsed 
         elif kind in ("text", "conll"):
             parsed = (text_lines if kind == "text" else conll)(source.name, text.read(), log.problems)
         else:
-            document_like = kind == "json" and text.head().lstrip()[:1] == "{"  # JSON lines are a row a line
+            document_like = kind == "json" and text.head().lstrip()[:1] == "{"  # JSON lines have one row per line
             whole = document(source.name, text, log.problems, log.columns) if document_like else None
             if whole is None and len(log.problems) == before:
                 whole = parse.json_objects(source.name, text, log.problems)
@@ -174,7 +195,7 @@ def _parse(source: Source, kind: str, encoding: str, log: _Log) -> parse.Parsed 
 
 
 def _untyped(parsed: list[parse.Parsed], kinds: list[str]) -> list[parse.Parsed]:
-    """CSV and TSV hold texts, whose role decides what they are; so do numbers of other files beside such a column."""
+    """Columns of CSV and TSV are strings until roles are known; so make those of other files with the same name."""
     loose = {name for (table, _), kind in zip(parsed, kinds, strict=True) if kind in ("csv", "tsv")
              for name in table.column_names}  # fmt: skip
     return [(_as_texts(table, loose), rows) for table, rows in parsed]
@@ -188,38 +209,40 @@ def _as_texts(table: pa.Table, names: set[str]) -> pa.Table:
     return table
 
 
-def _refuse_shapes(tables: list[pa.Table], sources: list[Source], problems: list[str]) -> None:
-    """Every file has the columns of the first (in any order), and none uses the names of lineage."""
+def _check_columns(tables: list[pa.Table], sources: list[Source], problems: list[str]) -> None:
+    """Report files with other columns than the first (in any order), and columns with the names of lineage."""
     wanted = tables[0].column_names
     for table, source in zip(tables, sources, strict=True):
         names = table.column_names
         if set(names) != set(wanted):
             missing = [name for name in wanted if name not in names]
             more = [name for name in names if name not in wanted]
-            said = [f"lacks {first(missing)}"] * bool(missing) + [f"also has {first(more)}"] * bool(more)
-            problems.append(f"{source.name}: columns differ from those of {sources[0].name}: it {' and '.join(said)}")
+            differences = [f"lacks {first(missing)}"] * bool(missing) + [f"also has {first(more)}"] * bool(more)
+            problems.append(
+                f"{source.name}: columns differ from those of {sources[0].name}: it {' and '.join(differences)}"
+            )
         for name in sorted({FILE, ROW} & set(names)):
-            problems.append(f"{source.name}: the column name {name!r} is kept for lineage; rename it")
+            problems.append(f"{source.name}: the column name {name!r} is reserved for lineage; rename it")
 
 
-def _refuse_large(table: pa.Table, rows: Sequence[int], name: str, problems: list[str]) -> None:
-    """Files that no one means as rows of texts: they would cost gigabytes before anything else is said of them."""
+def _check_sizes(table: pa.Table, rows: Sequence[int], name: str, problems: list[str]) -> None:
+    """Report files with too many columns or too long texts: processing them would need gigabytes of memory."""
     if table.num_columns > parse.COLUMNS:
-        problems.append(f"{name}: {table.num_columns:,} columns, and at most {parse.COLUMNS:,} are read: "
-                        f"{table.column_names[parse.COLUMNS]!r} is one too many")  # fmt: skip
+        problems.append(f"{name}: {table.num_columns:,} columns, the limit is {parse.COLUMNS:,}: "
+                        f"{table.column_names[parse.COLUMNS]!r} is the first one over")  # fmt: skip
         return
     for column in table.column_names:
         if table[column].nbytes > FIELD:
             sizes = np.concatenate([_text_bytes(chunk) for chunk in table[column].chunks])
             problems.extend(
-                f"{name}:{rows[at]}: {column!r} holds {sizes[at] / 2**20:.1f} MiB of text, and at most "
-                f"{FIELD / 2**20:.0f} are read"
+                f"{name}:{rows[at]}: {column!r} holds {sizes[at] / 2**20:.1f} MiB of text, the limit is "
+                f"{FIELD / 2**20:.0f}"
                 for at in np.flatnonzero(sizes > FIELD).tolist()
             )
 
 
 def _text_bytes(values: pa.Array) -> np.ndarray:
-    """How many bytes of text each value holds, in lists and objects too."""
+    """Return the bytes of text in each value, nested lists and objects included."""
     kind = values.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return pc.fill_null(pc.binary_length(values), 0).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -243,18 +266,21 @@ def _with_lineage(table: pa.Table, sources: list[Source], counts: list[int], row
 def _notices(log: _Log, field: str) -> tuple[str, ...]:
     notices = [
         f"{field}: {count(len(names), 'file')} read as {encoding}, not UTF-8: {first(names)} "
-        "(data.encoding says otherwise if that is wrong)"
+        "(set data.encoding if that is wrong)"
         for encoding, names in log.encodings.items()
     ]
     notices += [
-        f"{field}: {count(len(names), 'file')} read as separated by {separator!r}, not by ',': {first(names)}"
+        f"{field}: {count(len(names), 'file')} separated by {separator!r}, not ',': {first(names)}"
         for separator, names in log.separators.items()
     ]
     if log.columns:
-        notices.append(f"{field}: read as columns, each a list with one value a row: {first(log.columns)} "
-                       "(data.format: jsonl reads such an object as one row)")  # fmt: skip
+        notices.append(f"{field}: read as columns, each a list with one value per row: {first(log.columns)} "
+                       "(set data.format: jsonl to read such an object as one row)")  # fmt: skip
     if log.quoted:
-        notices.append(f"{field}: tab-separated, but quoted as CSV is, and read so: {first(log.quoted)}")
+        notices.append(f"{field}: tab-separated, but read with quotes as in CSV: {first(log.quoted)}")
+    if log.unused:
+        notices.append(f"{field}: columns that are not used and hold several types are kept as text: "
+                       f"{first(log.unused)}")  # fmt: skip
     return tuple(notices)
 
 

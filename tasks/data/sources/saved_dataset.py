@@ -1,15 +1,14 @@
-"""Folders that `save_to_disk` of the `datasets` library wrote: which Arrow files they hold, in which order."""
+"""Finds the Arrow files, in order, of folders written by `save_to_disk` of the `datasets` library."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from tasks.artifacts.names import is_inside
 from tasks.config.errors import DataError
 from tasks.data.messages import nearest
-from tasks.data.sources.local_path import NoPath, local_path
+from tasks.data.sources.local_path import InvalidPath, local_path
 
 STATE, INFO, SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
 
@@ -25,10 +24,10 @@ def is_dataset_dict(folder: Path) -> bool:
 
 
 def shards(folder: Path, field: str) -> list[tuple[Path, str]]:
-    """The Arrow files of a saved `Dataset`, in their order, and their names.
+    """Return the Arrow files of a saved `Dataset`, in order, with their names.
 
     Raises:
-        DataError: its JSON files are not what `datasets` writes, or name a file that is not in the folder.
+        DataError: its JSON files are not as `datasets` writes them, or list a file that is not in the folder.
     """
     state, info = _read(folder / STATE, field), _read(folder / INFO, field)
     if not isinstance(info, dict) or not isinstance(info.get("features") or {}, dict):
@@ -36,22 +35,24 @@ def shards(folder: Path, field: str) -> list[tuple[Path, str]]:
     if not isinstance(state, dict):
         raise _foreign(folder / STATE, "an object with '_data_files'", field)
     if state.get("_indices_files") or state.get("_indices_data_files"):
-        raise DataError(f"{field}: {str(folder)!r} was saved with an index of rows; save `flatten_indices()` of it")
+        raise DataError(
+            f"{field}: {str(folder)!r} was saved with an index of rows; call `flatten_indices()` before saving it"
+        )
     files = state.get("_data_files")
     if not isinstance(files, list) or not files or not all(isinstance(each, dict) for each in files):
         raise _foreign(folder / STATE, "an object with '_data_files', a list of objects", field)
     names = [each.get("filename") for each in files]
     for name in names:
         if not isinstance(name, str) or not is_inside(name) or not (folder / name).is_file():
-            raise DataError(f"{field}: {str(folder / STATE)!r} names the file {name!r}, which is not in its folder")
+            raise DataError(f"{field}: {str(folder / STATE)!r} lists the file {name!r}, which is not in its folder")
     return [(folder / name, name) for name in names]
 
 
 def split_of(folder: Path, field: str) -> Path:
-    """The folder of the split that bears the field's name, or of the only one, in a saved `DatasetDict`.
+    """Return the folder of the split with the field's name, or of the only one, in a saved `DatasetDict`.
 
     Raises:
-        DataError: there is no such split, or the folder is not what `datasets` writes.
+        DataError: there is no such split, or the folder is not as `datasets` writes it.
     """
     splits = _splits(folder, field)
     wanted = field.rpartition(".")[2]
@@ -61,7 +62,7 @@ def split_of(folder: Path, field: str) -> Path:
         raise DataError(f"{field}: {str(folder)!r} has the splits {', '.join(splits)}; give the folder of one of them"
                         f"{near}")  # fmt: skip
     if not is_dataset(folder / split):
-        raise DataError(f"{field}: {str(folder)!r} lacks {STATE} and {INFO} of its split {split!r}")
+        raise DataError(f"{field}: {str(folder)!r} has no {STATE} and {INFO} for its split {split!r}")
     return folder / split
 
 
@@ -69,11 +70,11 @@ def saved_split(spec: str | list[str], split: str) -> bool:
     """Whether `spec` is the folder of a saved `DatasetDict` that has this split.
 
     Raises:
-        DataError: its `dataset_dict.json` is not what `datasets` writes.
+        DataError: its `dataset_dict.json` is not as `datasets` writes it.
     """
     try:
         folder = local_path(spec) if isinstance(spec, str) else None
-    except NoPath:
+    except InvalidPath:
         return False
     return folder is not None and is_dataset_dict(folder) and split in _splits(folder, f"data.{split}")
 
@@ -84,15 +85,15 @@ def _splits(folder: Path, field: str) -> list[str]:
     if not isinstance(splits, list) or not splits or not all(isinstance(each, str) for each in splits):
         raise _foreign(folder / SPLITS, "an object with 'splits', a list of names", field)
     if odd := next((each for each in splits if "/" in each or not is_inside(each)), None):
-        raise DataError(f"{field}: {str(folder / SPLITS)!r} names the split {odd!r}, which is no folder's name")
+        raise DataError(f"{field}: {str(folder / SPLITS)!r} lists the split {odd!r}, which is not a valid folder name")
     return splits
 
 
-def _read(path: Path, field: str) -> Any:
+def _read(path: Path, field: str) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{field}: {str(path)!r} is no readable JSON: {error}") from None
+        raise DataError(f"{field}: {str(path)!r} is not valid JSON: {error}") from None
 
 
 def _foreign(path: Path, wanted: str, field: str) -> DataError:

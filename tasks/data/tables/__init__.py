@@ -1,1 +1,1 @@
-"""Arrow tables as files: deterministic bytes, memory mapping, spilling to disk, export; normalized types."""
+"""Arrow tables as files: deterministic bytes, memory mapping, spilling to disk, export; normalised types."""

@@ -1,7 +1,7 @@
 """Arrow IPC files with equal bytes for equal rows, opened by memory mapping."""
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def write(table: pa.Table, path: Path) -> None:
 
 
 def open_table(path: Path) -> pa.Table:
-    """The table of an Arrow IPC file, memory-mapped: nothing is copied, pages are read on access."""
+    """Return the table of an Arrow IPC file, memory-mapped: nothing is copied, pages are read on access."""
     return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
 
 
 def _values(column: pa.ChunkedArray) -> pa.Array:
-    """A dictionary column's values in use, in order of first use: a slice keeps the whole dictionary of its parent."""
+    """Return a dictionary column's used values, in order of first use: a slice keeps its parent's whole dictionary."""
     seen: dict[str | None, None] = {}
     for chunk in column.chunks:
         seen |= dict.fromkeys(chunk.unique().to_pylist())
@@ -42,7 +42,7 @@ def _values(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _canonical(column: pa.ChunkedArray, values: pa.Array | None) -> pa.Array:
-    """One array whose bytes depend only on its values."""
+    """Return one array with bytes that depend only on its values."""
     if values is not None:
         codes = pc.index_in(column.cast(column.type.value_type), value_set=values)
         return pa.DictionaryArray.from_arrays(_whole(codes), values)
@@ -50,7 +50,7 @@ def _canonical(column: pa.ChunkedArray, values: pa.Array | None) -> pa.Array:
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
-    # A slice refers to its parent's buffers, and the bytes under a null or after the last bit are undefined: `take`
+    # A slice shares its parent's buffers, and the bytes under a null or after the last bit are undefined: `take`
     # writes new buffers.
     return column.combine_chunks().take(pa.array(np.arange(len(column))))
 

@@ -1,7 +1,7 @@
 """Class names in a file's metadata, for columns of class ids: `ClassLabel` of the `datasets` library."""
 
 # pyright: reportAttributeAccessIssue=false
-# (pyarrow.compute makes its functions at run time, where no type checker sees them)
+# (pyarrow.compute creates its functions at run time, invisible to type checkers)
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ ORDER = b"class_names"  # in a column's own metadata: the names in the order of 
 
 
 def with_class_names(table: pa.Table, metadata: Mapping[bytes, bytes] | None) -> pa.Table:
-    """The table with names in place of the class ids of its `ClassLabel` columns, also within lists; -1
-    (no label) becomes null. The column's metadata keeps the order of the names, so that ids stay the same.
+    """Replace the class ids of `ClassLabel` columns by names, also within lists; -1 (no label) becomes null. The
+    column's metadata keeps the order of the names, so that ids stay the same.
 
     Args:
         metadata: of an Arrow schema, as `datasets` writes it (`features.arrow_schema.metadata`, Arrow and Parquet
@@ -35,15 +35,15 @@ def with_class_names(table: pa.Table, metadata: Mapping[bytes, bytes] | None) ->
 
 
 def field_of(field: pa.Field, kind: pa.DataType) -> pa.Field:
-    """The field with another type; of its metadata only the order of the classes is kept."""
-    said = (field.metadata or {}).get(ORDER)
-    return pa.field(field.name, kind, metadata={ORDER: said} if said else None)
+    """Return the field with another type; only the order of the classes is kept of its metadata."""
+    order = (field.metadata or {}).get(ORDER)
+    return pa.field(field.name, kind, metadata={ORDER: order} if order else None)
 
 
 def names_in_order(table: pa.Table, name: str) -> list[str] | None:
-    """The names of a column's classes in the order of their ids; None for columns without class ids."""
-    said = (table.schema.field(name).metadata or {}).get(ORDER)
-    return json.loads(said) if said else None
+    """Return the names of a column's classes in the order of their ids; None for columns without class ids."""
+    order = (table.schema.field(name).metadata or {}).get(ORDER)
+    return json.loads(order) if order else None
 
 
 def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
@@ -57,8 +57,8 @@ def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]
     return {name: names for name, names in found.items() if names}
 
 
-def _names_in(feature: Any) -> list[str] | None:
-    """The names of a `ClassLabel`, or of the `ClassLabel` in a list (`Sequence`, `List`, `[feature]`)."""
+def _names_in(feature: object) -> list[str] | None:
+    """Return the names of a `ClassLabel`, or of the `ClassLabel` in a list (`Sequence`, `List`, `[feature]`)."""
     if isinstance(feature, Sequence) and not isinstance(feature, str) and len(feature) == 1:
         return _names_in(feature[0])
     if not isinstance(feature, Mapping):
@@ -71,7 +71,7 @@ def _names_in(feature: Any) -> list[str] | None:
 
 
 def _id_type(kind: pa.DataType) -> pa.DataType | None:
-    """The integer type of a column's values, also within lists; None for other types (such as names)."""
+    """Return the integer type of a column's values, also within lists; None for other types (such as names)."""
     while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         kind = kind.value_type
     return kind if pa.types.is_integer(kind) else None

@@ -1,4 +1,4 @@
-"""Finds the value whose type does not fit the others: Arrow reports only that there is one."""
+"""Finds the value with a type that does not fit the others: Arrow only reports that there is one."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 import pyarrow as pa
 
-UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError)
-"""What Arrow raises for values that do not fit in one column."""
+CONVERSION_ERRORS = (pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError)
+"""Exceptions that Arrow raises for values that do not fit in one column."""
 
 
 def odd_one(values: Sequence[Any]) -> tuple[int, int]:
-    """The positions of the first value that does not fit in a column with the first non-null value, and of the latter;
-    the same position twice for a value that Arrow cannot store at all."""
+    """Return the positions of the first value that does not fit in a column with the first non-null value, and of the
+    latter; the same position twice for a value that Arrow cannot store at all."""
     known = [at for at, value in enumerate(values) if value is not None]
     for at in known:
         if not _fit([values[at]]):
@@ -27,6 +27,6 @@ def odd_one(values: Sequence[Any]) -> tuple[int, int]:
 def _fit(values: list[Any]) -> bool:
     try:
         pa.array(values, from_pandas=True)
-    except UNFIT:
+    except CONVERSION_ERRORS:
         return False
     return True

@@ -1,4 +1,4 @@
-"""Columns in one normal type, so that rows with equal values are equal whatever their format was."""
+"""Normalises column types, so that rows with equal values are equal in any source format."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import pyarrow as pa
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Dictionaries as their values, large strings as strings, lists of any layout as lists; also within lists."""
+    """Convert dictionaries to their values, large strings to strings, any list type to lists; also within lists."""
     kind = plain_type(column.type)
     return column if kind == column.type else column.cast(kind)
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """The type that `plain` gives a column of this type."""
+    """Return the type of a column of this type after `plain`."""
     if pa.types.is_dictionary(kind):
         return plain_type(kind.value_type)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):

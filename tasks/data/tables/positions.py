@@ -1,4 +1,4 @@
-"""Character positions as files write them: `3`, `3.0`, `"3"`."""
+"""Parses character positions as written in files: `3`, `3.0`, `"3"`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def position(value: Any) -> int | None:
-    """A position (from 0) written as an integer, a float without fraction, or text; None for anything else."""
+    """Return a position (from 0) written as an integer, a float without fraction, or text; None for anything else."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""Character spans written as lists (`[[0, 5, "ORG"], …]`, as doccano and spaCy do), which no Arrow type can store."""
+"""Converts character spans written as lists (`[[0, 5, "ORG"], …]`, doccano and spaCy), which Arrow cannot store."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 
 def as_spans(values: Sequence[Any]) -> list[Any] | None:
-    """`[start, end, label]` as `{start, end, label}` in every value; None if one has another form."""
+    """Convert `[start, end, label]` to `{start, end, label}` in every value; None if one has another form."""
     if any(value is not None and not (_is_list(value) and all(map(_is_span, value))) for value in values):
         return None
     names = ("start", "end", "label")
     return [None if value is None else [dict(zip(names, span, strict=True)) for span in value] for value in values]
 
 
-def _is_list(value: Any) -> bool:
+def _is_list(value: object) -> bool:
     return isinstance(value, list | tuple)
 
 

@@ -1,4 +1,4 @@
-"""Tables too large for memory are kept in memory-mapped scratch files, whose pages the system can evict."""
+"""Keeps tables too large for memory in memory-mapped scratch files, with pages that the system can evict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BATCH = 8192
 
 
 def spilled(tables: Iterable[pa.Table]) -> list[pa.Table]:
-    """The tables, consecutive ones of one schema as one: in memory while they are small, else in scratch files."""
+    """Return the tables, in memory if they are small, else in scratch files (one per run of equal schemas)."""
     small: list[pa.Table] = []
     size = 0
     stream = iter(tables)
@@ -34,7 +34,7 @@ def spilled(tables: Iterable[pa.Table]) -> list[pa.Table]:
 
 
 def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
-    """Rows of a table, in the order of `rows`: in memory if the table is small, else in a scratch file."""
+    """Return rows of a table, in the order of `rows`: in memory if the table is small, else in a scratch file."""
     if table.nbytes <= LARGE:
         return table.take(pa.array(rows)).combine_chunks()
     batches = table.to_batches()
@@ -45,7 +45,7 @@ def taken(table: pa.Table, rows: np.ndarray) -> pa.Table:
 
 
 def _picked(batches: list[pa.RecordBatch], starts: np.ndarray, rows: np.ndarray, schema: pa.Schema) -> pa.Table:
-    """Rows taken batch by batch: Arrow's `take` on a table would first concatenate all text."""
+    """Return rows, taken batch by batch: Arrow's `take` on a table would first concatenate all text."""
     order = np.argsort(rows, kind="stable")
     rising = rows[order]
     at = np.searchsorted(starts, rising, side="right") - 1
@@ -97,7 +97,7 @@ class _Scratch:
 
 
 def plain_files(table: pa.Table) -> pa.Table:
-    """Dictionaries as plain strings: a file has one dictionary per column, but each batch its own."""
+    """Convert dictionaries to plain strings: a file has one dictionary per column, but each batch has its own."""
     for at, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
             table = table.set_column(at, field.name, table[field.name].cast(field.type.value_type))

@@ -31,10 +31,10 @@ class RowsFile:
             return
         if path.suffix.lower() not in KINDS:
             raise ConfigError(
-                f"--output: {path.name!r} ends in none of {', '.join(KINDS)}{nearest(path.suffix, KINDS)}"
+                f"--output: {path.name!r} must end in one of {', '.join(KINDS)}{nearest(path.suffix, KINDS)}"
             )
         if not path.absolute().parent.is_dir():
-            raise ConfigError(f"--output: there is no folder {str(path.parent)!r}")
+            raise ConfigError(f"--output: the folder {str(path.parent)!r} does not exist")
         self._partial = path.with_name(f".{path.name}.partial")
 
     def __enter__(self) -> Self:
@@ -83,7 +83,7 @@ def _lines(table: pa.Table, sink: IO[str]) -> None:
 
 
 def _flat(table: pa.Table) -> pa.Table:
-    """Lists as JSON texts, as CSV has no lists."""
+    """Convert lists to JSON strings, since CSV has no lists."""
     columns = {}
     for name in table.column_names:
         column = table[name]

@@ -1,1 +1,1 @@
-"""Rows to token ids, shards of them, the dataset a loader reads, and padded batches."""
+"""Token ids from rows: encoders, shards, the dataset for a data loader, and padded batches."""

@@ -1,4 +1,4 @@
-"""Rows to one padded batch."""
+"""Collators that pad rows to a batch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,21 +10,21 @@ IGNORED = -100
 
 
 class PadBatch:
-    """Pads each batch to its own longest row and makes the attention mask, which no file needs to hold.
+    """Pads each batch to its longest row and computes the attention mask, which is not stored in files.
 
     Args:
-        processor: what the tokenizer says of padding: `pad_token_id`, `padding_side` (`right` or `left`),
+        processor: the tokenizer's padding settings: `pad_token_id`, `padding_side` (`right` or `left`),
             `pad_token_type_id`.
         pad_to_multiple_of: round the width up (tensor cores like 8).
 
     Returns (called):
         `input_ids`, `attention_mask` and, if the rows have them, `token_type_ids` as int64 of shape
-        (batch, width); what rows hold once as (batch,), labels of several classes as (batch, classes).
+        (batch, width); one value per row as (batch,), labels of several classes as (batch, classes).
     """
 
-    # Columns with one value a token, and what stands where a row has none.
+    # Columns with one value per token, and their fill value for padding.
     filled: Mapping[str, str | int] = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id"}
-    # Columns that say at which token of the row something stands: padding on the left moves it.
+    # Columns that are token positions in the row, which padding on the left shifts.
     positions = ("start_positions", "end_positions")
 
     def __init__(self, processor: Mapping[str, Any], pad_to_multiple_of: int | None = None) -> None:
@@ -65,30 +65,30 @@ class PadBatch:
 
 
 class PromptBatch(PadBatch):
-    """As `PadBatch`, padded on the left: what is generated follows each text's own end."""
+    """`PadBatch` with padding on the left, so that generated tokens directly follow each text."""
 
     def __init__(self, processor: Mapping[str, Any], pad_to_multiple_of: int | None = None) -> None:
         super().__init__({**processor, "padding_side": "left"}, pad_to_multiple_of)
 
 
 class PadTokenLabels(PadBatch):
-    """As `PadBatch`; `labels` stand one a token, or one a target token, and -100 where there is none."""
+    """`PadBatch` with `labels`, one per token or per target token, padded with -100."""
 
     filled: Mapping[str, str | int] = {**PadBatch.filled, "labels": IGNORED}
 
 
 class PadMaskedBatch(PadTokenLabels):
-    """As `PadTokenLabels`, with the `draws` by which a generator's guesses are chosen."""
+    """`PadTokenLabels` with `draws`, the random numbers that choose a generator's samples."""
 
     filled: Mapping[str, str | int] = {**PadTokenLabels.filled, "draws": 0}
 
 
 class CausalBatch(PadBatch):
-    """As `PadBatch` for causal language models: `labels` are the tokens themselves, -100 where there is padding.
+    """`PadBatch` for causal language models: `labels` are the tokens themselves, -100 for padding.
 
-    Padding is known by length, not by token: where the end token also pads, a model must still learn to end. Rows
-    whose `position_ids` restart are several texts: no mask is given (the model then keeps them apart by position), and
-    no text's first token is predicted from the text before it.
+    Padding is determined by length, not by token: a model must learn the end token even if it is also the pad token.
+    Rows with `position_ids` are several texts: no mask is returned (the model then separates them by position), and no
+    text's first token is predicted from the text before it.
     """
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""Token rows for a data loader, read where they lie: an Arrow file stays memory-mapped, a row is a view of it."""
+"""Token rows for a data loader: the Arrow file is memory-mapped, and each row is a view of it."""
 
 from bisect import bisect_right
 from collections.abc import Mapping
@@ -15,10 +15,10 @@ class TokenRows(Dataset[dict[str, Any]]):
     """Rows of a token table as `{column: 1-D array or number}`.
 
     Args:
-        table: columns are `list<number>` (one value a token) or plain numbers (one a row); those that begin with `__`
-            are lineage and not given out.
-        processor: facts of the tokenizer, for views of the rows that need them.
-        seed: for views that draw. options: the fields of `data` such views read.
+        table: columns are `list<number>` (one value per token) or numbers (one per row); those that begin with `__`
+            are lineage and not returned.
+        processor: settings of the tokenizer, for subclasses that need them.
+        seed: for subclasses that draw random numbers. options: the fields of `data` that subclasses read.
     """
 
     def __init__(
@@ -38,15 +38,15 @@ class TokenRows(Dataset[dict[str, Any]]):
         return {name: column[index % self._length] for name, column in self._columns.items()}
 
     def enter_epoch(self, epoch: int) -> None:
-        """Called before an epoch is read, for views whose rows change."""
+        """Hook called before each epoch, for subclasses with rows that change."""
 
     def lengths(self) -> list[int]:
-        """Tokens of each row."""
+        """Return the number of tokens of each row."""
         return token_lengths(self.table).tolist()
 
 
 class _Lists:
-    """A list column as offsets and values, chunk by chunk: 0.5 µs a row, where a table's own access takes 30."""
+    """A list column as offsets and values per chunk: 0.5 µs per row, where access through a table takes 30."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         self._starts, self._chunks, start = [0], [], 0
@@ -55,7 +55,7 @@ class _Lists:
             start += len(chunk)
             self._starts.append(start)
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         place = bisect_right(self._starts, index) - 1
         offsets, values = self._chunks[place]
         inner = index - self._starts[place]

@@ -1,11 +1,11 @@
-"""Texts to token ids: Arrow in, Arrow out, through the tokenizer's own Rust core, a batch at a time.
+"""Tokenization of Arrow tables in batches, with the tokenizer's Rust core.
 
-What every task shares is here, with classification's own encoder; the other tasks' are `encode_…`.
+Contains what all tasks share, and the encoders of classification and prompts; those of other tasks are in `encode_…`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +13,16 @@ import pyarrow as pa
 from tasks.config.errors import ConfigError, DataError
 from tasks.data.messages import count, rows_at
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 BATCH = 4096
 UNBOUNDED = 2**30
 
+Tokenizer: TypeAlias = "PreTrainedTokenizerBase"
+
 Shape = Mapping[str, Any]
-"""What of `data` the encoder reads: `max_length` (tokens, special ones counted in), `overlong`, `stride`, …"""
+"""The fields of `data` that encoders read: `max_length` (in tokens, including special ones), `overlong`, `stride`, …"""
 
 
 @dataclass(frozen=True)
@@ -25,12 +30,12 @@ class Encoded:
     """Token rows.
 
     Attributes:
-        table: list columns with one value a token, plain columns with one a row, and three of lineage: `__origin`
-            (int64, position of the data row it was made of), `__file`, `__row`. Columns that begin with `__` are not
-            given to models. Masks are not stored: they follow from the lengths.
-        cut: data rows that lost tokens, became windows or were left out.
-        lost: data rows that were left out.
-        told: what a user should know of rows that nothing can be learnt from.
+        table: list columns with one value per token, plain columns with one per row, and three of lineage: `__origin`
+            (int64, position of the source row), `__file`, `__row`. Columns that begin with `__` are not passed to
+            models. Masks are not stored: they follow from the lengths.
+        cut: number of data rows that were truncated, split into windows or dropped.
+        lost: number of data rows that were dropped.
+        told: notices about rows that a model cannot learn from.
     """
 
     table: pa.Table
@@ -39,22 +44,22 @@ class Encoded:
     told: tuple[str, ...] = ()
 
 
-def encode_text(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> Encoded:
+def encode_text(rows: pa.Table, tokenizer: Tokenizer, shape: Shape, field: str, labelled: bool) -> Encoded:
     """Tokenize `text` (and `text_pair`) with their `label`.
 
     Args:
         rows: with columns `text`, maybe `text_pair`, `label`, and the lineage columns.
         tokenizer: a transformers tokenizer.
         shape: `max_length`, `overlong` and `stride`; pairs are cut longest first.
-        field: how messages call these rows.
-        labelled: whether rows are kept for evaluation too.
+        field: the rows' field, for messages.
+        labelled: whether the rows are for evaluation too.
 
     Returns:
-        `input_ids` (list of int32), for pairs of models that tell segments apart `token_type_ids` (list of int8),
+        `input_ids` (list of int32), for pairs, if the model has segments, `token_type_ids` (list of int8),
         `labels` (int64, float32, or list of float32).
 
     Raises:
-        DataError: `overlong` is `error` and there are overlong rows; names them.
+        DataError: `overlong` is `error` and there are overlong rows; names the rows.
     """
     pairs = "text_pair" in rows.column_names
     names = ["input_ids"] + ["token_type_ids"] * (pairs and "token_type_ids" in tokenizer.model_input_names)
@@ -74,11 +79,11 @@ def encode_text(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labell
     )
 
 
-def encode_prompt(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> Encoded:
-    """Tokenize `text` for a model that is to go on with it: without the end token some tokenizers put behind it.
+def encode_prompt(rows: pa.Table, tokenizer: Tokenizer, shape: Shape, field: str, labelled: bool) -> Encoded:
+    """Tokenize `text` as a prompt for generation, without the end token that some tokenizers append.
 
     Returns:
-        `input_ids` (list of int32); of an overlong text the end is kept.
+        `input_ids` (list of int32); an overlong text keeps its end.
     """
     end = tokenizer.eos_token_id
     found = Windows(("input_ids",))
@@ -94,13 +99,13 @@ def encode_prompt(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labe
 
 @dataclass
 class Piece:
-    """One window of one row: a list of numbers by column."""
+    """One window of a row: a list of numbers by column."""
 
     values: Mapping[str, Any]
 
 
 class Windows:
-    """Collects token rows while texts are encoded, and keeps account of the overlong."""
+    """Collects token rows while texts are encoded, and records overlong rows."""
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = list(names)
@@ -110,7 +115,7 @@ class Windows:
         self.cut: list[int] = []
 
     def add(self, origin: int, pieces: Sequence[Any], overlong: str) -> None:
-        """Take a row's windows: all of them, the first, or none."""
+        """Add a row's windows: all, the first, or none, by `overlong`."""
         if len(pieces) > 1:
             self.cut.append(origin)
             if overlong in ("drop", "error"):
@@ -123,7 +128,7 @@ class Windows:
             self._close()
 
     def refuse(self, rows: pa.Table, shape: Shape, field: str) -> None:
-        """Raise the error that `overlong: error` asks for."""
+        """Raise DataError if `overlong` is `error` and there are overlong rows."""
         if self.cut and shape["overlong"] == "error":
             raise DataError(
                 f"{field}: {count(len(self.cut), 'row')} of {rows.num_rows} are longer than data.max_length = "
@@ -133,7 +138,7 @@ class Windows:
     def encoded(
         self, rows: pa.Table, more: Mapping[str, Callable[[pa.Array], Any]], told: tuple[str, ...] = ()
     ) -> Encoded:
-        """The finished table; `more` are columns made from the origins of its rows."""
+        """Return the finished table; `more` are columns computed from the origins of its rows."""
         self._close()
         origins = pa.array(np.asarray(self.origins, dtype=np.int64))
         columns: dict[str, Any] = {
@@ -151,26 +156,31 @@ class Windows:
 
 
 def kind_of(name: str) -> pa.DataType:
-    """The type of one value of a token column."""
+    """Return the type of a token column's values."""
     return pa.int8() if name == "token_type_ids" else pa.int32()
 
 
 def lineage(rows: pa.Table, origins: pa.Array) -> dict[str, Any]:
-    """The columns that say which data row a token row was made of."""
+    """Return the columns that identify the source row of each token row."""
     places = {name: rows[name].combine_chunks().take(origins) for name in ("__file", "__row")}
     return {"__origin": origins, **places}
 
 
 def batches(rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-    """Slices of the table, each with the position it starts at."""
+    """Yield slices of the table, each with the position of its first row."""
     for start in range(0, rows.num_rows, BATCH):
         yield start, rows.slice(start, BATCH)
 
 
 def encode_windows(
-    tokenizer: Any, texts: list[Any], shape: Shape, strategy: str, pretokenized: bool = False, offsets: bool = False
+    tokenizer: Tokenizer,
+    texts: list[Any],
+    shape: Shape,
+    strategy: str,
+    pretokenized: bool = False,
+    offsets: bool = False,
 ) -> Iterator[list[Any]]:
-    """For each text (or pair) its `tokenizers.Encoding`s as `Piece`s: one, or several where it is over the length.
+    """Yield for each text (or pair) its `tokenizers.Encoding`s as `Piece`s: one, or several if it is too long.
 
     Args:
         strategy: which part of a pair is cut: `longest_first`, `only_first`, `only_second`.
@@ -180,7 +190,7 @@ def encode_windows(
     if not tokenizer.is_fast:
         yield from _encode_slowly(tokenizer, texts, length, window, pretokenized)
         return
-    core = tokenizer.backend_tokenizer  # the same Rust call the library makes, without its Python lists of masks
+    core: Any = tokenizer.backend_tokenizer  # the Rust call of transformers, without its Python lists of masks
     core.no_padding()
     stride = stride_of(shape) if window else 0
     core.enable_truncation(length, stride=stride, strategy=strategy, direction=tokenizer.truncation_side)
@@ -190,12 +200,12 @@ def encode_windows(
 
 
 def stride_of(shape: Shape) -> int:
-    """The overlap of windows: as asked, and never so much that windows hardly advance."""
+    """Return the overlap of windows in tokens: `stride`, at most a third of `max_length` so that windows advance."""
     return min(shape.get("stride") or 0, shape["max_length"] // 3)
 
 
 class CorePiece:
-    """A window as the Rust core gives it. Each list is made when it is asked for: most are not."""
+    """A window from the Rust core. Lists are created on access, since most are not needed."""
 
     __slots__ = ("encoding",)
 
@@ -215,7 +225,7 @@ def _encode_slowly(
 ) -> Iterator[list[Piece]]:
     if window or pretokenized:
         raise ConfigError(
-            f"model.name: its tokenizer ({type(tokenizer).__name__}) is written in Python and gives no word or window "
+            f"model.name: its tokenizer ({type(tokenizer).__name__}) is written in Python and has no word or window "
             "boundaries, which this task or data.overlong: window needs; use a base with a tokenizer.json"
         )
     for text in texts:
@@ -227,7 +237,7 @@ def _encode_slowly(
 
 
 def lists(values: Sequence[Sequence[int]], kind: Any) -> pa.ListArray:
-    """Python lists of numbers as one Arrow list array."""
+    """Return Python lists of numbers as an Arrow list array."""
     lengths = np.fromiter((len(row) for row in values), dtype=np.int32, count=len(values))
     offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
     flat = np.fromiter((token for row in values for token in row), dtype=kind, count=int(offsets[-1]))

@@ -1,4 +1,4 @@
-"""Questions and contexts to windows of token ids with the answer's place, for extractive question answering."""
+"""Tokenization for extractive question answering: windows of question and context with the answer's position."""
 
 from typing import Any
 
@@ -7,23 +7,23 @@ import pyarrow as pa
 
 from tasks.config.errors import ConfigError, DataError
 from tasks.data.messages import count, rows_at
-from tasks.data.tokens.encode import Encoded, Piece, Shape, Windows, batches, encode_windows, stride_of
+from tasks.data.tokens.encode import Encoded, Piece, Shape, Tokenizer, Windows, batches, encode_windows, stride_of
 
 
 def encode_answers(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> Encoded:
     """Tokenize `question` and `context`; long contexts become windows that overlap by `stride` tokens.
 
-    The first answer is trained on. In a window that does not hold it whole, or where there is none, both positions
-    are the CLS token's, or the first where the tokenizer has no CLS token (as in transformers' run_qa).
+    The first answer is the training target. If a window does not contain it completely, or there is none, both
+    positions are those of the CLS token, or 0 if the tokenizer has none (as in transformers' run_qa).
 
     Returns:
-        `input_ids`, maybe `token_type_ids`, `start_positions`, `end_positions` (int64, token positions), and for rows
-        that are judged `__text` (the window's part of the context), `__offsets` (two a token: where in it the token
-        begins and ends, -1 outside the context) and `__answers`.
+        `input_ids`, optionally `token_type_ids`, `start_positions`, `end_positions` (int64, token positions), and for
+        rows to evaluate `__text` (the window's part of the context), `__offsets` (two per token: its start and end in
+        `__text`, -1 outside the context) and `__answers`.
 
     Raises:
-        DataError: a question that leaves no room for its context; `overlong` is `error` and there are overlong rows.
-        ConfigError: questions without an answer to train on, and a tokenizer without a CLS token to point at.
+        DataError: a question leaves no room for its context, or `overlong` is `error` and there are overlong rows.
+        ConfigError: training questions have no answer, and the tokenizer has no CLS token.
     """
     refuse_questions(rows, tokenizer, shape, field, labelled)
     left = tokenizer.padding_side == "left"
@@ -38,7 +38,7 @@ def encode_answers(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, lab
         pairs = [(c, q) if left else (q, c) for q, c in zip(questions, contexts, strict=True)]
         encoded = encode_windows(tokenizer, pairs, shape, "only_first" if left else "only_second", offsets=True)
         for at, pieces in enumerate(encoded):
-            placed = [_placed(piece, answers[at], 0 if left else 1, tokenizer.cls_token_id) for piece in pieces]
+            placed = [_with_span(piece, answers[at], 0 if left else 1, tokenizer.cls_token_id) for piece in pieces]
             before = len(found.origins)
             found.add(start + at, placed, shape["overlong"])
             if labelled:
@@ -59,8 +59,8 @@ def _refuse_unanswered(rows: pa.Table, field: str) -> None:
     unanswered = [at for at, texts in enumerate(_texts(rows).to_pylist()) if not texts]
     if unanswered:
         raise ConfigError(f"model.name: {field} has {count(len(unanswered), 'question')} without an answer "
-                          f"({rows_at(rows, unanswered)}), for which question-answering needs a tokenizer with a cls "
-                          "token, and this base's has none; use another base, or leave them out")  # fmt: skip
+                          f"({rows_at(rows, unanswered)}), for which question-answering needs a tokenizer with a CLS "
+                          "token, and this base's has none; use another base, or remove them")  # fmt: skip
 
 
 def _texts(rows: pa.Table) -> pa.Array:
@@ -68,7 +68,7 @@ def _texts(rows: pa.Table) -> pa.Array:
 
 
 def _positions(table: pa.Table) -> pa.Table:
-    """The span column as the two that models take."""
+    """Replace the span column by start and end positions."""
     flat = table["__span"].combine_chunks().values.to_numpy().reshape(-1, 2).astype(np.int64)
     table = table.drop_columns(["__span"])
     return table.append_column("start_positions", pa.array(flat[:, 0])).append_column(
@@ -76,14 +76,14 @@ def _positions(table: pa.Table) -> pa.Table:
     )
 
 
-def _placed(piece: Any, answers: dict[str, Any], part: int, cls: int) -> Piece:
-    """A window with the answer's token span and its character offsets."""
+def _with_span(piece: Any, answers: dict[str, Any], part: int, cls: int) -> Piece:
+    """Return a window with the answer's token span and character offsets."""
     encoding, ids = piece.encoding, piece.values["input_ids"]
     inside = np.asarray([sequence == part for sequence in encoding.sequence_ids])
     offsets = np.asarray(encoding.offsets, dtype=np.int64)
     within = np.flatnonzero(inside)
-    nothing = ids.index(cls) if cls in ids else 0
-    span = [nothing, nothing]
+    no_answer = ids.index(cls) if cls in ids else 0
+    span = [no_answer, no_answer]
     low = int(offsets[within[0], 0]) if len(within) else 0
     high = int(offsets[within[-1], 1]) if len(within) else 0
     if answers["text"] and len(within):
@@ -99,17 +99,17 @@ def _placed(piece: Any, answers: dict[str, Any], part: int, cls: int) -> Piece:
     return Piece({**known, "__span": span, "__offsets": shifted.ravel(), "__from": (low, high)})
 
 
-def refuse_questions(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> None:
+def refuse_questions(rows: pa.Table, tokenizer: Tokenizer, shape: Shape, field: str, labelled: bool) -> None:
     """Refuse questions that cannot be encoded.
 
     Raises:
-        DataError: some leave no room for their context.
-        ConfigError: some that are trained on have no answer, and the tokenizer has no CLS token to point at.
+        DataError: a question leaves no room for its context.
+        ConfigError: training questions have no answer, and the tokenizer has no CLS token.
     """
     if not labelled and tokenizer.cls_token is None:
         _refuse_unanswered(rows, field)
     room = shape["max_length"] - tokenizer.num_special_tokens_to_add(pair=True) - stride_of(shape) - 1
-    core = tokenizer.backend_tokenizer
+    core: Any = tokenizer.backend_tokenizer
     core.no_truncation()
     core.no_padding()
     long: list[int] = []

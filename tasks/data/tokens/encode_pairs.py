@@ -1,4 +1,4 @@
-"""Sources and targets to token ids, for sequence to sequence."""
+"""Tokenization of sources and targets, for sequence to sequence."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ import pyarrow as pa
 
 from tasks.config.errors import DataError
 from tasks.data.messages import count, rows_at
-from tasks.data.tokens.encode import Encoded, Piece, Shape, Windows, batches, encode_windows
+from tasks.data.tokens.encode import Encoded, Piece, Shape, Tokenizer, Windows, batches, encode_windows
 
 
-def encode_pairs(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> Encoded:
-    """Tokenize `source` (after `shape["prefix"]`) and `target`, the target as the tokenizer writes targets: Marian,
-    mBART and NLLB have another vocabulary or language mark there.
+def encode_pairs(rows: pa.Table, tokenizer: Tokenizer, shape: Shape, field: str, labelled: bool) -> Encoded:
+    """Tokenize `source` (after `shape["prefix"]`) and `target`, the latter in the tokenizer's target mode: Marian,
+    mBART and NLLB use another vocabulary or language token for targets.
 
     Returns:
-        `input_ids` and `labels` (lists of int32); for rows that are judged `__target`, the text itself.
+        `input_ids` and `labels` (lists of int32); for rows to evaluate also `__target`, the text.
 
     Raises:
         DataError: `overlong` is `error` and there are overlong rows.
@@ -24,7 +24,7 @@ def encode_pairs(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, label
     prefix = shape.get("prefix") or ""
     source = {**shape, "overlong": "truncate"} if shape["overlong"] == "window" else shape
     target = {**source, "max_length": shape.get("max_target_length") or shape["max_length"]}
-    long: list[int] = []  # rows of targets that are
+    long: list[int] = []  # rows with overlong targets
     for start, batch in batches(rows):
         sources = encode_windows(tokenizer, [prefix + text for text in batch["source"].to_pylist()], source,
                                  "longest_first")  # fmt: skip
@@ -41,7 +41,7 @@ def encode_pairs(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, label
         raise DataError(f"{field}: {count(len(long), 'row')} of {rows.num_rows} have targets over {most}, at "
                         f"{rows_at(rows, long)}; raise it, or set data.overlong: truncate")  # fmt: skip
     found.refuse(rows, shape, field)
-    becomes = "left out, being over" if source["overlong"] == "drop" else "cut to"
+    becomes = "dropped, being over" if source["overlong"] == "drop" else "truncated to"
     told = (f"{field}: {count(len(long), 'target')} of {rows.num_rows} {becomes} {most}",) if long else ()
     more: dict[str, Any] = {}
     if labelled and known:

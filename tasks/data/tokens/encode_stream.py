@@ -1,4 +1,4 @@
-"""Texts to token ids for language models: whole, then merged into rows of one length."""
+"""Tokenization for language models: texts are encoded whole, then merged into rows of up to `max_length` tokens."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -8,16 +8,26 @@ import pyarrow as pa
 
 from tasks.config.errors import DataError
 from tasks.data.messages import count, rows_at
-from tasks.data.tokens.encode import UNBOUNDED, Encoded, Piece, Shape, Windows, batches, encode_windows, lineage
+from tasks.data.tokens.encode import (
+    UNBOUNDED,
+    Encoded,
+    Piece,
+    Shape,
+    Tokenizer,
+    Windows,
+    batches,
+    encode_windows,
+    lineage,
+)
 
 
-def encode_stream(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> Encoded:
-    """Tokenize `text` (and `text_pair`) whole, special tokens as the tokenizer puts them, with the end token behind
-    it if `shape["append_eos"]` and it is not there yet.
+def encode_stream(rows: pa.Table, tokenizer: Tokenizer, shape: Shape, field: str, labelled: bool) -> Encoded:
+    """Tokenize `text` (and `text_pair`) without truncation, with the tokenizer's special tokens, and with the end token
+    appended if `shape["append_eos"]` and it is not there yet.
 
     Returns:
-        `input_ids` (list of int32), one row a text, and `__around` (list of two): of a row over `max_length`, how many
-        special tokens stand before and behind its text. See `merge_stream`.
+        `input_ids` (list of int32), one row per text, and `__around` (list of two): for a row over `max_length`, the
+        number of special tokens before and after its text. See `merge_stream`.
     """
     found = Windows(("input_ids", "__around"))
     pairs = "text_pair" in rows.column_names
@@ -40,7 +50,7 @@ def encode_stream(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labe
 
 
 def _special(tokenizer: Any, piece: Any, ids: list[int]) -> Sequence[int]:
-    """1 for the tokens the tokenizer put around a text, 0 for the text's own."""
+    """Return 1 for special tokens around a text, 0 for the text's tokens."""
     if tokenizer.is_fast:
         return piece.encoding.special_tokens_mask
     known = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
@@ -52,19 +62,19 @@ def _run(special: Sequence[int]) -> int:
 
 
 def merge_stream(tables: Sequence[pa.Table], shape: Shape, field: str) -> Encoded:
-    """All token rows of a split as the rows a causal language model is trained on.
+    """Merge all token rows of a split into the rows on which a causal language model is trained.
 
-    `merge: concat` chains all rows and cuts every `max_length` tokens; what is left over is dropped, unless it is all
-    there is (run_clm's and txtai's rule). `pack` puts whole rows together in order of falling length, each into the
-    open row or a new one (txtai's rule). `none` keeps one row a text. `packing` puts whole rows together where they
-    fit best (best-fit decreasing), with `position_ids` that restart: a model that is given no mask then sees no text
-    from another (as transformers' padding-free collator has it).
+    `merge: concat` concatenates all rows and splits every `max_length` tokens; the remainder is dropped, unless it is
+    all there is (as in run_clm and txtai). `pack` combines whole rows in order of decreasing length, each added to the
+    current row or a new one (as in txtai). `none` keeps one row per text. `packing` combines whole rows by best-fit
+    decreasing, with `position_ids` that restart, so that a model without a mask attends only within each text (as with
+    transformers' padding-free collator).
 
-    Rows over `max_length` follow `overlong` (`window`: cut into pieces, nothing lost), except for `concat`. Every piece
-    begins with the tokens the tokenizer puts before a text (BOS), and only the last ends with those behind it (EOS):
-    what a model is asked begins with BOS too, and some (Gemma, Llama 3) predict badly without it, while a text that
-    goes on must not look ended. Rows of single tokens are left out: nothing follows in them, and a loss over nothing
-    is no number.
+    Rows over `max_length` follow `overlong` (`window`: split into pieces without loss), except for `concat`. Every
+    piece begins with the tokens that the tokenizer puts before a text (BOS), and only the last ends with those after
+    it (EOS): prompts begin with BOS too, and some models (Gemma, Llama 3) predict badly without it, while a text that
+    continues must not look finished. Rows of a single token are dropped: they have no next token, so their loss would
+    be NaN.
 
     Raises:
         DataError: `overlong` is `error` and there are overlong rows.
@@ -77,13 +87,13 @@ def merge_stream(tables: Sequence[pa.Table], shape: Shape, field: str) -> Encode
         flat = merged.table["input_ids"].combine_chunks()
         flags = np.ones(len(flat.flatten()), dtype=bool)
         flags[np.asarray(flat.offsets)[:-1] - flat.offsets[0].as_py()] = False
-    return _learnable(merged, flags, field, "of single tokens, after which nothing comes")
+    return _learnable(merged, flags, field, "with a single token, so without a next token to predict")
 
 
 def merge_masked(tables: Sequence[pa.Table], shape: Shape, field: str) -> Encoded:
-    """All token rows of a split as the rows a masked language model is trained on: as `merge_stream`, but every piece
-    of a row over `max_length` has the special tokens around it that the whole row had. Rows without any token that
-    may be masked are left out.
+    """Merge all token rows of a split into the rows on which a masked language model is trained: like `merge_stream`,
+    but every piece of a row over `max_length` has the special tokens of the whole row around it. Rows without a token
+    that can be masked are dropped.
 
     Args:
         shape: `special_ids` are the tokens that are never masked.
@@ -95,7 +105,7 @@ def merge_masked(tables: Sequence[pa.Table], shape: Shape, field: str) -> Encode
 
 
 def _learnable(merged: Encoded, flags: np.ndarray, field: str, what: str) -> Encoded:
-    """Without the rows none of whose tokens is flagged; data rows of which nothing is left are told of."""
+    """Drop rows without a flagged token; add a notice about data rows that are lost completely."""
     sizes = merged.table["input_ids"].combine_chunks().value_lengths().to_numpy()
     learnt = np.bincount(np.repeat(np.arange(len(sizes)), sizes)[flags], minlength=len(sizes)) > 0
     if learnt.all():
@@ -104,11 +114,11 @@ def _learnable(merged: Encoded, flags: np.ndarray, field: str, what: str) -> Enc
     origins = merged.table["__origin"].to_numpy()
     gone = np.flatnonzero(~np.isin(origins, origins[learnt]))
     gone = gone[np.unique(origins[gone], return_index=True)[1]]
-    told = f"{field}: {count(len(gone), 'row')} {what}, left out: {rows_at(merged.table, gone)}"
+    told = f"{field}: {count(len(gone), 'row')} {what}, dropped: {rows_at(merged.table, gone)}"
     return Encoded(kept, merged.cut, merged.lost + len(gone), (told,) if len(gone) else ())
 
 
-def _merge(tables: Sequence[pa.Table], shape: Shape, field: str, dressed: bool) -> Encoded:
+def _merge(tables: Sequence[pa.Table], shape: Shape, field: str, both_ends: bool) -> Encoded:
     length = shape["max_length"]
     rows = pa.concat_tables(tables)
     ids = rows["input_ids"]
@@ -124,7 +134,7 @@ def _merge(tables: Sequence[pa.Table], shape: Shape, field: str, dressed: bool) 
             f"{rows_at(rows, cut)}; raise it, or set data.overlong: window"
         )
     around = rows["__around"].combine_chunks().flatten().to_numpy().reshape(-1, 2)
-    spans = list(_spans(flat, starts, length, shape["overlong"], around, dressed))
+    spans = list(_spans(flat, starts, length, shape["overlong"], around, both_ends))
     lost = len(cut) if shape["overlong"] == "drop" else 0
     whole = [len(tokens) for _, tokens in spans]
     if shape.get("packing"):
@@ -142,22 +152,24 @@ def _chained(rows: pa.Table, flat: np.ndarray, starts: np.ndarray, length: int) 
 
 
 def _spans(
-    flat: np.ndarray, starts: np.ndarray, length: int, overlong: str, around: np.ndarray, dressed: bool
+    flat: np.ndarray, starts: np.ndarray, length: int, overlong: str, around: np.ndarray, both_ends: bool
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(row, tokens) of every piece that stays together; those of a row that is cut bear its special tokens, of which
-    `around` says how many stand before and behind (unless `dressed` only those before)."""
+    """Yield (row, tokens) of every piece that stays together; pieces of a split row get its special tokens, the first
+    and last ones as counted by `around` (only the first ones unless `both_ends`)."""
     for row, (start, end) in enumerate(zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True)):
         if end - start <= length:
             yield row, flat[start:end]
             continue
         before, closing = around[row]
-        behind = closing if dressed else 0
+        behind = closing if both_ends else 0
         head, body, tail = flat[start : start + before], flat[start + before : end - behind], flat[end - behind : end]
         room = length - before - behind
         last = {"truncate": room, "window": len(body)}.get(overlong, 0)
         for at in range(0, last, room):
             piece = body[at : at + room]
-            if at and not dressed and len(piece) <= closing:  # BOS and EOS alone would teach to end at once
+            if (
+                at and not both_ends and len(piece) <= closing
+            ):  # BOS and EOS alone would teach the model to end immediately
                 continue
             yield row, np.concatenate([head, piece, tail]) if before or behind else piece
 
@@ -175,7 +187,7 @@ def _next_fit(sizes: list[int], length: int) -> list[list[int]]:
 
 
 def _best_fit(sizes: list[int], length: int) -> list[list[int]]:
-    """Best-fit decreasing; bins by the room they have left, so that each placement costs a look at `length` counts."""
+    """Best-fit decreasing bin packing, with bins indexed by free space, so that each placement takes O(length)."""
     by_room: list[list[int]] = [[] for _ in range(length + 1)]
     bins: list[list[int]] = []
     for at in np.argsort(-np.asarray(sizes), kind="stable").tolist():
@@ -209,6 +221,6 @@ def _assembled(
 
 
 def _from(rows: pa.Table, origins: np.ndarray) -> dict[str, Any]:
-    """A merged row is said to come from the data row its first token comes from."""
+    """Return lineage columns: a merged row has the origin of its first token."""
     where = pa.array(np.asarray(origins, dtype=np.int64))
     return {**lineage(rows, where), "__origin": rows["__origin"].combine_chunks().take(where)}

@@ -1,4 +1,4 @@
-"""Words with tags to token ids with labels, for token classification."""
+"""Tokenization of words with tags, for token classification."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,22 +7,22 @@ import numpy as np
 import pyarrow as pa
 
 from tasks.data.messages import count, rows_at
-from tasks.data.tokens.encode import Encoded, Piece, Shape, Windows, batches, encode_windows
+from tasks.data.tokens.encode import Encoded, Piece, Shape, Tokenizer, Windows, batches, encode_windows
 
 IGNORED = -100
 
 
-def encode_words(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, labelled: bool) -> Encoded:
+def encode_words(rows: pa.Table, tokenizer: Tokenizer, shape: Shape, field: str, labelled: bool) -> Encoded:
     """Tokenize `tokens` (lists of words) with their `tags` (lists of class ids).
 
-    A word's first piece carries its tag, the others are ignored (-100) unless `shape["label_all_tokens"]`. A window
-    labels only the words that no window before it has labelled, so every word counts once; one that labels none is
-    left out, and so is a row of train whose words are nothing to the tokenizer: a loss of no labels is no number.
+    A word's first token has its tag, the others are ignored (-100) unless `shape["label_all_tokens"]`. A window labels
+    only the words that no earlier window has labelled, so that every word counts once. Windows without labels are
+    dropped, as are training rows in which no word has tokens: their loss would be NaN.
 
     Returns:
-        `input_ids` and `labels` (lists of int32), `__words` (list of int32: the position in the row of the word whose
-        first piece stands there, else -1), `__bare` and `__bare_tags` (lists of int32: the positions of the words
-        without tokens among those that were read, and their tags).
+        `input_ids` and `labels` (lists of int32), `__words` (list of int32: for a word's first token the word's
+        position in the row, else -1), `__bare` and `__bare_tags` (lists of int32: the positions of words without
+        tokens, and their tags).
 
     Raises:
         DataError: `overlong` is `error` and there are overlong rows.
@@ -31,7 +31,7 @@ def encode_words(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, label
     known = "tags" in rows.column_names
     names = ("input_ids", "labels", "__words", "__bare", "__bare_tags")
     found = Windows(names if known else ("input_ids", "__words", "__bare"))
-    everything = bool(shape.get("label_all_tokens"))
+    all_tokens = bool(shape.get("label_all_tokens"))
     empty: list[int] = []
     bare: dict[int, int] = {}
     for start, batch in batches(rows):
@@ -39,41 +39,41 @@ def encode_words(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, label
         tags = batch["tags"].to_pylist() if known else [[0] * len(each) for each in words]
         encoded = encode_windows(tokenizer, words, shape, "longest_first", pretokenized=True)
         for at, pieces in enumerate(encoded):
-            windows_labelled = _labelled(pieces, tags[at], everything)
-            telling = [piece for piece in windows_labelled if (piece.values["labels"] != IGNORED).any()]
-            if not telling and not labelled:
+            windows_labelled = _labelled(pieces, tags[at], all_tokens)
+            with_labels = [piece for piece in windows_labelled if (piece.values["labels"] != IGNORED).any()]
+            if not with_labels and not labelled:
                 empty.append(start + at)
             else:
-                windows = telling if telling and shape["overlong"] == "window" else windows_labelled
+                windows = with_labels if with_labels and shape["overlong"] == "window" else windows_labelled
                 whole = len(pieces) == 1 or shape["overlong"] == "window"
                 windows = _with_bare(windows, windows_labelled, tags[at], whole)
                 found.add(start + at, windows, shape["overlong"])
                 if missing := sum(len(window.values["__bare"]) for window in windows):
                     bare[start + at] = missing
     found.refuse(rows, shape, field)
-    return found.encoded(rows, {}, _told(rows, empty, bare, field))
+    return found.encoded(rows, {}, _notices(rows, empty, bare, field))
 
 
-def _told(rows: pa.Table, empty: list[int], bare: Mapping[int, int], field: str) -> tuple[str, ...]:
-    told = []
+def _notices(rows: pa.Table, empty: list[int], bare: Mapping[int, int], field: str) -> tuple[str, ...]:
+    notices = []
     if bare:
-        told.append(f"{field}: {count(sum(bare.values()), 'word')} of which the tokenizer makes nothing, in "
-                    f"{count(len(bare), 'row')}; nothing is learnt of them, and their prediction is O (null where no "
+        notices.append(f"{field}: {count(sum(bare.values()), 'word')} for which the tokenizer has no tokens, in "
+                    f"{count(len(bare), 'row')}; they are not trained on, and their prediction is O (null if no "
                     f"class is O): {rows_at(rows, [*bare])}")  # fmt: skip
     if empty:
-        told.append(f"{field}: {count(len(empty), 'row')} of whose words the tokenizer makes nothing, left out: "
+        notices.append(f"{field}: {count(len(empty), 'row')} whose words all have no tokens, dropped: "
                     f"{rows_at(rows, empty)}")  # fmt: skip
-    return tuple(told)
+    return tuple(notices)
 
 
-def _labelled(pieces: list[Any], tags: list[int], everything: bool) -> list[Piece]:
+def _labelled(pieces: list[Any], tags: list[int], all_tokens: bool) -> list[Piece]:
     done, windows_labelled = -1, []
     for piece in pieces:
         ids = piece.encoding.word_ids
         words = np.asarray([-1 if word is None else word for word in ids], dtype=np.int32)
         first = np.concatenate([[True], words[1:] != words[:-1]]) & (words > done)
         labels = np.full(len(words), IGNORED, dtype=np.int32)
-        shown = (words > done) if everything else first
+        shown = (words > done) if all_tokens else first
         labels[shown] = np.asarray(tags, dtype=np.int32)[words[shown]]
         windows_labelled.append(
             Piece({"input_ids": piece.values["input_ids"], "labels": labels, "__words": np.where(first, words, -1)})
@@ -83,8 +83,8 @@ def _labelled(pieces: list[Any], tags: list[int], everything: bool) -> list[Piec
 
 
 def _with_bare(windows: list[Piece], windows_labelled: list[Piece], tags: list[int], whole: bool) -> list[Piece]:
-    """The windows with the words without tokens that each has read: those up to its last word, the last window to the
-    row's end if the row was read `whole`."""
+    """Return the windows with the words without tokens that each covers: those up to its last word, and for the last
+    window up to the row's end if the row is complete (`whole`)."""
     words = [piece.values["__words"] for piece in windows_labelled]
     bare = np.setdiff1d(np.arange(len(tags), dtype=np.int32), np.concatenate(words))
     ends = np.maximum.accumulate([int(window.values["__words"].max(initial=-1)) for window in windows])
@@ -97,8 +97,8 @@ def _with_bare(windows: list[Piece], windows_labelled: list[Piece], tags: list[i
     return shown
 
 
-def _separate_words(tokenizer: Any) -> None:
-    """Byte-level tokenizers know a word by the space before it; given words, they must put it there themselves."""
+def _separate_words(tokenizer: Tokenizer) -> None:
+    """Make byte-level tokenizers add the space before each word, since lists of words have none."""
     before = getattr(getattr(tokenizer, "backend_tokenizer", None), "pre_tokenizer", None)
     if before is not None and getattr(before, "add_prefix_space", None) is False:
         before.add_prefix_space = True

@@ -1,7 +1,7 @@
-"""Rows with some of their tokens masked, anew in every epoch, as a pure function of seed, epoch and row.
+"""Rows with some of their tokens masked, differently in every epoch, as a pure function of seed, epoch and row.
 
-A collator that draws from the shared generator masks otherwise after a resume, because batches are fetched ahead of
-the step they belong to. Nothing here is drawn from shared state, so it does not matter who reads a row, or when.
+A collator that draws from a shared generator masks differently after a resume, because batches are prefetched. Nothing
+here depends on shared state, so it does not matter which process reads a row, or when.
 """
 
 from typing import Any
@@ -17,9 +17,9 @@ LOW = np.uint64(0xFFFFFFFF)
 
 
 class MaskedRows(TokenRows):
-    """Rows as masked language models learn them (BERT, arXiv:1810.04805, 3.1): a share of the tokens is chosen; of
-    these 80 % become the mask token, 10 % another token at random, 10 % stay. `labels` is the token where one was
-    chosen, else -100. Special tokens are never chosen; a row in which chance chose none has one chosen.
+    """Rows for masked language modeling (BERT, arXiv:1810.04805, 3.1): a share of the tokens is chosen; of these 80 %
+    become the mask token, 10 % a random token, 10 % stay. `labels` are the original tokens where chosen, else -100.
+    Special tokens are never chosen; in every row with other tokens at least one is chosen.
 
     `processor` must have `mask_token_id`, `special_ids` and `vocab_size`; `options` may have `mlm_probability`.
     """
@@ -28,7 +28,9 @@ class MaskedRows(TokenRows):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # loader processes see it change
+        self._epoch = torch.zeros(
+            (), dtype=torch.int64
+        ).share_memory_()  # shared, so that loader processes see it change
         self._special = np.asarray(sorted(self.processor["special_ids"]))
         self._probability = self.options.get("mlm_probability") or PROBABILITY
 
@@ -41,10 +43,10 @@ class MaskedRows(TokenRows):
         return row | self.masked(row["input_ids"], draws)
 
     def masked(self, ids: np.ndarray, draws: np.ndarray) -> dict[str, np.ndarray]:
-        """`input_ids` and `labels` of a row.
+        """Return `input_ids` and `labels` of a row.
 
-        `draws` are of numpy's PCG64, seeded by the words (seed, epoch, row): 64 bits for each token and one more. The
-        high half says whether the token is chosen, the low half what becomes of it.
+        `draws` are from numpy's PCG64, seeded with (seed, epoch, row): 64 bits for each token and one more. The high
+        half decides whether the token is chosen, the low half what replaces it.
         """
         free = ~np.isin(ids, self._special)
         high = (draws[:-1] >> np.uint64(32)) / 2.0**32
@@ -63,9 +65,9 @@ class MaskedRows(TokenRows):
 
 
 class AlwaysMaskedRows(MaskedRows):
-    """Rows whose chosen tokens all become the mask token: a generator fills them in (ELECTRA, arXiv:2003.10555).
+    """Rows in which all chosen tokens become the mask token, for a generator to fill in (ELECTRA, arXiv:2003.10555).
 
-    `draws`, the low halves, say which of its guesses: a row meets the same ones in whatever batch it stands.
+    `draws`, the low halves, choose the generator's samples, so that a row gets the same ones in any batch.
     """
 
     replaced, kept = 0.0, 0.0

@@ -1,4 +1,4 @@
-"""A split's rows in stretches that are tokenized one by one."""
+"""Splits a split's rows into shards that are tokenized separately."""
 
 import hashlib
 import tempfile
@@ -15,10 +15,10 @@ SHARD = 32_768
 
 
 def shards(table: pa.Table, size: int = SHARD) -> Iterator[tuple[int, pa.Table]]:
-    """Stretches of at most `size` rows, each with the position of its first.
+    """Yield shards of at most `size` rows, each with the position of its first row.
 
-    Where rows stand in the order of their files, no stretch crosses from one file into the next: a file that is added
-    or changed moves no other file's stretches. Shuffled rows are cut by number alone.
+    If rows are in the order of their files, no shard spans two files, so that a file that is added or changed does not
+    change other files' shards. Shuffled rows are divided by number only.
     """
     edges = [0, table.num_rows]
     if "__file" in table.column_names and table.num_rows:
@@ -32,7 +32,7 @@ def shards(table: pa.Table, size: int = SHARD) -> Iterator[tuple[int, pa.Table]]
 
 
 def digest(table: pa.Table) -> str:
-    """sha256 of a table's canonical bytes: what `arrow_file.write` writes."""
+    """Return the sha256 of a table's canonical bytes, as `arrow_file.write` writes them."""
     with tempfile.TemporaryDirectory(prefix="finetune-shard-") as folder:
         path = Path(folder) / "shard.arrow"
         write(table, path)

@@ -1,18 +1,21 @@
-"""A split's token rows, as stage 5 names their shards and later stages read them."""
+"""Names of a split's token shards, written by stage 5, and reading them as one table."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def shard_name(split: str, start: int) -> str:
-    """The member that holds the token rows of the data rows from `start` on."""
+    """Return the name of the shard for the data rows from `start` on."""
     return f"{split}-{start:09d}.arrow"
 
 
-def tokens_of(shards: Mapping[str, Path]) -> Any:
-    """The `pyarrow.Table` of the token rows in a split's shards (`{name: file}`), memory-mapped and put together; None
-    if there are no shards.
+def tokens_of(shards: Mapping[str, Path]) -> "pa.Table | None":
+    """Return the token rows of a split's shards (`{name: file}`) as one memory-mapped `pyarrow.Table`; None without
+    shards.
     """
     from tasks.data.tokens.token_table import open_tokens
 
@@ -21,9 +24,11 @@ def tokens_of(shards: Mapping[str, Path]) -> Any:
     return open_tokens([shards[name] for name in names], starts) if names else None
 
 
-def scored_rows(table: Any, most: int | None, say: Callable[[str], None] = lambda line: None) -> Any:
-    """The token rows of at most `most` data rows, in their order: always the same ones, each with all its windows.
-    None of None."""
+def scored_rows(
+    table: "pa.Table | None", most: int | None, say: Callable[[str], None] = lambda line: None
+) -> "pa.Table | None":
+    """Return the token rows of at most `most` data rows, in order, each with all its windows; the choice is
+    deterministic. None for None."""
     import numpy as np
     import pyarrow as pa
 

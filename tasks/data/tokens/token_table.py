@@ -1,4 +1,4 @@
-"""The token rows of a split: one Arrow file, or shards that read as one."""
+"""The token rows of a split, read from one or more shards."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,17 +12,19 @@ ORIGIN = "__origin"
 
 
 def open_tokens(paths: Sequence[Path], starts: Sequence[int]) -> pa.Table:
-    """The shards of a split as one table, memory-mapped.
+    """Return the shards of a split as one memory-mapped table.
 
     Args:
-        starts: for each shard the number of data rows before it: a shard counts its own, so that it stays the same
-            when rows are added before it.
+        starts: for each shard the number of data rows before it; within a shard, origins start at 0, so that it stays
+            the same when rows are added before it.
     """
-    return pa.concat_tables([_moved(open_table(path), start) for path, start in zip(paths, starts, strict=True)])
+    return pa.concat_tables(
+        [_with_origins_from(open_table(path), start) for path, start in zip(paths, starts, strict=True)]
+    )
 
 
 def token_lengths(table: pa.Table) -> np.ndarray:
-    """Tokens of each row (int64): of `input_ids`, and of every further column of ids (`chosen_input_ids`, say)."""
+    """Return the number of tokens of each row (int64), in `input_ids` and other id columns (`chosen_input_ids`)."""
     total = np.zeros(table.num_rows, dtype=np.int64)
     for name in table.column_names:
         if name == "input_ids" or name.endswith("_input_ids"):
@@ -30,7 +32,7 @@ def token_lengths(table: pa.Table) -> np.ndarray:
     return total
 
 
-def _moved(table: pa.Table, start: int) -> pa.Table:
+def _with_origins_from(table: pa.Table, start: int) -> pa.Table:
     if not start:
         return table
     chunks = [pa.array(chunk.to_numpy() + np.int64(start)) for chunk in table[ORIGIN].chunks]

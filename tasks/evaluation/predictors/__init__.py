@@ -1,1 +1,1 @@
-"""What a model says of each row, one module for each kind of output; all follow `tasks.evaluation.predictor`."""
+"""Predictors, one module for each kind of output; all implement `tasks.evaluation.predictor.Predictor`."""

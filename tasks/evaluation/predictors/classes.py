@@ -1,4 +1,4 @@
-"""Classification and regression, judged: probabilities or numbers, and the label they come to."""
+"""Predictions of classification and regression: probabilities or numbers, and the resulting label."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,29 +6,29 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.evaluation.predictor import BatchPredictions, firsts, lineage
+from tasks.evaluation.predictor import BatchPredictions, Model, firsts, lineage
 from tasks.evaluation.threshold import HALF, chosen
 
 
 class ClassPredictor:
-    """One text, one verdict; the windows of a long text are averaged.
+    """One prediction per text; the windows of a long text are averaged.
 
     Args:
         head: `labels` and `problem_type`.
 
     Predictions:
-        one class: `label`, `prediction` (names), `probabilities` (by class id); several: lists of names, a class is
-        predicted from a probability of `head['threshold']` on (one half); a number: `label`, `prediction` as float64.
+        single-label: `label`, `prediction` (names), `probabilities` (by class id); multi-label: lists of names of
+        classes with a probability of at least `head['threshold']` (0.5); regression: `label`, `prediction` as float64.
     """
 
     windows = True
     found = pa.schema([("logits", pa.list_(pa.float32()))])
 
-    def __init__(self, head: Mapping[str, Any], **_: Any) -> None:
+    def __init__(self, head: Mapping[str, Any], **_: object) -> None:
         self.labels, self.problem = head["labels"], head["problem_type"]
         self.threshold = np.float32(head.get("threshold", HALF))
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
+    def batch(self, model: Model, batch: Mapping[str, Any]) -> BatchPredictions:
         output = model(**batch)
         logits = output.logits.float().cpu().numpy()
         loss = float(output.loss) if output.loss is not None else float("nan")

@@ -1,32 +1,32 @@
-"""Replaced-token detection, judged: the generator's guesses and the discriminator's verdicts."""
+"""Predictions of replaced-token detection: of the generator and the discriminator."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyarrow as pa
 
-from tasks.evaluation.predictor import BatchPredictions, firsts, lineage
+from tasks.evaluation.predictor import BatchPredictions, Model, firsts, lineage
 
 IGNORED = -100
 COUNTS = ("tokens", "correct", "seen", "replaced", "true_positive", "false_positive")
 
 
 class DetectionPredictor:
-    """Masks and samples are the same in every evaluation.
+    """Predicts with masks and samples that are the same in every evaluation.
 
     Predictions:
         of the generator `nll` (nats, summed over masked tokens), `tokens`, `correct`; of the discriminator
-        `detector_nll` (nats, summed over all tokens), `seen` (how many), `replaced` (how many of them were),
-        `true_positive`, `false_positive`.
+        `detector_nll` (nats, summed over all tokens), `seen` and `replaced` (numbers of tokens), `true_positive`,
+        `false_positive`.
     """
 
     windows = False
     found = pa.schema([("nll", pa.float64()), ("detector_nll", pa.float64()), *((name, pa.int64()) for name in COUNTS)])
 
-    def __init__(self, head: Mapping[str, Any], **_: Any) -> None:
+    def __init__(self, head: Mapping[str, Any], **_: object) -> None:
         pass
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
+    def batch(self, model: Model, batch: Mapping[str, Any]) -> BatchPredictions:
         from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
         output = model(**batch)
@@ -54,25 +54,25 @@ class DetectionPredictor:
 
 
 class ReplacedPredictor:
-    """A discriminator by itself, asked about texts as they are.
+    """Predicts with the discriminator alone, on unchanged texts.
 
     Args:
         processor: `special_ids`. tokenizer: called once for the tokenizer.
 
     Predictions:
-        `tokens` (as the tokenizer writes them, special ones left out), `scores` (the probability that each was
-        replaced), `prediction` (the tokens whose score is above one half).
+        `tokens` (in the tokenizer's form, without special ones), `scores` (the probability that each was replaced),
+        `prediction` (the tokens with a score above 0.5).
     """
 
     windows = True
     found = pa.schema([("ids", pa.list_(pa.int32())), ("scores", pa.list_(pa.float32()))])
 
     def __init__(
-        self, head: Mapping[str, Any], processor: Mapping[str, Any], tokenizer: Callable[[], Any], **_: Any
+        self, head: Mapping[str, Any], processor: Mapping[str, Any], tokenizer: Callable[[], Any], **_: object
     ) -> None:
         self.special, self.tokenizer = set(processor["special_ids"]), tokenizer()
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
+    def batch(self, model: Model, batch: Mapping[str, Any]) -> BatchPredictions:
         logits = model(**batch).logits
         scores = logits.float().reshape(batch["input_ids"].shape).sigmoid().cpu().numpy()
         ids, mask = (batch[name].cpu().numpy() for name in ("input_ids", "attention_mask"))
@@ -84,11 +84,11 @@ class ReplacedPredictor:
         return BatchPredictions(columns, 0.0, 0.0)
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
-        starts, verdicts = firsts(tokens), found.to_pylist()
+        starts, results = firsts(tokens), found.to_pylist()
         columns: dict[str, Any] = {"tokens": [], "scores": [], "prediction": []}
-        for first, last in zip(starts, [*starts[1:], len(verdicts)], strict=True):
-            ids = [token for verdict in verdicts[first:last] for token in verdict["ids"]]
-            scores = [score for verdict in verdicts[first:last] for score in verdict["scores"]]
+        for first, last in zip(starts, [*starts[1:], len(results)], strict=True):
+            ids = [token for result in results[first:last] for token in result["ids"]]
+            scores = [score for result in results[first:last] for score in result["scores"]]
             words = self.tokenizer.convert_ids_to_tokens(ids)
             columns["tokens"].append(words)
             columns["scores"].append(scores)

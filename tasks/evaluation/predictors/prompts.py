@@ -1,4 +1,4 @@
-"""Causal language models, asked: what they go on with."""
+"""Predictions of causal language models: continuations."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -12,21 +12,21 @@ NEW_TOKENS = 64
 
 
 class PromptPredictor:
-    """Generates from each row's text, with the generation config the model was saved with.
+    """Generates from each row's text, with the model's saved generation config.
 
     Args:
         tokenizer: called once for the tokenizer.
         generation: `generation_max_length` (new tokens; 64 if unset), `generation_num_beams`.
 
     Predictions:
-        `prediction`: the text that follows.
+        `prediction`: the continuation.
     """
 
     windows = False
     found = pa.schema([("prediction", pa.string())])
 
     def __init__(
-        self, head: Mapping[str, Any], tokenizer: Callable[[], Any], generation: Mapping[str, Any], **_: Any
+        self, head: Mapping[str, Any], tokenizer: Callable[[], Any], generation: Mapping[str, Any], **_: object
     ) -> None:
         self.tokenizer = tokenizer()
         self.limits = {"max_new_tokens": generation.get("generation_max_length") or NEW_TOKENS}

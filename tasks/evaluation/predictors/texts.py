@@ -1,4 +1,4 @@
-"""Sequence to sequence, judged: the text a model produces, and how surprised it is by the right one."""
+"""Predictions of sequence to sequence: the generated text, and the likelihood of the reference."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,13 +18,14 @@ class TextPredictor:
         generation: `predict_with_generate`, `generation_max_length` (tokens), `generation_num_beams`.
 
     Predictions:
-        `label` (the right text), `prediction` (the produced one), `nll`, `tokens`, `correct` of the right one's tokens.
+        `label` (the reference), `prediction` (the generated text), `nll`, `tokens`, `correct` of the reference's
+        tokens.
     """
 
     windows = False
 
     def __init__(
-        self, head: Mapping[str, Any], tokenizer: Callable[[], Any], generation: Mapping[str, Any], **_: Any
+        self, head: Mapping[str, Any], tokenizer: Callable[[], Any], generation: Mapping[str, Any], **_: object
     ) -> None:
         self.tokenizer = tokenizer()
         self.generates = generation.get("predict_with_generate", True)

@@ -1,11 +1,14 @@
-"""Language models, judged: how surprised they are by every token."""
+"""Predictions of language models: the likelihood of every token."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tasks.evaluation.predictor import BatchPredictions, lineage
+from tasks.evaluation.predictor import BatchPredictions, Model, lineage
+
+if TYPE_CHECKING:
+    import torch
 
 IGNORED = -100
 
@@ -14,17 +17,18 @@ class TokenPredictor:
     """Masked language models: every masked token is scored.
 
     Predictions:
-        `nll` (nats, summed over the row's scored tokens), `tokens` (how many), `correct` (how many were the likeliest).
+        `nll` (nats, summed over the row's scored tokens), `tokens` (their number), `correct` (how many were most
+        likely).
     """
 
     windows = False
     shift = 0
     found = pa.schema([("nll", pa.float64()), ("tokens", pa.int64()), ("correct", pa.int64())])
 
-    def __init__(self, head: Mapping[str, Any], **_: Any) -> None:
+    def __init__(self, head: Mapping[str, Any], **_: object) -> None:
         pass
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
+    def batch(self, model: Model, batch: Mapping[str, Any]) -> BatchPredictions:
         labels = batch["labels"]
         logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
         columns = surprise(logits[:, : logits.shape[1] - self.shift], labels[:, self.shift :])
@@ -36,16 +40,16 @@ class TokenPredictor:
 
 
 class NextTokenPredictor(TokenPredictor):
-    """Causal language models: every token is scored by what stands before it."""
+    """Causal language models: every token is scored given those before it."""
 
     shift = 1
 
 
-def surprise(logits: Any, labels: Any) -> dict[str, list[Any]]:
-    """`nll`, `tokens`, `correct` of each row; a row at a time, so that no second copy of all logits is made.
+def surprise(logits: "torch.Tensor", labels: "torch.Tensor") -> dict[str, list[float]]:
+    """Return `nll`, `tokens`, `correct` of each row; one row at a time, to avoid a second copy of all logits.
 
     Args:
-        logits: shape (rows, tokens, vocabulary). labels: shape (rows, tokens), -100 where nothing is scored.
+        logits: shape (rows, tokens, vocabulary). labels: shape (rows, tokens), -100 for tokens that are not scored.
     """
     from torch.nn.functional import cross_entropy
 

@@ -1,4 +1,4 @@
-"""Token classification, judged: one tag a word."""
+"""Predictions of token classification: one tag per word."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,26 +6,26 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from tasks.evaluation.predictor import BatchPredictions, firsts, lineage
+from tasks.evaluation.predictor import BatchPredictions, Model, firsts, lineage
 
 IGNORED = -100
 
 
 class WordPredictor:
-    """The tag of a word is that of its first piece; of a word without tokens it is O (null where no class is O). Words
-    that no window reached (`overlong: truncate`) are in neither list.
+    """The tag of a word is that of its first token; without tokens it is O (null if no class is O). Words beyond a
+    truncation (`overlong: truncate`) are in neither list.
 
     Predictions:
-        `prediction` and, where it is known, `label`: lists of tags, one a word; `__places`: which words those are.
+        `prediction` and, if known, `label`: lists of tags, one per word; `__places`: the positions of these words.
     """
 
     windows = True
     found = pa.schema([("tags", pa.list_(pa.int32()))])
 
-    def __init__(self, head: Mapping[str, Any], **_: Any) -> None:
+    def __init__(self, head: Mapping[str, Any], **_: object) -> None:
         self.labels = head["labels"]
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
+    def batch(self, model: Model, batch: Mapping[str, Any]) -> BatchPredictions:
         output = model(**batch)
         best = output.logits.argmax(-1).cpu().numpy().astype(np.int32)
         mask = batch["attention_mask"].cpu().numpy().astype(bool)
@@ -59,7 +59,7 @@ class WordPredictor:
 
 
 class _Lists:
-    """A list column as its values and, for each, the data row it is of."""
+    """A list column as flat values and, for each, its data row."""
 
     def __init__(self, column: pa.ChunkedArray, of_window: np.ndarray) -> None:
         lists = column.combine_chunks()

@@ -1,1 +1,1 @@
-"""Predictions to metrics, one module for each kind of output."""
+"""Scorers: metrics from predictions, one module for each kind of output."""

@@ -16,19 +16,19 @@ MARKS = str.maketrans("", "", string.punctuation)
 
 
 def scorer(head: Mapping[str, Any]) -> Scorer:
-    """The metrics of answers."""
+    """Return the scorer of answers."""
     return Answers()
 
 
 class Answers:
-    """exact_match and f1 (of words), each the best over a question's right answers, from 0 to 1 (SQuAD's script prints
-    percent); where some questions have no answer, both also for those with one (`has_answer_…`) and those without."""
+    """exact_match and f1 (of words), each the maximum over a question's correct answers, from 0 to 1 (SQuAD's script
+    prints percent); with unanswerable questions also separately (`has_answer_…`, `no_answer_…`)."""
 
-    def rows(self, batch: pa.Table) -> Any:
+    def rows(self, batch: pa.Table) -> np.ndarray:
         found = np.zeros((batch.num_rows, 6))
         pairs = zip(batch["answers"].to_pylist(), batch["prediction"].to_pylist(), strict=True)
         for row, (answers, prediction) in enumerate(pairs):
-            # SQuAD 2.0: a question whose answers are all empty when normalised has the one answer ""
+            # SQuAD 2.0: if all answers of a question are empty after normalisation, its answer is ""
             right = [answer for answer in answers or [] if normalise(answer)] or [""]
             none = 3 * (right == [""])
             found[row, none : none + 3] = (
@@ -54,12 +54,12 @@ class Answers:
 
 
 def normalise(text: str) -> str:
-    """Lower case, without punctuation, articles and needless spaces."""
+    """Return lower case text without punctuation, articles and extra spaces."""
     return " ".join(ARTICLES.sub(" ", text.lower().translate(MARKS)).split())
 
 
 def overlap(answer: str, prediction: str) -> float:
-    """F1 of the words two texts share; of an empty one: whether both are."""
+    """Return the F1 of the words that two texts share; if one is empty, whether both are."""
     right, seen = normalise(answer).split(), normalise(prediction).split()
     if not right or not seen:
         return float(right == seen)

@@ -10,11 +10,11 @@ from scipy import sparse
 from tasks.evaluation.score import Scorer, Sums, ratio
 
 BINS = 65_536
-FEW = 20  # classes; beyond them an eighth of the bins is enough
+FEW = 20  # classes; for more an eighth of the bins is enough
 
 
 def scorer(head: Mapping[str, Any]) -> Scorer:
-    """The metrics of a head: one class, several, or a number."""
+    """Return the scorer of a head: single-label, multi-label, or regression."""
     if head["problem_type"] == "regression":
         return Numbers()
     return Several(head["labels"]) if head["problem_type"] == "multi_label_classification" else OneClass(head["labels"])
@@ -22,7 +22,7 @@ def scorer(head: Mapping[str, Any]) -> Scorer:
 
 class OneClass:
     """accuracy, matthews, and f1, precision, recall (macro over the classes that occur, f1 also weighted by their
-    rows), roc_auc (one against the rest, mean over classes; of two classes: of the second)."""
+    rows), roc_auc (one against the rest, mean over classes; for two classes: of the second)."""
 
     def __init__(self, labels: list[str]) -> None:
         self.labels = labels
@@ -62,13 +62,13 @@ class OneClass:
 
 
 class Several:
-    """f1 (micro, macro, weighted, and the mean over rows), precision, recall (micro), accuracy (rows that are right in
-    every class), roc_auc (mean over classes)."""
+    """f1 (micro, macro, weighted, and the mean over rows), precision, recall (micro), accuracy (rows correct in every
+    class), roc_auc (mean over classes)."""
 
     def __init__(self, labels: list[str]) -> None:
         self.labels = labels
 
-    def rows(self, batch: pa.Table) -> Any:
+    def rows(self, batch: pa.Table) -> Sums:
         gold, seen = _flags(batch["label"], self.labels), _flags(batch["prediction"], self.labels)
         right = gold & seen
         samples = ratio(2 * right.sum(1), gold.sum(1) + seen.sum(1))
@@ -100,15 +100,15 @@ class Several:
 
 
 class Numbers:
-    """pearson, spearman, mse, rmse, mae, r2. Spearman needs the ranks of all rows, so it keeps 16 bytes a row.
+    """pearson, spearman, mse, rmse, mae, r2. Spearman needs the ranks of all rows, so it keeps 16 bytes per row.
 
-    Sums are of differences to the first label: large labels that differ by little would lose their digits.
+    Sums are of differences to the first label, because large labels with small differences would lose precision.
     """
 
     def __init__(self) -> None:
         self.shift: float | None = None
 
-    def rows(self, batch: pa.Table) -> Any:
+    def rows(self, batch: pa.Table) -> Sums:
         gold, seen = (batch[name].to_numpy().astype(np.float64) for name in ("label", "prediction"))
         if self.shift is None:
             self.shift = float(gold[0])
@@ -139,13 +139,13 @@ def _ids(column: pa.ChunkedArray, labels: list[str]) -> np.ndarray:
     return np.asarray([-1 if at is None else at for at in _index(column, place)], dtype=np.int64)
 
 
-def _index(values: Any, place: pa.Array) -> list[int | None]:
+def _index(values: pa.Array, place: pa.Array) -> list[int | None]:
     import pyarrow.compute as pc
 
     return pc.index_in(values, value_set=place).to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _one_hot(kept: np.ndarray | None, ids: np.ndarray, labels: list[str]) -> Any:
+def _one_hot(kept: np.ndarray | None, ids: np.ndarray, labels: list[str]) -> sparse.csr_matrix:
     ones = np.ones(len(ids)) if kept is None else kept.astype(np.float64)
     ones[ids < 0] = 0
     return sparse.csr_matrix((ones, (np.arange(len(ids)), np.maximum(ids, 0))), shape=(len(ids), len(labels)))
@@ -157,14 +157,14 @@ def _flags(column: pa.ChunkedArray, labels: list[str]) -> np.ndarray:
     flags = np.zeros((len(lists), len(labels)), dtype=bool)
     ids = [-1 if at is None else at for at in _index(lists.flatten(), pa.array(labels))]
     if -1 in ids:
-        raise ValueError("a label is none of the model's")
+        raise ValueError("a label is not among the model's classes")
     flags[np.repeat(np.arange(len(lists)), lengths), ids] = True
     return flags
 
 
 def _auc(table: pa.Table, classes: list[int], truth: Any) -> dict[str, float]:
-    """Area under the ROC curve, from counts in bins of the log-odds: memory does not grow with the rows, and rows that
-    share one of the bins (some 6e-4 wide) count as ties."""
+    """Return the area under the ROC curve, from counts in bins of the log-odds: memory does not grow with the rows, and
+    rows in the same bin (some 6e-4 wide) count as ties."""
     bins = BINS if len(classes) <= FEW else BINS // 8
     counts = np.zeros((len(classes), 2, bins), dtype=np.int64)
     for start in range(0, table.num_rows, 4096):

@@ -9,19 +9,19 @@ import pyarrow as pa
 from tasks.evaluation.score import Scorer, Sums, ratio
 
 COLUMNS = ("nll", "tokens", "correct", "detector_nll", "seen", "replaced", "true_positive", "false_positive")
-WEIGHT = 50.0  # of the discriminator, as in the loss (ELECTRA, arXiv:2003.10555)
+WEIGHT = 50.0  # of the discriminator's loss (ELECTRA, arXiv:2003.10555)
 
 
 def scorer(head: Mapping[str, Any]) -> Scorer:
-    """The metrics of a generator and its discriminator."""
+    """Return the scorer of a generator and its discriminator."""
     return Detection()
 
 
 class Detection:
-    """Of the discriminator f1, precision, recall of replaced tokens, accuracy of all, discriminator_loss; of the
-    generator token_accuracy of masked tokens, generator_loss; loss: generator's + 50 x discriminator's."""
+    """For the discriminator f1, precision, recall of replaced tokens, accuracy of all tokens, discriminator_loss; for
+    the generator token_accuracy of masked tokens, generator_loss; loss: generator's + 50 × discriminator's."""
 
-    def rows(self, batch: pa.Table) -> Any:
+    def rows(self, batch: pa.Table) -> np.ndarray:
         return np.stack([batch[name].to_numpy().astype(np.float64) for name in COLUMNS], axis=1)
 
     def measures(self, sums: Sums) -> dict[str, np.ndarray]:

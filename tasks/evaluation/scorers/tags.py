@@ -1,4 +1,4 @@
-"""Metrics of token classification: entities as seqeval (conlleval) counts them, or words where tags are no scheme."""
+"""Metrics of token classification: entities as in seqeval (conlleval), or words if the tags follow no scheme."""
 
 import re
 from collections.abc import Mapping
@@ -10,24 +10,24 @@ import pyarrow as pa
 
 from tasks.evaluation.score import Scorer, Sums, ratio
 
-BILOU = {"U": "S", "L": "E"}  # seqeval's words for the tags of a unit and of a last word
+BILOU = {"U": "S", "L": "E"}  # seqeval's prefixes of unit and last words
 SCHEME = re.compile(r"(?:[BIESLU]-.+|O)$")
 
 
 def scorer(head: Mapping[str, Any]) -> Scorer:
-    """The metrics of a tag set."""
+    """Return the scorer of a tag set."""
     labels = head["labels"]
     return Entities(labels) if all(SCHEME.match(label) for label in labels) else Words(labels)
 
 
 class Entities:
-    """f1, precision, recall of whole entities (both borders and the type must be right; micro), `f1_<type>` of each
+    """f1, precision, recall of whole entities (both boundaries and the type must match; micro), `f1_<type>` of each
     type, and accuracy (of words)."""
 
     def __init__(self, labels: list[str]) -> None:
         self.types = sorted({label[2:] for label in labels if label != "O"})
 
-    def rows(self, batch: pa.Table) -> Any:
+    def rows(self, batch: pa.Table) -> np.ndarray:
         place = {name: at for at, name in enumerate(self.types)}
         counts = np.zeros((batch.num_rows, 3, len(place)))
         words = np.zeros((batch.num_rows, 2))
@@ -59,7 +59,7 @@ class Entities:
         return {}
 
 
-def _entities(tags: list[str | None]) -> set[Any]:
+def _entities(tags: list[str | None]) -> set[tuple[str, int, int]]:
     from seqeval.metrics.sequence_labeling import get_entities
 
     return set(get_entities([BILOU.get(tag[0], tag[0]) + tag[1:] for tag in (each or "O" for each in tags)]))
@@ -71,13 +71,13 @@ class Words:
     def __init__(self, labels: list[str]) -> None:
         self.place = {label: at for at, label in enumerate(labels)}
 
-    def rows(self, batch: pa.Table) -> Any:
+    def rows(self, batch: pa.Table) -> np.ndarray:
         counts = np.zeros((batch.num_rows, 3, len(self.place)))
         pairs = zip(batch["label"].to_pylist(), batch["prediction"].to_pylist(), strict=True)
         for row, (gold, seen) in enumerate(pairs):
             for right, found in zip(gold, seen, strict=True):
                 counts[row, 0, self.place[right]] += right == found
-                if found is not None:  # a word without tokens, where no class is O
+                if found is not None:  # None: a word without tokens, if no class is O
                     counts[row, 1, self.place[found]] += 1
                 counts[row, 2, self.place[right]] += 1
         return counts.reshape(batch.num_rows, -1)

@@ -1,4 +1,4 @@
-"""Metrics of produced texts: ROUGE (rouge-score), BLEU and chrF (sacrebleu), and how expected the right ones were."""
+"""Metrics of generated texts: ROUGE (rouge-score), BLEU and chrF (sacrebleu), and likelihood of the references."""
 
 import sys
 from collections.abc import Mapping
@@ -14,14 +14,14 @@ ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 
 
 def scorer(head: Mapping[str, Any]) -> Scorer:
-    """The metrics of texts."""
+    """Return the scorer of texts."""
     return Texts()
 
 
 class Texts:
     """rouge1, rouge2, rougeL, rougeLsum (F-measure with stemming, 0 to 1, mean over rows; sentences of rougeLsum are
     lines; rouge-score reads Latin letters and digits only), bleu and chrf (0 to 100, of the corpus, with sacrebleu's
-    defaults), exact_match; perplexity and token_accuracy of the right texts."""
+    defaults), exact_match; perplexity and token_accuracy of the references."""
 
     def __init__(self) -> None:
         self.produced = True
@@ -32,11 +32,11 @@ class Texts:
         from rouge_score.rouge_scorer import RougeScorer
         from rouge_score.tokenizers import DefaultTokenizer
 
-        # Its logging keeps the stream that was stderr when it was imported, and closes it when logging is set up anew:
-        # in a notebook, or under whoever else catches output, that would be theirs.
+        # absl keeps the stream that was stderr at import, and closes it when logging is set up again: in a notebook, or
+        # wherever output is captured, that would be the caller's stream.
         absl_logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
-        # Given a tokenizer it logs none. absl's first line of a log would hang a handler on the root logger, and all
-        # that others log would be printed twice from then on.
+        # With a tokenizer given, it does not log. absl's first log line would add a handler to the root logger, and
+        # all later log lines of others would be printed twice.
         return RougeScorer(list(ROUGE), tokenizer=DefaultTokenizer(use_stemmer=True))
 
     @cached_property
@@ -45,7 +45,7 @@ class Texts:
 
         return BLEU(), CHRF()
 
-    def rows(self, batch: pa.Table) -> Any:
+    def rows(self, batch: pa.Table) -> np.ndarray:
         known = np.stack([batch[name].to_numpy().astype(np.float64) for name in ("nll", "tokens", "correct")], axis=1)
         self.produced = "prediction" in batch.column_names
         if not self.produced:

@@ -10,14 +10,14 @@ from tasks.evaluation.score import Scorer, Sums, ratio
 
 
 def scorer(head: Mapping[str, Any]) -> Scorer:
-    """The metrics of tokens."""
+    """Return the scorer of tokens."""
     return Tokens()
 
 
 class Tokens:
-    """perplexity (e to the mean nats a scored token), token_accuracy, loss (the mean itself)."""
+    """perplexity (exp of the loss), token_accuracy, loss (mean nats per scored token)."""
 
-    def rows(self, batch: pa.Table) -> Any:
+    def rows(self, batch: pa.Table) -> np.ndarray:
         return np.stack([batch[name].to_numpy().astype(np.float64) for name in ("nll", "tokens", "correct")], axis=1)
 
     def measures(self, sums: Sums) -> dict[str, np.ndarray]:

@@ -1,1 +1,1 @@
-"""Where a base model lies (folder, package, hub, live module) and what is read of it: files, tokenizer, limits."""
+"""Base models: find them (folder, package, hub, live module), and read their files, tokenizer and limits."""

@@ -1,14 +1,14 @@
-"""Where a base model lies: a folder, a file set inside an installed package, or a hub snapshot pinned to a commit; or a
-folder with an adapter, and the base it names.
+"""Find a base model: a folder, files inside an installed package, or a hub snapshot pinned to a commit; or a folder
+with an adapter, and the base it names.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path, PurePath
-from typing import Any
 
 from tasks.config import ConfigError, ModelConfig
+from tasks.config.json_types import JsonObject
 from tasks.config.reading.names import nearest
 from tasks.models.bases.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, INSIDE, LIVE_FILE, WEIGHTS
 from tasks.models.bases.hub import snapshot
@@ -16,7 +16,7 @@ from tasks.models.bases.hub import snapshot
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
 TOKENIZERS = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
               "*.tiktoken", "*.jinja")  # fmt: skip
-# Files that lie beside a model and say nothing of it: they must not change its digest.
+# Files in a model's folder that are not part of it: they must not change its digest.
 IGNORED = frozenset(
     {
         "modules.json",
@@ -33,11 +33,11 @@ IGNORED = frozenset(
 
 
 def base_files(model: ModelConfig) -> dict[str, Path]:
-    """Return the files of a base model by name: config, tokenizer and safetensors; of an adapter's folder those of the
-    base it names too, with the adapter itself under `adapter/`.
+    """Return the files of a base model by name: config, tokenizer and safetensors; for an adapter's folder also those
+    of the base it names, with the adapter itself under `adapter/`.
 
     Raises:
-        ConfigError: there is no such model, or it has no config or no safetensors; names `model.name`.
+        ConfigError: no such model, or it has no config or no safetensors.
     """
     folder = _folder(model)
     if is_adapter(folder):
@@ -46,34 +46,36 @@ def base_files(model: ModelConfig) -> dict[str, Path]:
     if "config.json" not in found:
         raise ConfigError(f"model.name: {model.name!r} has no config.json ({folder})")
     if ADAPTER_CONFIG in found:
-        raise ConfigError(f"model.name: {model.name!r} holds a whole model and an adapter; put one of them elsewhere")
+        raise ConfigError(f"model.name: {model.name!r} contains a model and an adapter; move one of them elsewhere")
     if not any(name.endswith(".safetensors") for name in found):
-        raise ConfigError(f"model.name: {model.name!r} has no *.safetensors weights{_pickled(folder)}")
+        raise ConfigError(f"model.name: {model.name!r} has no *.safetensors weights{_pickle_hint(folder)}")
     shards = _shards(model, found)
     return {name: path for name, path in found.items() if not name.endswith(".safetensors") or name in shards}
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter, and no model it would be one to."""
+    """Whether a folder contains an adapter, and no model."""
     return (folder / ADAPTER_CONFIG).is_file() and not any((folder / name).is_file() for name in (WEIGHTS, INDEX))
 
 
 def _with_adapter(model: ModelConfig, folder: Path) -> dict[str, Path]:
     if not (folder / ADAPTER_WEIGHTS).is_file():
-        raise ConfigError(f"model.name: {model.name!r} has no {ADAPTER_WEIGHTS}{_pickled(folder)}")
-    files = _beside(model, folder, base_files)
+        raise ConfigError(f"model.name: {model.name!r} has no {ADAPTER_WEIGHTS}{_pickle_hint(folder)}")
+    files = _with_named_base(model, folder, base_files)
     if any(each.startswith(INSIDE) for each in files):
         raise _nested(model)
     return {**files, **{INSIDE + each: folder / each for each in (ADAPTER_CONFIG, ADAPTER_WEIGHTS)}}
 
 
-def _beside(model: ModelConfig, folder: Path, files_of: Callable[[ModelConfig], dict[str, Path]]) -> dict[str, Path]:
-    """The files of the base that an adapter names; what lies beside the adapter goes before them: a config that knows
+def _with_named_base(
+    model: ModelConfig, folder: Path, files_of: Callable[[ModelConfig], dict[str, Path]]
+) -> dict[str, Path]:
+    """Return the files of the base that an adapter names; files in the adapter's folder take precedence: a config with
     its labels, its tokenizer."""
     config = _adapter_config(folder)
     if not (name := config.get("base_model_name_or_path")):
-        raise ConfigError(f"model.name: {model.name!r} is an adapter whose {ADAPTER_CONFIG} names no base; write it "
-                          "there as base_model_name_or_path")  # fmt: skip
+        raise ConfigError(f"model.name: {model.name!r} is an adapter whose {ADAPTER_CONFIG} names no base; set "
+                          "base_model_name_or_path there")  # fmt: skip
     if name == model.name or is_adapter(Path(name).expanduser()):
         raise _nested(model)
     try:
@@ -81,10 +83,10 @@ def _beside(model: ModelConfig, folder: Path, files_of: Callable[[ModelConfig], 
     except ConfigError as error:
         why = str(error).removeprefix("model.name: ")
         raise ConfigError(f"model.name: {model.name!r} is an adapter to {name!r}, which cannot be used: {why}; "
-                          f"put it there, or say in {ADAPTER_CONFIG} where it is") from error  # fmt: skip
+                          f"put it there, or correct the path in {ADAPTER_CONFIG}") from error  # fmt: skip
     own = _files_in(folder, _wanted(model, weights=False))
     del own[ADAPTER_CONFIG]
-    if "tokenizer_config.json" in own:  # a tokenizer is all of one folder's files
+    if "tokenizer_config.json" in own:  # all files of a tokenizer come from one folder
         base = {each: path for each, path in base.items() if not any(map(PurePath(each).match, TOKENIZERS))}
     return {**base, **own}
 
@@ -94,17 +96,17 @@ def _nested(model: ModelConfig) -> ConfigError:
                        "(export.merge: true, or peft's merge_and_unload)")  # fmt: skip
 
 
-def _adapter_config(folder: Path) -> dict[str, Any]:
+def _adapter_config(folder: Path) -> JsonObject:
     path = folder / ADAPTER_CONFIG
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"model.name: {path} cannot be read: {error}") from error
     if not isinstance(found, dict):
-        raise ConfigError(f"model.name: {path} holds {found!r:.40}, not the object that peft writes")
+        raise ConfigError(f"model.name: {path} contains {found!r:.40}, not the JSON object that peft writes")
     for field, kinds in {"peft_type": str, "base_model_name_or_path": str | None, "revision": str | None}.items():
         if not isinstance(found.get(field), kinds):
-            raise ConfigError(f"model.name: {path} says {field}: {found.get(field)!r:.40}, not a text")
+            raise ConfigError(f"model.name: {path}: {field} is {found.get(field)!r:.40}, not a string")
     return found
 
 
@@ -117,34 +119,34 @@ def _files_in(folder: Path, patterns: list[str]) -> dict[str, Path]:
     }
 
 
-def _pickled(folder: Path) -> str:
+def _pickle_hint(folder: Path) -> str:
     pickled = next((path.name for path in folder.glob("*.bin") if path.name != "training_args.bin"), None)
     return f" but {pickled}, a pickle, which is never loaded; save it once with safetensors" if pickled else ""
 
 
 def words_files(model: ModelConfig) -> dict[str, Path]:
-    """The files of a base's tokenizer and config by name; no weights are looked for, and none fetched.
+    """Return the files of a base's tokenizer and config by name; weights are not looked up or fetched.
 
     Raises:
-        ConfigError: there is no such model, or it has no config.
+        ConfigError: no such model, or it has no config.
     """
     folder = _folder(model, weights=False)
     if is_adapter(folder):
-        return _beside(model, folder, words_files)
+        return _with_named_base(model, folder, words_files)
     found = _files_in(folder, _wanted(model, weights=False))
     if "config.json" not in found:
         raise ConfigError(f"model.name: {model.name!r} has no config.json ({folder})")
     return found
 
 
-def live_class(model: ModelConfig) -> dict[str, Any]:
-    """What `Loading` must know of a base that is an object of the caller's; nothing of others."""
+def live_class(model: ModelConfig) -> JsonObject:
+    """Return the fields of `Loading` for a live base of the caller's; empty for others."""
     path = Path(model.name).expanduser() / LIVE_FILE
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def link(files: Mapping[str, Path], folder: Path) -> Path:
-    """Make each file lie in `folder` under its name."""
+    """Link each file into `folder` under its name."""
     for name, path in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(path.resolve())
@@ -157,7 +159,7 @@ def _wanted(model: ModelConfig, weights: bool = True) -> list[str]:
 
 
 def _shards(model: ModelConfig, found: Mapping[str, Path]) -> set[str]:
-    """The weights transformers would load; a folder may hold others (an average, another format's)."""
+    """Return the weights that transformers would load; a folder may contain others (averages, other formats)."""
     if WEIGHTS in found:
         return {WEIGHTS}
     if INDEX not in found:
@@ -173,30 +175,30 @@ def _shards(model: ModelConfig, found: Mapping[str, Path]) -> set[str]:
 
 
 def public_name(model: ModelConfig) -> str:
-    """What a card calls the base: its hub or package name; of a folder its own name, never a path of this machine."""
+    """Return the base's name for a card: its hub or package name, or a folder's name without its path."""
     path = Path(model.name).expanduser()
     return f"{path.resolve().name} (a local folder)" if path.is_dir() else model.name
 
 
 def _folder(model: ModelConfig, weights: bool = True) -> Path:
     if model.name.startswith("package:"):
-        return _in_package(model.name)
+        return _package_folder(model.name)
     path = Path(model.name).expanduser()
     if path.is_dir():
         return path
     if path.is_file():
-        raise ConfigError(f"model.name: {model.name!r} is a file; give the folder it lies in")
+        raise ConfigError(f"model.name: {model.name!r} is a file; give the folder that contains it")
     siblings = [str(path.parent / entry.name) for entry in path.parent.glob("*/")] if path.parent.is_dir() else []
     guess = nearest(str(path), siblings)
     hint = f"; did you mean the folder {guess!r}?" if guess else ""
-    # A hub name has an owner and a name, or (the oldest) a name alone; what looks like a path is not asked of the hub.
+    # A hub name is owner/name or (the oldest) a name alone; the hub is not queried for what looks like a path.
     is_path = path.is_absolute() or model.name.startswith((".", "~")) or model.name.count("/") > 1
     if is_path or (guess and "/" in model.name):
         raise ConfigError(f"model.name: there is no folder {model.name!r}{hint}")
     return snapshot(model, _wanted(model, weights), weights, hint)
 
 
-def _in_package(name: str) -> Path:
+def _package_folder(name: str) -> Path:
     distribution, _, inner = name.removeprefix("package:").partition("/")
     try:
         listed = files(distribution) or []
@@ -209,4 +211,4 @@ def _in_package(name: str) -> Path:
         if file.name == "config.json" and str(file.parent) == inner:
             return Path(str(file.locate())).parent
     folders = sorted({str(file.parent) for file in listed if file.name == "config.json"})
-    raise ConfigError(f"model.name: {distribution} holds no model at {inner!r}; it has models at {folders}")
+    raise ConfigError(f"model.name: {distribution} has no model at {inner!r}; it has models at {folders}")

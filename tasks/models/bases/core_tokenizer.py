@@ -1,20 +1,23 @@
-"""A base's tokenizer without torch: its Rust core alone, where nothing but `tokenizer.json` shapes it.
+"""Read a base's tokenizer without torch: only its Rust core, if `tokenizer.json` defines it completely.
 
-transformers takes torch along, some 300 MB that checking data does without. What it makes of a `tokenizer.json` is the
-core as it stands for classes that build nothing of their own, and for BERT's where the file says what they would build;
-of all others nothing is claimed here, and the library is asked.
+transformers imports torch, some 300 MB that checking data does not need. It uses the core unchanged for classes that
+build nothing themselves, and for BERT's if the file contains the pipeline they would build; for all others the library
+must be used.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
 from tasks.config.errors import ConfigError
 
-UNBOUNDED = 1_000_000  # transformers writes 1e30 where a tokenizer knows no limit
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+UNBOUNDED = 1_000_000  # transformers writes 1e30 for tokenizers without a limit
 OFFSET = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet")
 AS_IT_STANDS = ("PreTrainedTokenizerFast", "TokenizersBackend")
 OF_BERT = ("BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilBertTokenizerFast", "ElectraTokenizer",
@@ -23,7 +26,7 @@ SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls
 
 
 class Words:
-    """What encoders ask of a transformers tokenizer, answered by the core and `tokenizer_config.json`."""
+    """The part of a transformers tokenizer that encoders use, from the core and `tokenizer_config.json`."""
 
     is_fast = True
     model_input_names = ("input_ids",)
@@ -45,17 +48,18 @@ class Words:
         core.no_truncation()
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
-        """As the core has it."""
+        """Return the number that the core adds."""
         return self.backend_tokenizer.num_special_tokens_to_add(pair)
 
 
 def read_words(folder: Path) -> tuple[Words, int] | None:
-    """The tokenizer in `folder`, and the longest row that it and the model allow; None where only the library knows."""
+    """Return the tokenizer in `folder` and the longest row that it and the model allow; None if it needs the
+    library."""
     named = ("tokenizer.json", "tokenizer_config.json", "config.json")
     if not all((folder / name).is_file() for name in named):
         return None
     whole, config, model = (json.loads((folder / name).read_text()) for name in named)
-    if not (_is_plain(config) and (config.get("tokenizer_class") in AS_IT_STANDS or _is_berts(whole, config))):
+    if not (_is_plain(config) and (config.get("tokenizer_class") in AS_IT_STANDS or _is_bert_pipeline(whole, config))):
         return None
     if not isinstance(positions := model.get("max_position_embeddings"), int):
         return None
@@ -71,33 +75,33 @@ def read_words(folder: Path) -> tuple[Words, int] | None:
 
 
 def limit(tokens: float, positions: int | None, model_type: str, pad: int | None) -> int:
-    """The longest row in tokens that both the tokenizer and the model's positions allow."""
+    """Return the longest row in tokens that both the tokenizer and the model's positions allow."""
     positions = positions or UNBOUNDED
     if model_type in OFFSET:
-        positions -= (pad or 0) + 1  # their positions start behind the padding's
+        positions -= (pad or 0) + 1  # their positions start after that of padding
     return int(min(tokens, positions, UNBOUNDED))
 
 
-def check_tokenizer(tokenizer: Any, task: str, needs: Sequence[str]) -> None:
-    """Refuse a tokenizer that lacks what a task needs: `fast`, `mask_token`, `eos_token`.
+def check_tokenizer(tokenizer: "PreTrainedTokenizerBase", task: str, needs: Sequence[str]) -> None:
+    """Raise if a tokenizer lacks what a task needs: `fast`, `mask_token`, `eos_token`.
 
     Raises:
-        ConfigError: naming the task and what is missing.
+        ConfigError: something is missing.
     """
     for need in needs:
         if need == "fast" and not tokenizer.is_fast:
             written = f"{type(tokenizer).__name__}, written in Python"
             raise ConfigError(f"model.name: {task} needs word boundaries, which its tokenizer ({written}) does not "
-                              "give; use a base with a tokenizer.json")  # fmt: skip
+                              "provide; use a base with a tokenizer.json")  # fmt: skip
         if need != "fast" and getattr(tokenizer, need) is None:
             raise ConfigError(f"model.name: {task} needs a tokenizer with a {need.replace('_', ' ')}, and this base's "
                               "has none; use another base, or another task")  # fmt: skip
 
 
 def check_room(length: int, special: int) -> None:
-    """Raise ConfigError where rows of `length` tokens are filled by the special ones."""
+    """Raise ConfigError if special tokens alone fill rows of `length` tokens."""
     if length <= special + 1:
-        raise ConfigError(f"data.max_length: {length} tokens leave no room beside {special} special")
+        raise ConfigError(f"data.max_length: {length} tokens leave no room for text beside {special} special ones")
 
 
 def _text(token: Any) -> Any:
@@ -105,13 +109,13 @@ def _text(token: Any) -> Any:
 
 
 def _is_plain(config: Mapping[str, Any]) -> bool:
-    """Whether a config asks for nothing that would change the core."""
+    """Whether a config sets nothing that would change the core."""
     return not any(config.get(name) for name in ("add_bos_token", "add_eos_token", "add_prefix_space", "auto_map",
                                                  "split_special_tokens"))  # fmt: skip
 
 
-def _is_berts(whole: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    """Whether a file holds the very pipeline that BERT's tokenizer builds from its config."""
+def _is_bert_pipeline(whole: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether a file contains the same pipeline that BERT's tokenizer builds from its config."""
     normalizer = whole.get("normalizer") or {}
     wanted = {
         "type": "BertNormalizer", "clean_text": True, "lowercase": config.get("do_lower_case", True),

@@ -1,9 +1,9 @@
-"""The files a base and a model artifact are made of, by name: what reads them need not know how a base is found."""
+"""File names of a base and of a model artifact, apart from the code that finds bases."""
 
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-INSIDE = "adapter/"  # where a base's adapter stands among its files
-LIVE, LIVE_FILE = "live:", "live.json"  # of a base that is an object of the caller's; see `tasks.models.bases.live`
-MERGED = "merged.safetensors"  # what of a base its adapter has changed
-GENERATION = "generation_config.json"  # what a model generates with where nobody says otherwise
+INSIDE = "adapter/"  # prefix of the files of a base's adapter
+LIVE, LIVE_FILE = "live:", "live.json"  # of a live base of the caller's; see `tasks.models.bases.live`
+MERGED = "merged.safetensors"  # the weights of a base that its adapter changed
+GENERATION = "generation_config.json"  # a model's default generation settings

@@ -1,25 +1,29 @@
-"""A base's tokenizer and limits, as files every later stage can use without asking the base again."""
+"""Write a base's tokenizer and limits as files that later stages use without reading the base again."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import AutoTokenizer, GenerationConfig
 
 from tasks.artifacts.formats import json
 from tasks.config.errors import ConfigError
+from tasks.config.json_types import JsonObject
 from tasks.models.bases.core_tokenizer import UNBOUNDED, limit
 from tasks.models.bases.files import GENERATION
 from tasks.models.load import config_of, quiet
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
+
 COUNTS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens", "num_beams", "num_return_sequences")
 
 
-def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any]:
+def read_base(folder: Path, out: Path, trust_remote_code: bool) -> JsonObject:
     """Write tokenizer files, `config.json` and `processor.json` of the base in `folder` to `out`.
 
     Returns:
-        `model_type`, `max_length` (tokens, special ones counted in), `vocabulary` (rows its ids need), the tokenizer's
-        class, and for estimates `hidden_size`, `num_layers`, `num_heads`.
+        `model_type`, `max_length` (in tokens, including special ones), `vocabulary` (embedding rows that its ids need),
+        the tokenizer's class, and for estimates `hidden_size`, `num_layers`, `num_heads`.
 
     Raises:
         ConfigError: the config, the generation config or the tokenizer cannot be read.
@@ -28,12 +32,12 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any
     try:
         config = config_of(folder, trust_remote_code)
     except (ValueError, OSError) as error:
-        raise ConfigError(f"model.name: its config.json cannot be used: {_first_line(error)}") from error
+        raise ConfigError(f"model.name: its config.json cannot be used: {_first_line(error, folder)}") from error
     _check_generation(folder)
     tokenizer = open_tokenizer(folder, trust_remote_code)
     text = config.get_text_config()
     if (length := limit_of(tokenizer, text)) < UNBOUNDED:
-        tokenizer.model_max_length = length  # else whoever cuts texts by it hands the model more than it can read
+        tokenizer.model_max_length = length  # else users who truncate by it give the model more than it supports
     tokenizer.save_pretrained(out)
     config.save_pretrained(out)
     json.write(processor_of(tokenizer), out / "processor.json")
@@ -50,7 +54,7 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> dict[str, Any
 
 
 def _check_generation(folder: Path) -> None:
-    """Raise ConfigError for a generation config that no model can be loaded with."""
+    """Raise ConfigError for a generation config with which a model cannot be loaded."""
     if not (folder / GENERATION).is_file():
         return
     try:
@@ -59,23 +63,23 @@ def _check_generation(folder: Path) -> None:
         if odd := next((name for name in COUNTS if type(getattr(given, name)) not in (int, type(None))), None):
             raise TypeError(f"{odd} is {getattr(given, odd)!r}, not a whole number")
     except (ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"model.name: its {GENERATION} cannot be used: {_first_line(error)}") from error
+        raise ConfigError(f"model.name: its {GENERATION} cannot be used: {_first_line(error, folder)}") from error
 
 
-def open_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
-    """Return a folder's tokenizer, with a padding token, and without limits of its own.
+def open_tokenizer(folder: Path, trust_remote_code: bool) -> "PreTrainedTokenizerBase":
+    """Return a folder's tokenizer, with a padding token and without its own limits.
 
     Raises:
-        ConfigError: it cannot be read, knows no words, or has nothing to pad with.
+        ConfigError: it cannot be read, has no vocabulary, or no token to pad with.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trust_remote_code)
     except (ValueError, OSError, TypeError) as error:
-        raise ConfigError(f"model.name: it has no tokenizer that can be used: {_first_line(error)}") from error
+        raise ConfigError(f"model.name: it has no usable tokenizer: {_first_line(error, folder)}") from error
     if tokenizer.vocab_size <= len(tokenizer.all_special_tokens):
-        # transformers makes one from the config alone, in which every word is unknown, and says nothing
+        # transformers silently makes one from the config alone, in which every word is unknown
         raise ConfigError(
-            "model.name: it has no tokenizer: none of its files (tokenizer.json, vocab.txt, …) names a word"
+            "model.name: it has no tokenizer: none of its files (tokenizer.json, vocab.txt, …) has a vocabulary"
         )
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
@@ -87,8 +91,8 @@ def open_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
     return tokenizer
 
 
-def processor_of(tokenizer: Any) -> dict[str, Any]:
-    """What collators and views need to know of a tokenizer: ids of its special tokens, padding, sizes."""
+def processor_of(tokenizer: Any) -> JsonObject:
+    """Return what collators and views need of a tokenizer: ids of special tokens, padding, sizes."""
     return {
         "pad_token_id": tokenizer.pad_token_id,
         "pad_token_type_id": tokenizer.pad_token_type_id,
@@ -101,18 +105,20 @@ def processor_of(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def read_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer that `read_base` wrote (its own code runs only if the base was trusted with that)."""
+def read_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
+    """Return the tokenizer that `read_base` wrote (its own code runs only if `trust_remote_code` was set)."""
     quiet()
     trusted = json.read(folder / "base.json")["trust_remote_code"]
     return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
 
 
-def limit_of(tokenizer: Any, config: Any) -> int:
+def limit_of(tokenizer: "PreTrainedTokenizerBase", config: "PreTrainedConfig") -> int:
     """The longest row in tokens that both the tokenizer and the model's positions allow."""
     positions = getattr(config, "max_position_embeddings", None)
     return limit(tokenizer.model_max_length, positions, config.model_type, getattr(config, "pad_token_id", None))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _first_line(error: Exception, folder: Path) -> str:
+    """Return the first line of a library's message, with file names in place of paths in `folder`, which is ours."""
+    text = str(error).replace(f"{folder}/", "").replace(str(folder), "it").strip()
+    return text.splitlines()[0] if text else type(error).__name__

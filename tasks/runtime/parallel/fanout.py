@@ -12,21 +12,27 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace, TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from tasks.config import ConfigError, SweepConfig
+from tasks.config import SweepConfig
 from tasks.config.errors import MachineError
+from tasks.config.json_types import JsonObject, is_object
 from tasks.runtime.environment import environment_kept
 from tasks.runtime.log import say, warn
 from tasks.runtime.parallel.processes import KILLED, IsCancelled, Processes, run_alone
 from tasks.runtime.parallel.reach import api_url
+from tasks.runtime.parallel.runners import runner_of, submitting
 from tasks.runtime.prefect_api.cancelling import cancellation, mark, mark_cancelling
 from tasks.runtime.secrets import hidden
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+    from prefect.futures import PrefectFuture
 
 CELL = "flows.sweep.cell:carry"
 HEAVY = ("flows.sweep.cell", "flows.pipeline", "torch", "peft", "transformers", "transformers.trainer")
@@ -37,6 +43,8 @@ POLL = 0.05
 ATTEMPTS = 3
 STOP_SECONDS = 120.0
 Start = Callable[[str, Path, IsCancelled], int]
+Carry: TypeAlias = "Callable[[JsonObject], State[Any]]"
+Cell: TypeAlias = "Callable[[str, JsonObject], State[Any]]"
 
 
 class Fanout:
@@ -53,22 +61,22 @@ class Fanout:
         self.sweep, self.slots = sweep, dict(slots)
         self._processes: Processes | None = None
         self._ending = threading.Event()
-        self._futures: list[Any] = []
+        self._futures: list[PrefectFuture[Any]] = []
 
     def __enter__(self) -> Self:
         url = api_url()
         environment = PATIENT | ({"PREFECT_API_URL": url} if url else {})
-        with ExitStack() as stack:  # what was entered is exited again if the rest fails
-            stack.enter_context(environment_kept())  # Dask would leave OMP_NUM_THREADS=1 to trainings after it
-            self._runner = _runner(self.sweep, sum(self.slots.values()))
+        with ExitStack() as stack:  # undo what was entered if the rest fails
+            stack.enter_context(environment_kept())  # Dask would leave OMP_NUM_THREADS=1 set for later trainings
+            self._runner = runner_of(self.sweep, sum(self.slots.values()))
             if self.sweep.runner == "processes":
                 self._processes = stack.enter_context(Processes(CELL, list(HEAVY), environment))
-                self._carry: Callable[..., Any] = partial(_carry, self._start, self.slots)
+                self._carry: Carry = partial(_carry, self._start, self.slots)
             else:
-                self._carry = partial(_carry_far, environment, self.slots)
+                self._carry = partial(_carry_on_worker, environment, self.slots)
             try:
                 stack.enter_context(self._runner)
-            except OSError as error:  # of each cluster's client, ConnectionError and TimeoutError among them
+            except OSError as error:  # raised by cluster clients, also as ConnectionError and TimeoutError
                 where = f"sweep.address: {self.sweep.address}" if self.sweep.address else f"a local {self.sweep.runner}"
                 raise MachineError(f"{where} cannot be used: {error}") from error
             self._stack = stack.pop_all()
@@ -98,7 +106,7 @@ class Fanout:
                 future.wait(max(deadline - time.monotonic(), POLL))
             return
         try:
-            self._processes.end()  # before the threads that wait for them are waited for
+            self._processes.end()  # before joining the threads that wait for them
             self._runner.cancel_all()
         except BaseException:
             self._processes.kill()
@@ -106,7 +114,7 @@ class Fanout:
 
     def run(
         self, orders: Sequence[Mapping[str, Any]], told: Callable[[int, Mapping[str, Any]], None]
-    ) -> list[dict[str, Any]]:
+    ) -> list[JsonObject]:
         """Run orders (`label`, `config`, `origin`, `folder`, `host`, `until`); return their outcomes, in order.
 
         Args:
@@ -116,22 +124,16 @@ class Fanout:
         from prefect.cache_policies import NO_CACHE
         from prefect.states import Cancelled
 
-        def cell(label: str, order: dict[str, Any]) -> Any:
+        def cell(label: str, order: JsonObject) -> State[Any]:
             return Cancelled(message="the sweep was stopped") if self._ending.is_set() else self._carry(order)
 
-        far = self.sweep.runner != "processes"
-        body = _as_task(self._carry) if far else cell
-        made: Any = task(
-            body,  # type: ignore[arg-type]
-            name="cell",
-            task_run_name="{label}",
-            cache_policy=NO_CACHE,
-            persist_result=False,
+        made = task(name="cell", task_run_name="{label}", cache_policy=NO_CACHE, persist_result=False)(
+            cell if self.sweep.runner == "processes" else _as_task(self._carry)
         )
-        with _bound(self.sweep, self._runner) as submit:
+        with submitting(self.sweep, self._runner) as submit:
             futures = [submit(made, {"label": str(order["label"]), "order": dict(order)}) for order in orders]
             self._futures = futures
-            found: dict[int, dict[str, Any]] = {}
+            found: dict[int, JsonObject] = {}
             while len(found) < len(futures):
                 for at, future in enumerate(futures):
                     if at not in found and (outcome := _outcome_of(future)) is not None:
@@ -140,7 +142,7 @@ class Fanout:
             return [found[at] for at in range(len(futures))]
 
 
-def _outcome_of(future: Any) -> dict[str, Any] | None:
+def _outcome_of(future: PrefectFuture[Any]) -> JsonObject | None:
     """A cell's outcome; None while it runs."""
     found: Any = None
     for _ in range(ATTEMPTS):  # a poll of Dask can fail when its timeout coincides with the answer
@@ -151,18 +153,18 @@ def _outcome_of(future: Any) -> dict[str, Any] | None:
             return None
         except Exception as error:  # noqa: BLE001 — the worker is gone, or Prefect's engine failed: one failed cell
             found = error
-    return found if isinstance(found, dict) else {"state": "failed", "error": f"its worker ended: {found}"}
+    return found if is_object(found) else {"state": "failed", "error": f"its worker ended: {found}"}
 
 
-def _as_task(carry: Callable[[dict[str, Any]], Any]) -> Callable[..., Any]:
-    def cell(label: str, order: dict[str, Any]) -> Any:
+def _as_task(carry: Carry) -> Cell:
+    def cell(label: str, order: JsonObject) -> State[Any]:
         return carry(order)
 
     return cell
 
 
-def _carry_far(environment: Mapping[str, str], slots: Mapping[str, int], order: dict[str, Any]) -> Any:
-    """On a worker of a cluster: a new process, which waits for a slot of that machine."""
+def _carry_on_worker(environment: Mapping[str, str], slots: Mapping[str, int], order: JsonObject) -> State[JsonObject]:
+    """On a worker of a cluster: run the order in a new process, which waits for a slot of that machine."""
 
     def start(path: str, log: Path, cancelled: IsCancelled) -> int:
         return run_alone(CELL, path, log, environment, cancelled)
@@ -170,17 +172,17 @@ def _carry_far(environment: Mapping[str, str], slots: Mapping[str, int], order: 
     return _carry(start, slots, order)
 
 
-def _carry(start: Start, slots: Mapping[str, int], order: dict[str, Any]) -> Any:
+def _carry(start: Start, slots: Mapping[str, int], order: JsonObject) -> State[JsonObject]:
     """Inside the cell's task: create its flow run, start its process, wait, and return its outcome as a state."""
     from httpx import TransportError
     from prefect.states import Cancelled, Completed, Crashed, Failed
 
     try:
-        flow_run, sweep = _below(order)
+        flow_run, sweep = _create_flow_run(order)
     except TransportError as error:
         raise MachineError(
-            f"{socket.gethostname()}: the Prefect API at {api_url()} does not answer here ({error}); set "
-            "PREFECT_API_URL to the address of a server that every worker reaches"
+            f"{socket.gethostname()}: cannot reach the Prefect API at {api_url()} ({error}); set "
+            "PREFECT_API_URL to the address of a server that every worker can reach"
         ) from error
     folder = Path(tempfile.mkdtemp(prefix="finetune-cell-"))
     try:
@@ -206,7 +208,7 @@ def _carry(start: Start, slots: Mapping[str, int], order: dict[str, Any]) -> Any
             return Completed(name=outcome["state"].capitalize(), message=str(outcome["metrics"]), data=outcome)
         outcome["log"] = hidden(log.read_text(errors="replace")[-TAIL:]) if log.exists() else ""
         ended = Cancelled if outcome["state"] == "interrupted" else Failed
-        if not outcome.get("begun", True):  # its own flow run never started, and would be Pending for ever
+        if not outcome.get("begun", True):  # its flow run never started, and would stay Pending
             mark(flow_run, ended(message=outcome["error"]))
         return ended(message=outcome["error"], data=outcome)
     finally:
@@ -215,19 +217,19 @@ def _carry(start: Start, slots: Mapping[str, int], order: dict[str, Any]) -> Any
 
 def _end_of(code: int) -> str:
     if code == KILLED:
-        return "killed (signal 9), as the system does where memory runs out"
+        return "killed (signal 9), probably out of memory"
     return f"killed by signal {-code}" if code < 0 else f"its process ended with code {code} and left no outcome"
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> JsonObject | None:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return None
 
 
-def _below(order: Mapping[str, Any]) -> tuple[str, str | None]:
-    """A flow run of `finetune`, shown below the task this code runs in, and the sweep's own flow run."""
+def _create_flow_run(order: Mapping[str, Any]) -> tuple[str, str | None]:
+    """Create a flow run of `finetune` as a child of the current task; return its id and the sweep's flow run id."""
     from prefect.client.orchestration import get_client
     from prefect.context import TaskRunContext
 
@@ -244,51 +246,6 @@ def _below(order: Mapping[str, Any]) -> tuple[str, str | None]:
             parent_task_run_id=context.task_run.id if context else None,
         )  # fmt: skip
     return str(made.id), str(context.task_run.flow_run_id) if context else None
-
-
-def _runner(sweep: SweepConfig, slots: int) -> Any:
-    try:
-        if sweep.runner == "ray":
-            from prefect_ray import RayTaskRunner
-
-            # No dashboard and no usage reports: a local cluster only runs cells.
-            local = {} if sweep.address else {"num_cpus": slots, "include_dashboard": False}
-            return RayTaskRunner(address=sweep.address, init_kwargs=local)
-        if sweep.runner == "dask":
-            from prefect_dask.task_runners import DaskTaskRunner
-
-            if sweep.address:
-                return DaskTaskRunner(address=sweep.address)
-            return DaskTaskRunner(cluster_kwargs={"n_workers": slots, "threads_per_worker": 1,
-                                                  "dashboard_address": None})  # fmt: skip
-    except ImportError as error:
-        raise ConfigError(f"sweep.runner: {sweep.runner} needs an extra: pip install 'finetune-flow[{sweep.runner}]'") \
-            from error  # fmt: skip
-    from prefect.task_runners import ThreadPoolTaskRunner
-
-    return ThreadPoolTaskRunner(max_workers=slots)
-
-
-@contextmanager
-def _bound(sweep: SweepConfig, runner: Any) -> Iterator[Callable[[Any, dict[str, Any]], Any]]:
-    """How a task is submitted. A cell whose worker died must not be retried unnoticed, as Ray would three times."""
-
-    def submit(task: Any, parameters: dict[str, Any]) -> Any:
-        return runner.submit(task, parameters=parameters)
-
-    if sweep.runner == "ray":
-        from prefect_ray.context import remote_options
-
-        with remote_options(max_retries=0, num_cpus=1):
-            yield submit
-        return
-    if sweep.runner == "dask":
-        from dask import config
-
-        with config.set({"distributed.scheduler.allowed-failures": 0}):
-            yield submit
-        return
-    yield submit
 
 
 def warn_of(label: str, outcome: Mapping[str, Any]) -> None:

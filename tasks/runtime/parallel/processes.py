@@ -1,4 +1,4 @@
-"""Processes for the cells of a sweep: one each, so that one that dies affects no other."""
+"""Processes for the cells of a sweep: one each, so that one that dies does not affect the others."""
 
 import contextlib
 import json
@@ -68,12 +68,12 @@ class _Forker:
     def _listen(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            said = json.loads(line)
+            answer = json.loads(line)
             with self.changed:
-                if "order" in said:
-                    self.pids[said["order"]] = said["pid"]
-                elif "code" in said:
-                    self.codes[said["pid"]] = said["code"]
+                if "order" in answer:
+                    self.pids[answer["order"]] = answer["pid"]
+                elif "code" in answer:
+                    self.codes[answer["pid"]] = answer["code"]
                 self.changed.notify_all()
         with self.changed:
             self.gone = True
@@ -83,7 +83,7 @@ class _Forker:
 class Processes:
     """Runs `function(order)` in processes forked from one that has imported `modules`; a context manager.
 
-    If the one that forks dies, the next order starts another.
+    If the forking process dies, the next order starts another.
 
     Args:
         function: `package.module:function`, called with a string; what it returns is the exit code.
@@ -106,13 +106,13 @@ class Processes:
 
     def end(self) -> None:
         """Ask all processes to stop, which lets a training save a checkpoint; no more orders are accepted."""
-        with self._lock, contextlib.suppress(BrokenPipeError):  # it is gone already
+        with self._lock, contextlib.suppress(BrokenPipeError):  # it has already ended
             self._ended = True
             assert self._forker.process.stdin is not None
             self._forker.process.stdin.close()
 
     def kill(self) -> None:
-        """Kill all of them at once."""
+        """Kill all of them immediately."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._forker.process.pid, signal.SIGKILL)
 
@@ -133,7 +133,7 @@ class Processes:
         raise MachineError(GONE)
 
     def pid(self, order: str) -> int | None:
-        """The process that runs `order`, while it does."""
+        """Return the id of the process that runs `order`, while it runs."""
         return self._forker.pids.get(order)
 
     def _taken(self, line: bytes) -> _Forker:

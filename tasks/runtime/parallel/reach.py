@@ -1,4 +1,4 @@
-"""Whether the workers of a Ray or Dask cluster can reach what a sweep needs: the Prefect API, and its folder."""
+"""Check that the workers of a Ray or Dask cluster can reach what a sweep needs: the Prefect API, and its folder."""
 
 import ipaddress
 import os
@@ -12,7 +12,7 @@ from tasks.config.errors import MachineError
 
 
 def api_url() -> str | None:
-    """The URL of the Prefect API that this process talks to."""
+    """Return the URL of the Prefect API that this process uses."""
     from prefect.settings import PREFECT_API_URL
 
     return PREFECT_API_URL.value()
@@ -22,10 +22,10 @@ def check_api(sweep: SweepConfig, url: str | None) -> None:
     """Refuse a cluster on other machines whose workers cannot reach the Prefect API.
 
     Args:
-        url: of the API that this run talks to; None where Prefect would start one in this process.
+        url: of the API that this run uses; None if Prefect would start one in this process.
 
     Raises:
-        ConfigError: naming the address, the API, and how to have one that the workers reach.
+        ConfigError: the workers cannot reach the API.
     """
     host = _host(sweep.address or "")
     if not host or _is_here(host) or (url and not _is_loopback(urlsplit(url).hostname or "")):
@@ -38,7 +38,7 @@ def check_api(sweep: SweepConfig, url: str | None) -> None:
 
 
 def enter_folder(folder: str) -> None:
-    """Make the folder in which a sweep was started this process's own: relative paths of a config start there.
+    """Change to the folder in which a sweep was started, to which relative paths of a config refer.
 
     Raises:
         MachineError: this machine has no such folder.
@@ -53,7 +53,7 @@ def enter_folder(folder: str) -> None:
 
 
 def _host(address: str) -> str:
-    """The host of `tcp://host:8786`, `ray://host:10001` or `host:6379`; empty for words such as `auto`."""
+    """Return the host of `tcp://host:8786`, `ray://host:10001` or `host:6379`; empty for words such as `auto`."""
     if "://" not in address and ":" not in address:
         return ""
     return urlsplit(address if "://" in address else f"//{address}").hostname or ""

@@ -1,4 +1,4 @@
-"""How many trainings share a device: each holds a slot, a kernel file lock.
+"""Limit how many trainings share a device: each holds a slot, a kernel file lock.
 
 A slot is released when its holder ends for any reason. Slots belong to the machine, so concurrent sweeps share them.
 """
@@ -6,7 +6,7 @@ A slot is released when its holder ends for any reason. Slots belong to the mach
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from tasks.models import device
 
 
 def slots_folder() -> Path:
-    """The folder of this user's slots on this machine; it is temporary."""
+    """Return the temporary folder of this user's slots on this machine."""
     return Path(tempfile.gettempdir()) / f"finetune-slots-{os.getuid()}"
 
 
 @contextmanager
-def slot(counts: Mapping[str, int], waiting: Callable[[], None], folder: Path | None = None) -> Iterator[str]:
+def slot(counts: Mapping[str, int], waiting: Callable[[], None], folder: Path | None = None) -> Generator[str]:
     """Hold a slot of one of the devices; yield the device.
 
     Args:
@@ -42,10 +42,10 @@ def slot(counts: Mapping[str, int], waiting: Callable[[], None], folder: Path | 
 
 
 def devices(parallel: int | None, threads: int | None) -> dict[str, int]:
-    """Slots of each device of this machine: `{"cuda-0": 1, …}` or `{"cpu": 2}`.
+    """Return the slots of each device of this machine: `{"cuda-0": 1, …}` or `{"cpu": 2}`.
 
     Args:
-        parallel: cells at once on each device, if the user says. threads: of each cell, if the user says.
+        parallel: concurrent cells on each device, if configured. threads: of each cell, if configured.
     """
     found = device.device()
     if found != "cpu":

@@ -2,13 +2,12 @@
 
 A line on stdin is an order, `{"order": …, "log": path, "environment": {…}}`: a child is forked that calls
 `function(order)` with its output in the log. Lines on stdout answer `{"order", "pid"}` and, when the child is gone,
-`{"pid", "code"}` (negative: killed by that signal). When stdin ends (the process that gave orders is gone) the children
-are asked to stop, which lets a training save a checkpoint, and waited for.
+`{"pid", "code"}` (negative: killed by that signal). When stdin ends (the process that gave orders has exited) the
+children are asked to stop, which lets a training save a checkpoint, and waited for.
 
-Starting a training costs ten seconds of imports, forking one nothing. A fork is only safe from a process without
-threads of its own (those that OpenBLAS and jemalloc start when they are loaded see to forks themselves, and nothing is
-computed here that would start OpenMP's) which holds no GPU; if an import changed that, children are started from
-scratch.
+Starting a training costs ten seconds of imports, forking one nothing. A fork is only safe from a process that holds no
+GPU and has no threads (OpenBLAS and jemalloc handle forks of theirs; OpenMP's are never started, as nothing is computed
+here); if an import changed that, children are started from scratch.
 """
 
 import atexit
@@ -45,7 +44,7 @@ def main() -> None:
     wake, alarm = os.pipe()
     os.set_blocking(alarm, False)
     signal.set_wakeup_fd(alarm)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGCHLD, _wake)
     children: set[int] = set()
     rest = b""
     _answer({"ready": True, "forks": _can_fork()})
@@ -116,9 +115,13 @@ def _carry(function: str, order: str) -> NoReturn:
         leave(code)
 
 
+def _wake(*_: object) -> None:
+    """A handler there must be, so that the signal is written into the pipe."""
+
+
 def leave(code: int) -> NoReturn:
     """Exit now, running exit handlers and flushing output, without the interpreter's teardown."""
-    atexit._run_exitfuncs()
+    atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage]
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -150,7 +153,7 @@ def _end(children: set[int]) -> None:
 
 
 def _answer(said: dict[str, Any]) -> None:
-    with contextlib.suppress(BrokenPipeError):  # no reader is left; running children are still ended properly
+    with contextlib.suppress(BrokenPipeError):  # no reader is left; running children are still stopped properly
         os.write(1, json.dumps(said).encode() + b"\n")
 
 

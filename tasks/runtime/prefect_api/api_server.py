@@ -1,8 +1,8 @@
 """A Prefect API server of our own, as a child process: `python -m tasks.runtime.prefect_api.api_server …`.
 
 Prefect's ephemeral server costs every run 10 to 20 s, can time out under load and outlives a killed parent. This one
-starts on a database migrated once per Prefect version, serves a socket its parent already listens on (so no port is
-raced for and early requests wait in the backlog), and dies with its parent, however that dies.
+starts on a database migrated once per Prefect version, serves a socket its parent already listens on (so there is no
+race for a port, and early requests wait in the backlog), and exits with its parent, however that ends.
 """
 
 import argparse
@@ -12,11 +12,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -38,36 +37,36 @@ SHORT_LIVED = {
 
 
 LASTING = {
-    # In memory, a restart would leave the places of running runs taken for ever.
+    # In memory, a restart would leave the slots of running runs occupied for ever.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
 }
 
 
-# On SQLite. A request may hold one connection and ask for another: with Prefect's 15, a burst of them waits for itself
-# until it times out, and the server says nothing to anybody for half a minute.
+# On SQLite. A request may hold one connection and ask for another: with Prefect's 15, a burst of them deadlocks until
+# it times out, and the server does not answer for half a minute.
 MANY_CONNECTIONS = {
     "PREFECT_SERVER_DATABASE_SQLALCHEMY_POOL_SIZE": "50",
     "PREFECT_SERVER_DATABASE_SQLALCHEMY_MAX_OVERFLOW": "50",
 }
 
 
-DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"  # a persistent server heeds it: Postgres, where many runs come at once
+DATABASE = "PREFECT_API_DATABASE_CONNECTION_URL"  # used by a persistent server: Postgres, for many concurrent runs
 
 
 def template() -> Path:
-    """An empty, migrated database of the installed Prefect, kept with the environment as compiled code is."""
+    """Return the path of an empty, migrated database of the installed Prefect, cached in the environment."""
     return Path(sys.prefix) / "share" / "finetune-flow" / f"prefect-{version('prefect')}.db"
 
 
 def main() -> None:
-    """Serve until the parent is gone (or, with `--lasting`, until told to stop)."""
+    """Serve until the parent exits (or, with `--lasting`, until stopped)."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--socket", type=int, required=True)
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--parent", type=int)
     options = parser.parse_args()
     if options.parent is not None:
-        threading.Thread(target=_die_with, args=(options.parent, options.home), daemon=True).start()
+        threading.Thread(target=_exit_with_parent, args=(options.parent, options.home), daemon=True).start()
     database = options.home / "prefect.db"
     options.home.mkdir(parents=True, exist_ok=True)
     elsewhere = os.environ.get(DATABASE) if options.parent is None else None
@@ -86,32 +85,35 @@ def main() -> None:
     import uvicorn
     from prefect.server.api.server import create_app
 
-    _write_in_turn()
+    _serialize_writes()
 
     listening = socket.socket(fileno=options.socket)
     server = uvicorn.Server(uvicorn.Config(create_app(), log_level="error", timeout_keep_alive=5))
     server.run(sockets=[listening])
 
 
-def _write_in_turn() -> None:
-    """Let a transaction on SQLite ask for the right to write when it begins, and so wait its turn.
+def _serialize_writes() -> None:
+    """Let transactions on SQLite take the write lock when they begin, and so wait for each other.
 
-    Prefect lets most of them ask when they first write: where another wrote since they first read, they fail at once
-    ("database is locked"), and are tried again and again.
+    Most of Prefect's take it at their first write: if another wrote since they first read, they fail immediately
+    ("database is locked") and are retried again and again.
     """
     from prefect.server.database.configurations import AioSqliteConfiguration
+    from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
 
     begin = AioSqliteConfiguration.begin_transaction
 
     @asynccontextmanager
-    async def in_turn(self: Any, session: Any, with_for_update: bool = True) -> AsyncIterator[Any]:
+    async def in_turn(
+        self: AioSqliteConfiguration, session: AsyncSession, with_for_update: bool = True
+    ) -> AsyncGenerator[AsyncSessionTransaction]:
         async with begin(self, session, with_for_update=True) as transaction:
             yield transaction
 
     AioSqliteConfiguration.begin_transaction = in_turn  # type: ignore[method-assign]
 
 
-def _die_with(parent: int, home: Path) -> None:
+def _exit_with_parent(parent: int, home: Path) -> None:
     """Poll, because the kernel's parent-death signal follows the thread that started us, not its process."""
     while os.getppid() == parent:
         time.sleep(0.2)
@@ -140,7 +142,7 @@ def _migrate(database: Path) -> None:
         shutil.copyfile(database, temporary)
         temporary.replace(place)
     except OSError:
-        temporary.unlink(missing_ok=True)  # an environment that cannot be written to migrates every time
+        temporary.unlink(missing_ok=True)  # a read-only environment migrates every time
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What makes a Prefect flow of a function: a described form, no stored result, Cancelled where a signal stopped it."""
+"""Make a Prefect flow of a function: with form descriptions, no stored result, Cancelled if stopped by a signal."""
 
 from collections.abc import Callable
 from inspect import getdoc, signature
@@ -13,7 +13,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def as_flow(name: str) -> Callable[[Function], Function]:
-    """Make a flow called `name` of a function whose parameters are a config's sections."""
+    """Return a decorator that makes a flow called `name` of a function whose parameters are a config's sections."""
 
     def make(function: Function) -> Function:
         return flow(name=name, persist_result=False)(cancellable(described(function)))  # type: ignore[return-value]
@@ -22,9 +22,9 @@ def as_flow(name: str) -> Callable[[Function], Function]:
 
 
 def described(function: Function) -> Function:
-    """Add to the docstring what the config says of each parameter: Prefect's run form shows it."""
+    """Add the config's description of each parameter to the docstring, which Prefect's run form shows."""
     known = {name: field.description for name, field in RunConfig.model_fields.items()}
-    known["sweep"] = "What varies, how it is searched, and where its runs go."
+    known["sweep"] = "What varies, how it is searched, and where its runs execute."
     lines = [f"    {name}: {known[name]}" for name in signature(function).parameters if known.get(name)]
     function.__doc__ = "\n".join([getdoc(function) or "", "", "Args:", *lines])
     return function

@@ -1,52 +1,71 @@
-"""What Prefect changes in the process it runs in (settings, loggers, threads), put back when the run is over.
+"""Restore what Prefect changes in the caller's process (settings, loggers, threads) after a run.
 
-Prefect 3.8 delivers logs and events from services of its own, in threads that outlive a flow run. Where the API was
-ours it is gone by then: whatever is still held would be tried again for a minute, and each failure printed.
+Prefect 3.8 delivers logs and events from background threads that outlive a flow run. If the API was our child process,
+it has ended by then: pending deliveries would be retried for a minute, and each failure printed.
 """
 
+# pyright: reportPrivateUsage=false
+# (the threads of Prefect have no public names)
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect._internal.concurrency.threads import EventLoopThread
+    from prefect.client.schemas.objects import State
 
 DELIVERY_SECONDS = 10.0
-LOGGERS = ("prefect", "uvicorn", "fastapi")  # those that Prefect's logging configuration names
+LOGGERS = ("prefect", "uvicorn", "fastapi")  # those in Prefect's logging configuration
 
 
 @contextmanager
-def process_kept(answers: Callable[[], bool]) -> Iterator[None]:
-    """Within, flows may run; afterwards Prefect's loggers and threads are as they were.
+def process_kept(answers: Callable[[], bool]) -> Generator[None]:
+    """Restore Prefect's loggers and threads after the flows that run within.
 
     Args:
-        answers: whether there is an API that what is left of logs and events can be delivered to.
+        answers: whether an API answers to which pending logs and events can be delivered.
     """
     if imported := "prefect" in sys.modules:
-        end_services()  # the caller's own deliver to the caller's API; ours are new ones
-    with _loggers_kept():
-        loops = _loops() if imported else []
+        end_services()  # the caller's services deliver to the caller's API; ours are new ones
+    with _keeping_loggers():
+        loops, monitor = _loops() if imported else (), _bar_monitor()
         try:
             yield
         finally:
             if "prefect" in sys.modules:
                 end_services(deliver=answers())
                 _end_loops(but=loops)
+            _end_bar_monitor(but=monitor)
+
+
+def _bar_monitor() -> object:
+    """The thread in which tqdm refreshes progress bars, if there is one."""
+    return sys.modules["tqdm"].tqdm.monitor if "tqdm" in sys.modules else None
+
+
+def _end_bar_monitor(but: object) -> None:
+    monitor: Any = _bar_monitor()
+    if monitor is not None and monitor is not but:
+        monitor.exit()
+        sys.modules["tqdm"].tqdm.monitor = None  # the next bar starts one
 
 
 def end_services(deliver: bool = True) -> None:
-    """End Prefect's services: they deliver what they hold first; or, where no API answers, drop it."""
+    """End Prefect's services; they first deliver what is pending or, if no API answers, drop it."""
     from prefect._internal.concurrency import logger
     from prefect.logging.handlers import APILogWorker
 
     before, logger.disabled = logger.disabled, not deliver
     if not deliver:
-        for service in list(APILogWorker._instances.values()):  # of all kinds of services
+        for service in list(APILogWorker._instances.values()):  # of all types of services
             if service._loop is not None and service._task is not None:
                 service._loop.call_soon_threadsafe(service._task.cancel)
-    # In a thread: where an event loop runs (a notebook), Prefect would return a coroutine instead of waiting.
+    # In a thread: with a running event loop (a notebook), Prefect would return a coroutine instead of waiting.
     ending = Thread(target=APILogWorker.drain_all, kwargs={"timeout": DELIVERY_SECONDS}, daemon=True)
     ending.start()
     ending.join()
@@ -54,12 +73,12 @@ def end_services(deliver: bool = True) -> None:
 
 
 def without_api() -> None:
-    """Let the flow run this code is in end without its API, which is gone: Prefect would try for a minute to tell it
-    how the run ended, and then raise that it cannot, in place of what the run returns."""
+    """Let the current flow run end without its API, which is gone: Prefect would retry for a minute to report the final
+    state, and then raise an error instead of returning the run's result."""
     from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus, StateAcceptDetails
     from prefect.context import FlowRunContext
 
-    def accepted(_: Any, state: Any, **__: Any) -> Any:
+    def accepted(_: object, state: "State[Any]", **__: object) -> OrchestrationResult[Any]:
         return OrchestrationResult(state=state, status=SetStateStatus.ACCEPT, details=StateAcceptDetails())
 
     context = FlowRunContext.get()
@@ -69,8 +88,8 @@ def without_api() -> None:
 
 
 def refresh_settings() -> None:
-    """Have Prefect read its settings anew from an environment that is now the caller's again; the home that it makes
-    for that does not stay."""
+    """Have Prefect reload its settings from the restored environment, and remove the home folder it creates for
+    that."""
     if "prefect.context" in sys.modules:
         from prefect.context import refresh_global_settings_context
 
@@ -78,18 +97,18 @@ def refresh_settings() -> None:
         was_there = home.exists()
         refresh_global_settings_context()
         if not was_there:
-            with suppress(OSError):  # there is none, or it holds something
+            with suppress(OSError):  # it does not exist, or is not empty
                 home.rmdir()
 
 
-def _loops() -> list[Any]:
-    """The threads in which Prefect runs coroutines."""
+def _loops() -> "Sequence[EventLoopThread]":
+    """Return the threads in which Prefect runs coroutines."""
     from prefect._internal.concurrency import threads
 
     return [loop for loop in (threads._global_loop, threads._run_sync_loop) if loop is not None]
 
 
-def _end_loops(but: list[Any]) -> None:
+def _end_loops(but: "Sequence[EventLoopThread]") -> None:
     for loop in _loops():
         if loop not in but:
             loop.shutdown()
@@ -97,7 +116,7 @@ def _end_loops(but: list[Any]) -> None:
 
 
 @contextmanager
-def _loggers_kept() -> Iterator[None]:
+def _keeping_loggers() -> Generator[None]:
     imported = "prefect" in sys.modules
     before = {logger: _state(logger) for logger in _loggers()}
     try:
@@ -107,13 +126,13 @@ def _loggers_kept() -> Iterator[None]:
             for logger in _loggers():
                 _restore(logger, before.get(logger, ([], logging.NOTSET, True)))
         elif "prefect" in sys.modules:
-            _give_prefect_its_own(logging.getLogger())
+            _move_console_handler(logging.getLogger())
             _restore(logging.getLogger(), before[logging.getLogger()])
 
 
-def _give_prefect_its_own(root: logging.Logger) -> None:
-    """Prefect hung its console on the root logger when it was imported. There it would print the lines of others, and
-    keep a later `logging.basicConfig` from doing anything; on Prefect's own logger it serves the caller's own flows."""
+def _move_console_handler(root: logging.Logger) -> None:
+    """Move Prefect's console handler from the root logger, where its import puts it, to Prefect's logger: on the root
+    it would print the lines of others and disable a later `logging.basicConfig`."""
     prefect = logging.getLogger("prefect")
     for handler in root.handlers:
         if type(handler).__name__ == "PrefectConsoleHandler":

@@ -1,9 +1,12 @@
-"""Cancellation of a cell wherever it runs: the task that waits for its process polls Prefect's API."""
+"""Cancellation of a cell on any machine: the task that waits for its process polls Prefect's API."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
 CHECK_SECONDS = 3.0
 OF_CELL = {"CANCELLING", "CANCELLED"}
@@ -11,8 +14,8 @@ OF_SWEEP = OF_CELL | {"CRASHED", "FAILED"}
 
 
 @contextmanager
-def cancellation(cell: str, sweep: str | None) -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether a cell's flow run is to be stopped. No answer from the API counts as no: a
+def cancellation(cell: str, sweep: str | None) -> Generator[Callable[[], bool]]:
+    """Yield a function that returns whether to stop a cell's flow run. No answer from the API counts as no: a
     restarting server must not end a training.
 
     Args:
@@ -47,8 +50,8 @@ def mark_cancelling() -> None:
         client.set_flow_run_state(context.flow_run.id, Cancelling(message="the sweep was stopped"), force=True)
 
 
-def mark(flow_run: str, state: Any) -> None:
-    """Set a flow run's state, whatever its state was."""
+def mark(flow_run: str, state: "State[Any]") -> None:
+    """Set a flow run's state, whatever its current state."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:

@@ -1,9 +1,9 @@
-"""The surroundings of a flow run: its API, its logging, and imports that overlap with the API's start."""
+"""The environment of a flow run: its API, its logging, and imports that overlap with the API's start."""
 
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ Result = TypeVar("Result")
 HEARTBEAT_SECONDS = 30
 RESTART_SECONDS = 20.0
 
-_lasting: ContextVar[bool] = ContextVar("finetune_api_lasts", default=False)  # it was there before the run
+_lasting: ContextVar[bool] = ContextVar("finetune_api_lasts", default=False)  # the API existed before the run
 
 
 def in_flow() -> bool:
@@ -32,7 +32,7 @@ def in_flow() -> bool:
 
 
 def heard(patient: bool = False) -> bool:
-    """Whether the API answers; where it is gone, Prefect's client would retry for a minute on each call.
+    """Whether the API answers; if it is gone, Prefect's client would retry for a minute on each call.
 
     Args:
         patient: whether to wait for a persistent server that may be restarting; a child server of ours never restarts.
@@ -47,12 +47,11 @@ def heard(patient: bool = False) -> bool:
 
 
 @contextmanager
-def prefect_at_hand(meanwhile: Callable[[], bool]) -> Iterator[Server]:
-    """Have Prefect imported and its API answering; `meanwhile` runs while a child server of ours starts.
+def prefect_at_hand(meanwhile: Callable[[], bool]) -> Generator[Server]:
+    """Import Prefect and provide an API that answers; `meanwhile` runs while a child server of ours starts.
 
-    `meanwhile` says whether the run will take long. If not, or if nobody can look at the server, there is no
-    heartbeat: its thread costs every flow a second. The caller's own Prefect settings and environment are as before
-    afterwards.
+    `meanwhile` returns whether the run will take long. If not, or if the server has no UI, there is no heartbeat: its
+    thread costs every flow a second. The caller's Prefect settings and environment are restored afterwards.
 
     Raises:
         MachineError: no API answers.
@@ -73,8 +72,8 @@ def prefect_at_hand(meanwhile: Callable[[], bool]) -> Iterator[Server]:
 
 
 @contextmanager
-def blocks_at_hand(secrets: Mapping[str, str]) -> Iterator[None]:
-    """Lend the secrets to what is done without a flow run, such as a plan; an API is needed only if there are any."""
+def blocks_at_hand(secrets: Mapping[str, str]) -> Generator[None]:
+    """Provide secrets outside a flow run, as for a plan; this needs an API only if there are any."""
     if not secrets:
         yield
         return
@@ -84,7 +83,7 @@ def blocks_at_hand(secrets: Mapping[str, str]) -> Iterator[None]:
 
 def import_heavy() -> None:
     """Import what the heavy stages need."""
-    # On import it warns that a kernel for 4-bit CPU inference could not be fetched from a hub; nothing here uses it.
+    # Its import warns that a kernel for 4-bit CPU inference could not be fetched from a hub; nothing here uses it.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     import peft
     import transformers
@@ -108,9 +107,9 @@ def silence_prefect() -> None:
 
 
 @contextmanager
-def quietly(server: Server) -> Iterator[None]:
-    """From Python, with a server that nobody can look at: our lines on stderr in place of Prefect's, which would name
-    it; afterwards logging is as it was."""
+def quietly(server: Server) -> Generator[None]:
+    """When called from Python with a server without UI, log our lines to stderr instead of Prefect's, which would name
+    that server; restore logging afterwards."""
     if server.visible:
         yield
         return
@@ -134,12 +133,12 @@ def quietly(server: Server) -> Iterator[None]:
 
 
 @contextmanager
-def _environment(server: Server) -> Iterator[None]:
-    """Variables that must stand before Prefect is imported."""
+def _environment(server: Server) -> Generator[None]:
+    """Set variables that Prefect reads on import."""
     wanted = {name: QUIET[name] for name in ("DO_NOT_TRACK",)}
     if server.folder is not None and "prefect" not in sys.modules:
         wanted["PREFECT_HOME"] = str(server.folder)
     with environment(wanted):
         yield
     if wanted.keys() - {"DO_NOT_TRACK"}:
-        refresh_settings()  # Prefect was imported with a home that is gone
+        refresh_settings()  # Prefect was imported with a home folder that is now removed

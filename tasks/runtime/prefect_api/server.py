@@ -1,4 +1,4 @@
-"""Which Prefect API a run talks to: one that is configured, else a local one that runs, else a child of ours."""
+"""Choose the Prefect API of a run: the configured one, else a running local server, else a child process."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError, URLError
@@ -29,12 +29,12 @@ SERVES = "tasks.runtime.prefect_api.api_server"
 
 
 def home() -> Path:
-    """Where a persistent local server keeps its database and says where it listens."""
+    """Return the folder of the persistent local server's database and address."""
     return cache_home() / "server"
 
 
 def configured() -> str | None:
-    """The API URL of the environment or of Prefect's active profile, found without importing Prefect."""
+    """Return the API URL from the environment or Prefect's active profile, without importing Prefect."""
     return _setting("PREFECT_API_URL")
 
 
@@ -56,7 +56,7 @@ def answers(url: str, seconds: float = 2.0) -> bool:
 
 
 def silence(url: str, seconds: float = 2.0) -> str | None:
-    """Why a Prefect API at `url` is of no use; None if it answers (be it that it wants to know who asks)."""
+    """Return why a Prefect API at `url` is unusable; None if it answers (also with "unauthorized")."""
     try:
         with urlopen(f"{url}/health", timeout=seconds, context=_trust(url)) as response:
             return None if response.status == 200 else f"status {response.status}"
@@ -69,7 +69,7 @@ def silence(url: str, seconds: float = 2.0) -> str | None:
 
 
 def _trust(url: str) -> ssl.SSLContext | None:
-    """Whom to trust at an `https` URL, by the settings that Prefect's own client follows."""
+    """Return the SSL context for an `https` URL, from the settings that Prefect's client uses."""
     if not url.startswith("https:"):
         return None
     context = ssl.create_default_context(cafile=_setting("PREFECT_API_SSL_CERT_FILE"))
@@ -79,7 +79,7 @@ def _trust(url: str) -> ssl.SSLContext | None:
 
 
 def _recorded() -> dict[str, str | int] | None:
-    """`{"url", "pid"}` as `start` wrote it, whatever has become of it."""
+    """Return `{"url", "pid"}` as written by `start`, even if that server has ended."""
     try:
         state = json.loads((home() / "server.json").read_bytes())
         url, pid = state["url"], state["pid"]
@@ -89,13 +89,13 @@ def _recorded() -> dict[str, str | int] | None:
 
 
 def running() -> dict[str, str | int] | None:
-    """`{"url", "pid"}` of the persistent local server, if it answers."""
+    """Return `{"url", "pid"}` of the persistent local server, if it answers."""
     state = _recorded()
     return state if state and answers(str(state["url"])) else None
 
 
 class Server:
-    """The API of one run: `url`, whether people can look at it (`visible`), and `ready()` to wait for it."""
+    """The API of one run: `url`, whether it has a UI for users (`visible`), and `ready()` to wait for it."""
 
     def __init__(self, url: str, child: subprocess.Popen[bytes] | None, folder: Path | None) -> None:
         self.url, self.child, self.folder = url, child, folder
@@ -117,15 +117,16 @@ class Server:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """End the child; a server that was there before is left alone."""
+        """End the child; a server that already existed is left running."""
         if self.child is not None:
             self.child.kill()
             self.child.wait()
 
 
 @contextmanager
-def api() -> Iterator[Server]:
-    """The API for one run. A child starts at once and is waited for by `ready()`, so that other work can overlap.
+def api() -> Generator[Server]:
+    """Yield the API for one run. A child starts immediately, and `ready()` waits for it, so that other work can
+    overlap.
 
     Raises:
         MachineError: `PREFECT_API_URL` is set, and nothing answers there.
@@ -170,7 +171,7 @@ def stop() -> bool:
     state = _recorded()
     if state is None or not _is_ours(int(state["pid"])):
         if state and answers(str(state["url"])):
-            raise MachineError(f"{state['url']} answers, but process {state['pid']} here is no server of ours (it may "
+            raise MachineError(f"{state['url']} answers, but process {state['pid']} here is not that server (which may "
                                "run in another container, or on another machine); stop it there")  # fmt: skip
         (home() / "server.json").unlink(missing_ok=True)
         return False
@@ -183,7 +184,7 @@ def stop() -> bool:
 
 
 def _is_ours(pid: int) -> bool:
-    """Whether a process is the persistent server of this home: ids are reused, and mean others in another container."""
+    """Whether a process is the persistent server of this home: ids are reused, and differ between containers."""
     try:
         command = psutil.Process(pid).cmdline()
     except psutil.Error:
@@ -206,7 +207,7 @@ def _spawn(folder: Path, port: int, lasting: bool) -> Server:
     command += ["--home", str(folder), *([] if lasting else ["--parent", str(os.getpid())])]
     environment = {**os.environ, **QUIET, "PREFECT_UI_API_URL": f"{base}/api"}
     with (folder / "log").open("wb") as log:
-        # A session of its own: Ctrl-C in a terminal must not take it away before it has heard how the run ended.
+        # Its own session: Ctrl-C in a terminal must not end it before the run's final state is reported.
         child = subprocess.Popen(
             command, pass_fds=[listening.fileno()], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             env=environment, start_new_session=True, cwd=folder,

@@ -1,4 +1,4 @@
-"""What a Prefect server needs for this project: a work pool, deployments and automations."""
+"""Register this project on a Prefect server: a work pool, deployments and automations."""
 
 import asyncio
 import os
@@ -20,7 +20,7 @@ POOL = "finetune"
 
 
 def address(port: int) -> str:
-    """The URL of the API to serve on: the configured one, else that of the persistent local server, started if needed.
+    """Return the URL of the API to serve on: the configured one, else the persistent local server, started if needed.
 
     Raises:
         MachineError: it does not answer, or the port is taken.
@@ -29,7 +29,7 @@ def address(port: int) -> str:
         if why := server.silence(url.rstrip("/"), seconds=10.0):
             raise MachineError(
                 f"PREFECT_API_URL: {without_credentials(url)} does not answer ({why}); start that "
-                "server, or unset it to have one here"
+                "server, or unset it to start one here"
             )
         return url.rstrip("/")
     return str(server.start(port)["url"])
@@ -39,20 +39,20 @@ def put_up(url: str, folder: Path = DEPLOYMENTS) -> list[str]:
     """Create or update the pool, deployments and automations of `folder` on the server; return their names.
 
     Raises:
-        ConfigError: `folder` is not there, or Prefect refuses what is in it.
+        ConfigError: `folder` does not exist, or Prefect rejects its content.
     """
     file = folder / "prefect.yaml"
     if not file.is_file():
-        raise ConfigError(f"--deployments: {file} is not there; name the folder `deployments` of the repository")
+        raise ConfigError(f"--deployments: {file} does not exist; give the folder `deployments` of the repository")
     environment = environment_for(url)
-    os.environ.update(environment)  # before Prefect is imported and reads it
+    os.environ.update(environment)  # Prefect reads it on import
     pool = asyncio.run(_pool())
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", str(file), "--all"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PWD": str(Path.cwd())})
     if done.returncode:
-        raise ConfigError(f"{file}: Prefect refuses it:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise ConfigError(f"{file}: Prefect rejects it:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     entrypoints = {each["name"]: each["entrypoint"] for each in yaml.safe_load(file.read_text())["deployments"]}
-    asyncio.run(_close(entrypoints))
+    asyncio.run(_forbid_unknown_parameters(entrypoints))
     automations = yaml.safe_load((folder / "automations.yaml").read_text())["automations"]
     return [
         pool,
@@ -62,7 +62,7 @@ def put_up(url: str, folder: Path = DEPLOYMENTS) -> list[str]:
 
 
 def environment_for(url: str) -> dict[str, str]:
-    """The variables of a process that talks to the API at `url`."""
+    """Return the environment variables of a process that uses the API at `url`."""
     return {"PREFECT_API_URL": url, "DO_NOT_TRACK": QUIET["DO_NOT_TRACK"]}
 
 
@@ -81,8 +81,8 @@ async def _pool() -> str:
     return f"work pool {POOL}"
 
 
-async def _close(entrypoints: Mapping[str, str]) -> None:
-    """Let the server refuse parameters that no flow has: Prefect's schemas are open at the top.
+async def _forbid_unknown_parameters(entrypoints: Mapping[str, str]) -> None:
+    """Make the server reject unknown parameters: Prefect's schemas allow them at the top level.
 
     Args:
         entrypoints: of our deployments by name; deployments of other flows may have the same names.

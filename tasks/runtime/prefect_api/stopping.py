@@ -1,4 +1,4 @@
-"""Stops by signal as Prefect states: the run is Cancelled, and so is the task it stopped in.
+"""Map stops by signal to Prefect states: the run is Cancelled, and so is the task it stopped in.
 
 A training finishes its step and saves a checkpoint before it stops (`callbacks.control.StopOnSignal`), which
 raises `Interrupted`; everywhere else SIGTERM stops at once, as SIGINT does. In a process that Prefect's worker started,
@@ -8,16 +8,19 @@ that ends the run as the signal would have ended it.
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import wraps
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.config.errors import Interrupted, Signalled
 from tasks.runtime.log import warn
 from tasks.runtime.prefect_api.caller_process import without_api
 from tasks.runtime.prefect_api.launch import heard, in_flow
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -26,11 +29,11 @@ def cancellable(function: Function) -> Function:
     """Let an interrupted flow end as Cancelled; its caller still gets the `Interrupted`."""
 
     @wraps(function)
-    def call(*positional: Any, **named: Any) -> Any:
+    def call(*positional: object, **named: object) -> object:
         try:
-            with _sigterm_as_sigint(), _outliving_the_api():
+            with _sigterm_as_sigint(), _tolerating_lost_api():
                 done = function(*positional, **named)
-        except KeyboardInterrupt as stop:  # outside a training, which would have saved a checkpoint first
+        except KeyboardInterrupt as stop:  # outside a training, so no checkpoint was saved
             return cancelled(interrupted(stop))
         except Interrupted as stop:
             if not _started_by_worker():
@@ -38,7 +41,7 @@ def cancellable(function: Function) -> Function:
             from prefect.exceptions import TerminationSignal
 
             warn(str(stop))
-            # Cancelled if the signal was Prefect's way to cancel; else Crashed, as of any process that was told to end.
+            # Cancelled if Prefect sent the signal to cancel; else Crashed, as any process that was terminated.
             raise TerminationSignal(signal=signal.SIGTERM) from stop
         return done
 
@@ -46,20 +49,20 @@ def cancellable(function: Function) -> Function:
 
 
 def interrupted(stop: KeyboardInterrupt) -> Interrupted:
-    """The error of a run that was stopped outside a training's steps."""
+    """Return the error of a run that was stopped outside a training's steps."""
     by = f"stopped by signal {stop.number}" if isinstance(stop, Signalled) else "interrupted"
-    return Interrupted(f"{by}; the same command goes on from here")
+    return Interrupted(f"{by}; run the same command again to resume")
 
 
 @contextmanager
-def _sigterm_as_sigint() -> Iterator[None]:
-    """Within, SIGTERM stops the run as Ctrl-C does, so that it ends with its own words. A run that Prefect's worker
-    started is left to Prefect's handler, which does the same and knows why the signal was sent."""
+def _sigterm_as_sigint() -> Generator[None]:
+    """Within, SIGTERM stops the run as Ctrl-C does, with our own message. A run started by Prefect's worker keeps
+    Prefect's handler, which does the same and knows why the signal was sent."""
     if threading.current_thread() is not threading.main_thread() or _started_by_worker():
         yield
         return
 
-    def stop(number: int, _: Any) -> None:
+    def stop(number: int, _: object) -> None:
         raise Signalled(number)
 
     before = signal.signal(signal.SIGTERM, stop)
@@ -70,30 +73,30 @@ def _sigterm_as_sigint() -> Iterator[None]:
 
 
 @contextmanager
-def _outliving_the_api() -> Iterator[None]:
-    """Within, the API may go away: that costs only its view of the run. A worker waits for word of the run it started,
-    and Prefect's client tries for as long as a server takes to start again."""
+def _tolerating_lost_api() -> Generator[None]:
+    """Let the run finish even if the API goes away within. For a worker's run, Prefect's client retries instead, as
+    long as a server takes to restart, because the worker waits for the final state."""
     try:
         yield
     finally:
         if in_flow() and not _started_by_worker() and not heard(patient=True):
-            warn("Prefect's API has gone away: what it shows of this run ends here; nothing else is lost")
+            warn("Prefect's API is gone: it shows this run only up to here; nothing else is lost")
             without_api()
 
 
-def cancelled(stop: Interrupted) -> Any:
-    """The final state of a flow or task that `stop` ended; calling that flow or task raises `stop`."""
+def cancelled(stop: Interrupted) -> "State[Any]":
+    """Return the final state of a flow or task that `stop` ended; calling that flow or task raises `stop`."""
     from prefect.states import Cancelled
 
     return Cancelled(message=str(stop), data=stop)
 
 
 @contextmanager
-def answering_for_prefect() -> Iterator[None]:
-    """Within, Prefect's runner is told that SIGTERM will be heeded, although a training's handler stands for Prefect's.
+def answering_for_prefect() -> Generator[None]:
+    """Within, tell Prefect's runner that SIGTERM is handled, although a training's handler replaces Prefect's.
 
-    The runner asks the run's process before it sends a signal. Where Prefect's own handler is not the one installed,
-    the answer is no, and what was cancelled would be called Crashed first.
+    The runner asks the run's process before it sends a signal. If Prefect's own handler is not installed, the answer is
+    no, and a cancelled run would first be reported as Crashed.
     """
     from prefect.utilities import engine
 

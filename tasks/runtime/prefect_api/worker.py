@@ -1,6 +1,6 @@
-"""A Prefect worker as a child process: it ends with its parent, and its runs are stopped before it exits.
+"""Run a Prefect worker as a child process: it ends with its parent, and its runs are stopped before it exits.
 
-Prefect's worker kills its runs at once when it is stopped, and the server shows them as Running until they time out.
+Prefect's own worker kills its runs when it is stopped, and the server shows them as Running until they time out.
 """
 
 import contextlib
@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import psutil
 
@@ -24,7 +23,7 @@ def work(url: str, limit: int) -> int:
     """Run a worker until Ctrl-C (or SIGTERM); return its exit code.
 
     Args:
-        limit: runs at a time.
+        limit: concurrent runs.
     """
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process"]
     pace = {"PREFECT_WORKER_QUERY_SECONDS": os.environ.get("PREFECT_WORKER_QUERY_SECONDS", "2")}  # default: 10
@@ -32,7 +31,7 @@ def work(url: str, limit: int) -> int:
         signal.signal(number, _interrupt)
     worker = subprocess.Popen(
         [*command, "--limit", str(limit)], env={**os.environ, **environment_for(url), **pace},
-        stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_die_with_parent,
+        stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_exit_with_parent,
     )  # fmt: skip
     try:
         return worker.wait()
@@ -49,7 +48,7 @@ def work(url: str, limit: int) -> int:
 
 
 def runs_of(worker: int) -> list[psutil.Process]:
-    """The processes of a worker's runs."""
+    """Return the processes of a worker's runs."""
     try:
         children = psutil.Process(worker).children(recursive=True)
         return [each for each in children if "prefect.engine" in each.cmdline()]
@@ -63,11 +62,11 @@ def _stop(runs: Sequence[psutil.Process]) -> None:
     psutil.wait_procs(runs, STEP_SECONDS)
 
 
-def _interrupt(*_: Any) -> None:
+def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _die_with_parent() -> None:
+def _exit_with_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it by default
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGKILL)

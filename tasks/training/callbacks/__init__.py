@@ -1,1 +1,1 @@
-"""What happens between steps: saving, stopping, progress, diagnostics."""
+"""Trainer callbacks: saving, stopping, progress, diagnostics."""

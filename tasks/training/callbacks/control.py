@@ -1,4 +1,4 @@
-"""What happens between steps: when to save, when to stop, what is reported."""
+"""Callbacks that decide when to save and stop, and that report steps."""
 
 import signal
 import threading
@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from tasks.config.errors import Signalled
 
@@ -19,13 +19,13 @@ SHARE_FOR_SAVING = 0.05
 
 
 class Cadence(TrainerCallback):
-    """Decides when a checkpoint is taken. It never changes what is computed, so it is in no key.
+    """Decides when to save a checkpoint. It does not affect results, so it is not in a key.
 
     Args:
-        every_minutes: between checkpoints taken by the clock; stretched so that saving stays under a twentieth of the
-            time. 0 turns the clock off.
-        strategy: `no`, `steps`, `epoch` or `best`, besides the clock. every_steps: for `steps`.
-        resumed: the checkpoint this training goes on from.
+        every_minutes: between checkpoints saved by time; lengthened so that saving takes less than 5 % of the time.
+            0 disables saving by time.
+        strategy: `no`, `steps`, `epoch` or `best`, in addition. every_steps: for `steps`.
+        resumed: the checkpoint that this training resumes from.
     """
 
     def __init__(self, every_minutes: float, strategy: str, every_steps: int, resumed: Path | None) -> None:
@@ -33,28 +33,26 @@ class Cadence(TrainerCallback):
         self.resumed = resumed
         self.trainer: FinetuneTrainer | None = None
         self._last = time.monotonic()
-        self._owed = False
+        self._pending = False
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_epoch_begin(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         assert self.trainer is not None
         self.trainer.enter_epoch(self.resumed)
         self.resumed = None
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+    def on_step_end(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         by_steps = self.strategy == "steps" and state.global_step % self.every_steps == 0
         if control.should_save or by_steps or self._is_time():
-            # The evaluation that closes an epoch comes after its last step. A checkpoint in between would resume
-            # behind it and skip it, so one owed at an epoch's last step is taken when the epoch is closed.
+            # The evaluation at the end of an epoch comes after its last step. Resuming from a checkpoint in between
+            # would skip it, so a checkpoint due at an epoch's last step is saved after the evaluation.
             closes = float(state.epoch).is_integer()
-            control.should_save, self._owed = not closes, closes
-        return control
+            control.should_save, self._pending = not closes, closes
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        if self._owed or self.strategy == "epoch":
-            control.should_save, self._owed = True, False
-        return control
+    def on_epoch_end(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        if self._pending or self.strategy == "epoch":
+            control.should_save, self._pending = True, False
 
-    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_save(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         self._last = time.monotonic()
 
     def _is_time(self) -> bool:
@@ -64,12 +62,12 @@ class Cadence(TrainerCallback):
 
 
 class StopOnSignal(TrainerCallback):
-    """On SIGINT or SIGTERM: finish the step, save, stop; an evaluation is left at once, and made when the training
-    goes on. A second signal goes to the handler that was installed before.
+    """On SIGINT or SIGTERM: finish the step, save, stop; an evaluation is aborted, and repeated when the training
+    resumes. A second signal goes to the previously installed handler.
 
     Attributes:
-        caught: the signal that came. stopped: the same, once it has stopped the training: one that comes after the
-            last evaluation does not, as all is done.
+        caught: the received signal. stopped: the same, once it has stopped the training; a signal after the last
+            evaluation does not, as the training is complete.
     """
 
     def __init__(self) -> None:
@@ -79,16 +77,16 @@ class StopOnSignal(TrainerCallback):
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Listen while a training runs in the main thread (elsewhere Python delivers no signals)."""
+        """Handle signals while a training runs in the main thread (Python delivers none to other threads)."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
         before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-        def note(number: int, _: Any) -> None:
+        def note(number: int, _: object) -> None:
             self.caught = number
             signal.signal(number, before[number])
-            self._leave_evaluation()
+            self._abort_evaluation()
 
         for number in before:
             signal.signal(number, note)
@@ -100,80 +98,80 @@ class StopOnSignal(TrainerCallback):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Within this context a signal does not wait for the end of a step.
+        """Within, a signal does not wait for the end of a step.
 
         Raises:
-            Signalled: it came, or had come before.
+            Signalled: a signal arrived within or before.
         """
         self._evaluating = True
         try:
-            self._leave_evaluation()
+            self._abort_evaluation()
             yield
         finally:
             self._evaluating = False
 
-    def _leave_evaluation(self) -> None:
+    def _abort_evaluation(self) -> None:
         if self._evaluating and self.caught is not None:
             self.stopped = self.caught
             raise Signalled(self.caught)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+    def on_step_end(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if self.caught is not None:
             self.stopped = self.caught
             control.should_training_stop = True
             control.should_save = control.should_save or state.global_step < state.max_steps
-        return control
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+    def on_epoch_end(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if self.stopped is None:
-            return control
+            return
         if state.global_step < state.max_steps:
-            return _leave_open(state, control)
-        control.should_save = True  # of the last step, once it is known whether an evaluation is due
-        return control
+            _keep_epoch_open(state, control)
+        else:
+            control.should_save = True  # at the last step, once it is known whether an evaluation is due
 
 
 class PauseAt(TrainerCallback):
-    """After a given step, save and stop; None, or the last step, stops nothing."""
+    """Saves and stops after a given step; with None, or the last step, does nothing."""
 
     def __init__(self, step: int | None) -> None:
         self.step, self.reached = step, False
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+    def on_step_end(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if self.step is not None and self.step <= state.global_step < state.max_steps:
             self.reached = True
             control.should_save = control.should_training_stop = True
-        return control
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        return _leave_open(state, control) if self.reached else control
+    def on_epoch_end(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        if self.reached:
+            _keep_epoch_open(state, control)
 
 
-def _leave_open(state: Any, control: Any) -> Any:
-    """To the library a training that stops in the middle of an epoch closes it, with the evaluation that is due then.
-    It must not: if that was the best so far a checkpoint of it would take the place of the one just saved, and who
-    goes on from there would know of an evaluation, and have drawn random numbers, that nobody else has."""
+def _keep_epoch_open(state: TrainerState, control: TrainerControl) -> None:
+    """Keep the library from ending the epoch, with its evaluation, when a training stops in the middle of one. If that
+    evaluation were the best so far, its checkpoint would replace the one just saved, and a resumed training would have
+    an evaluation and random numbers that an uninterrupted one does not have."""
     if not float(state.epoch).is_integer():
         control.should_evaluate = control.should_log = False
-    return control
 
 
 class Watch(TrainerCallback):
-    """Tells a listener of each step and of everything logged.
+    """Reports each step and everything logged to a listener.
 
     Args:
-        on_step: (steps done, steps in all). on_log: (steps done, the logged values).
+        on_step: (steps done, total steps). on_log: (steps done, the logged values).
     """
 
     def __init__(self, on_step: Callable[[int, int], None], on_log: Callable[[int, Mapping[str, float]], None]) -> None:
         self.told_step, self.told_log = on_step, on_log
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         self.told_step(state.global_step, state.max_steps)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         self.told_step(state.global_step, state.max_steps)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float] | None = None, **_: Any) -> None:
+    def on_log(
+        self, args: object, state: TrainerState, control: object, logs: Mapping[str, float] | None = None, **_: object
+    ) -> None:
         if logs:
             self.told_log(state.global_step, logs)

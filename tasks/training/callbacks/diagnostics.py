@@ -1,21 +1,21 @@
-"""What a training's logs warn of: overfitting, a metric that falls, a loss that does not."""
+"""Warnings from a training's logs: overfitting, a drop of a metric, a loss that does not fall."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 DROP = 0.05
-CLOCKS = ("runtime", "_runtime", "_per_second", "compilation_time")  # what the library times beside the metrics
-ENOUGH = 20  # logged losses before "does not fall" is said
+CLOCKS = ("runtime", "_runtime", "_per_second", "compilation_time")  # timings that the library logs with the metrics
+ENOUGH = 20  # logged losses before warning that the loss does not fall
 
 
 class Signs:
-    """Reads logs as they come; each call of `read` returns what is newly worth a warning.
+    """Reads logs one by one; each call of `read` returns new warnings.
 
     Args:
-        falling: metrics (without `eval_`) of which less is better.
+        falling: metrics (without `eval_`) for which less is better.
     """
 
     def __init__(self, falling: Sequence[str] = ("loss",)) -> None:
@@ -26,7 +26,7 @@ class Signs:
         self._told_flat = False
 
     def read(self, logs: Mapping[str, Any]) -> list[str]:
-        """Take what was logged at one step."""
+        """Process the logs of one step."""
         found: list[str] = []
         if isinstance(loss := logs.get("loss"), int | float):
             self.losses.append(float(loss))
@@ -50,7 +50,7 @@ class Signs:
             return []
         self._told_flat = True
         return [f"the loss does not fall: {first:.4g} over the first {quarter} logs, {last:.4g} over the last; "
-                "try another train.learning_rate, and look at the labels"]  # fmt: skip
+                "try another train.learning_rate, and check the labels"]  # fmt: skip
 
     def _dropped(self, evaluation: Mapping[str, float]) -> list[str]:
         before = self.evaluations[-1] if self.evaluations else {}
@@ -74,19 +74,21 @@ class Signs:
 
 
 class WarnOfDiagnostics(TrainerCallback):
-    """Tells a listener of the signs; a resumed training reads its history first, so nothing is said twice.
+    """Reports warnings to a listener; a resumed training first reads its history, so that no warning is repeated.
 
     Args:
-        warn: told each warning. falling: see `Signs`.
+        warn: called with each warning. falling: see `Signs`.
     """
 
     def __init__(self, warn: Callable[[str], None], falling: Sequence[str]) -> None:
         self.warn, self.signs = warn, Signs(falling)
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         for logs in state.log_history:
             self.signs.read(logs)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, Any] | None = None, **_: Any) -> None:
+    def on_log(
+        self, args: object, state: TrainerState, control: object, logs: Mapping[str, Any] | None = None, **_: object
+    ) -> None:
         for sign in self.signs.read(logs or {}):
             self.warn(f"step {state.global_step}: {sign}")

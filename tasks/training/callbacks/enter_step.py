@@ -1,9 +1,9 @@
-"""Tells the training methods that an optimizer step begins."""
+"""Notify the training methods that an optimizer step begins."""
 
 from collections.abc import Sequence
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from tasks.config.errors import ConfigError
 from tasks.training.hooks import TrainingHook
@@ -13,15 +13,15 @@ class EnterStep(TrainerCallback):
     """Calls each hook's `enter_step`.
 
     Raises:
-        ConfigError: nothing is left to train.
+        ConfigError: no parameter is trainable.
     """
 
     def __init__(self, hooks: Sequence[TrainingHook]) -> None:
         self.hooks = hooks
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **named: Any) -> None:
+    def on_step_begin(self, args: object, state: TrainerState, control: TrainerControl, **named: Any) -> None:
         for hook in self.hooks:
             hook.enter_step(state.global_step, float(state.epoch or 0))
         if self.hooks and not any(each.requires_grad for each in named["model"].parameters()):
             names = ", ".join(self.hooks[0].plan["methods"])
-            raise ConfigError(f"methods: {names} leave no parameter to train at step {state.global_step + 1}")
+            raise ConfigError(f"methods: {names} leave no trainable parameter at step {state.global_step + 1}")

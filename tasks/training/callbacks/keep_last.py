@@ -1,14 +1,11 @@
-"""The checkpoint at the end of a training, for one that goes on from there."""
+"""Save a checkpoint at the end of a training, so that a longer one can continue from it."""
 
-from typing import Any
-
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 
 class KeepLast(TrainerCallback):
-    """Asks for a checkpoint after the last step; `Cadence` takes it once the epoch is closed."""
+    """Requests a checkpoint after the last step; `Cadence` saves it at the end of the epoch."""
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+    def on_step_end(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         if state.global_step >= state.max_steps:
             control.should_save = True
-        return control

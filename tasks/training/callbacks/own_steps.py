@@ -1,12 +1,12 @@
-"""A resumed training logs and evaluates at its own interval, not at that of its checkpoint."""
+"""Make a resumed training log and evaluate at its own intervals, not at those of its checkpoint."""
 
-from typing import Any
-
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 
 class OwnSteps(TrainerCallback):
-    """The library takes the steps between logs and evaluations from the checkpoint's state; here the arguments win."""
+    """Sets logging and evaluation intervals from the arguments; the library uses those in the checkpoint's state."""
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
         state.compute_steps(args, state.max_steps)

@@ -1,4 +1,4 @@
-"""Training methods: one file and one row each. Users' own come through the entry point group
+"""Training methods: one file and one row each. Users add their own through the entry point group
 `finetune_flow.training_methods`, whose entries name a `Method`. Nothing here imports torch.
 """
 
@@ -16,6 +16,6 @@ METHODS: Mapping[str, Method] = {
 
 @cache
 def methods() -> Mapping[str, Method]:
-    """Every known method by name: ours, and those installed beside us."""
+    """Return every known method by name: built-in ones, and those of installed packages."""
     others = {entry.name: entry.load() for entry in entry_points(group="finetune_flow.training_methods")}
     return {**others, **METHODS}

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from tasks.config.sections.section import NO_TRUTH, Positive, Section
+from tasks.config.sections.section import NO_BOOL, Positive, Section
 from tasks.training.hooks import TrainingHook
 from tasks.training.methods.base import Method
 
@@ -20,20 +20,20 @@ class LayerwiseLrDecay(Section):
 
     bare: ClassVar[str] = "decay"
 
-    decay: Annotated[float, Field(gt=0, le=1), NO_TRUTH] = Field(
-        default=0.95, description="Each layer's learning rate over that of the layer above it, in (0, 1]."
+    decay: Annotated[float, Field(gt=0, le=1), NO_BOOL] = Field(
+        default=0.95, description="Each layer's learning rate divided by that of the layer above it, in (0, 1]."
     )
     head_multiplier: Positive = Field(
-        default=2.0, description="The head's learning rate over train.learning_rate, which the top layer has."
+        default=2.0, description="The head's learning rate divided by train.learning_rate, which the top layer has."
     )
 
 
 class LayerwiseLearningRates(TrainingHook):
-    """A group for each layer: the top layer has `learning_rate`, each layer below `decay` times the rate of the one
-    above it, the embeddings the lowest, the head `head_multiplier` times `learning_rate`.
+    """Makes a group for each layer: the top layer has `learning_rate`, each layer below `decay` times the rate of the
+    layer above it, the embeddings the lowest, the head `head_multiplier` times `learning_rate`.
 
     Raises:
-        ConfigError: the layers of the model's architecture are not known.
+        ConfigError: the layers of the model's architecture are unknown.
     """
 
     def parameter_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
