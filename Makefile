@@ -49,6 +49,7 @@ bench: $(VENV)/dev  ## benchmarks of time and memory, as ratios if possible
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/data.py
 	$(BIN)/python -m tests.benchmarks.memory
+	$(BIN)/python -m tests.benchmarks.labelled
 	$(BIN)/python -m tests.benchmarks.serving
 	$(BIN)/python -m tests.benchmarks.load --runs 50
 

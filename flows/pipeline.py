@@ -14,6 +14,7 @@ from tasks.objectives import objective_of, schema
 from tasks.objectives.methods import Methods
 from tasks.runtime.prefect_api.as_flow import as_flow
 from tasks.execution.execute import execute
+from tasks.execution.methods import refuse_unfit_methods
 from tasks.runtime.context import Paused
 from tasks.runtime.inputs import Unkeyed
 from tasks.results.finetuned import FineTuned
@@ -45,23 +46,26 @@ def finetune(
 def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     """The twelve calls. `resolved` is `run` as YAML, saved with the model."""
     objective, rows_of, judging = objective_of(run.task), s04_prepare.reading(run.data), run.eval
+    methods = Methods(run.methods)
     arguments = s01_arguments.arguments(objective=objective, train=computing(run.train), eval=judging,
                                         custom=s10_evaluate.own_metrics(judging))  # fmt: skip
     seeds = s02_seed.seed(seed=run.seed)
     base = s03_base.base(model=Unkeyed(value=run.model), trust_remote_code=run.model.trust_remote_code)
     rows = s04_prepare.prepare(objective=objective, reading=rows_of, data=Unkeyed(value=run.data))
-    shape = s05_tokenize.shape(objective, run.data, base)
+    shape = s05_tokenize.shape(objective, run.data, base, run.peft.virtual_tokens)
+    refuse_unfit_methods(run)
     tokens = s05_tokenize.tokenize(objective=objective, rows=rows.select("*.arrow"), base=base, shape=shape)
-    model = s06_model.model(objective=objective, base=base, head=s01_arguments.fitting(objective, rows, judging),
+    model = s06_model.model(objective=objective, base=base, head=s01_arguments.fitting(objective, rows, run),
                             seeds=seeds, loading=s06_model.loading(objective, run.model, run.quant))  # fmt: skip
     head = model.select("head.json")  # as the model has it: a base's own class names may stay
     adapter = s07_adapter.adapter(objective=objective, base=base, model=model, seeds=seeds, peft=run.peft)
     plan = s08_trainer.trainer(
         objective=objective, arguments=arguments, tokens=tokens.select("summary.json"), seeds=seeds,
-        options=s08_trainer.options(objective, run.data), methods=run.methods,
+        options=s08_trainer.options(objective, run.data), methods=methods,
+        labels=s08_trainer.labels(run.methods, rows, tokens),
     )  # fmt: skip
     trained = s09_train.train(
-        objective=objective, methods=Methods(run.methods), plan=plan, tokens=tokens.select("train-*", "validation-*"),
+        objective=objective, methods=methods, plan=plan, tokens=tokens.select("train-*", "validation-*"),
         base=base, head=head, model=model, adapter=adapter, watching=Unkeyed(value=watching(run.train)),
         checkpoint=Unkeyed(value=run.checkpoint), resume=Unkeyed(value=run.train.resume_from_checkpoint),
     )  # fmt: skip

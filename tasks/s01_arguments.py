@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.artifacts.formats import json
 from tasks.artifacts.ref import ArtifactRef
-from tasks.config import EvalConfig
+from tasks.config import EvalConfig, RunConfig
 from tasks.config.json_types import JsonObject
 from tasks.data.tables.arrow_file import open_table
 from tasks.objectives.base import Objective
@@ -43,19 +43,19 @@ def arguments(
     return {"learning_rate": given["learning_rate"]}
 
 
-def fitting(objective: Objective, rows: ArtifactRef, section: EvalConfig) -> ArtifactRef:
-    """Return the head of `rows` after checking the configured metrics against them (unless a plan has no rows yet).
+def fitting(objective: Objective, rows: ArtifactRef, run: RunConfig) -> ArtifactRef:
+    """Return the head of `rows` after checking the config against them (unless a plan has no rows yet).
 
     Raises:
-        ConfigError: a metric of the task that is undefined for these rows.
+        ConfigError: a metric, threshold, loss or training method that does not fit these rows.
     """
     head = rows.select("head.json")
     if not head.members:
         return head
     found = current().open(rows)
-    refuse_unfit(str(found.json("head.json")["problem_type"]), section, objective)
-    if section.best and "validation.arrow" in found:
-        refuse_undefined(section.best, open_table(found.path("validation.arrow")))
+    refuse_unfit(found.json("head.json"), run, objective)
+    if run.eval.best and "validation.arrow" in found:
+        refuse_undefined(run.eval.best, open_table(found.path("validation.arrow")))
     return head
 
 

@@ -32,10 +32,11 @@ ALL_IN_A_PLAN = 50_000  # rows; a few seconds
 SPLITS = ("train", "validation", "test")
 
 
-def shape(objective: Objective, data: DataConfig, base: ArtifactRef) -> JsonObject:
-    """Return the fields of `data` that determine tokens, limited to what the base allows."""
+def shape(objective: Objective, data: DataConfig, base: ArtifactRef, virtual_tokens: int = 0) -> JsonObject:
+    """Return the fields of `data` that determine tokens, limited to what the base allows beside an adapter's virtual
+    tokens."""
     wanted = {name: getattr(data, name) for name in ("max_length", "overlong", *objective.shape)}
-    return within(wanted, base)
+    return within(wanted, base, virtual_tokens)
 
 
 def few(rows: ArtifactRef, **_: object) -> bool:

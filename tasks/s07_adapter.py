@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
-from tasks.config import ConfigError, NoPeft, PeftConfig
+from tasks.config import NoPeft, PeftConfig
 from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
@@ -25,7 +25,7 @@ def adapter(
     """Write the adapter's config and initial weights.
 
     Raises:
-        ConfigError: `peft.target_modules` matches no layer.
+        ConfigError: `peft.target_modules` matches no layer, or peft refuses an option for this model.
     """
     if isinstance(peft, NoPeft):
         json.write({"method": "none"}, build.out / "adapter.json")
@@ -40,11 +40,8 @@ def adapter(
     folder = model.view()
     live = starting_model(folder, base.externals(), model.json("load.json"), None)
     restore_rng(model.path(RNG), seeds.json("seeds.json")["model"])
-    try:
-        heads = heads_of(live, weights.header(model.path(NEW)))
-        live = attach(live, peft, objective.peft_task_type, heads)
-    except ValueError as error:
-        raise ConfigError(f"peft.target_modules: {error}") from error
+    heads = heads_of(live, weights.header(model.path(NEW)))
+    live = attach(live, peft, objective.peft_task_type, heads, base.view())
     save_weights(live, build.out)
     trainable = sum(parameter.numel() for parameter in live.parameters() if parameter.requires_grad)
     found = {"method": peft.method, "trainable": trainable, "dropped": dropped_inputs(live)}

@@ -1,26 +1,31 @@
 """Stage 8: plan the training.
 
-In: stage 1's arguments, the counts of stage 5, this machine's device and threads. Out: `plan.json`: every value that
+In: stage 1's arguments, the counts of stage 5 (with methods that depend on labels, its rows), this machine's device
+and threads. Out: `plan.json`: every value that
 training will use (steps, warm-up, precision, threads, order of rows) and why it was chosen. No live objects: stage 9
 makes the Trainer from the plan.
 
 A separate stage because a plan can be read, compared and its cost estimated before training.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
+from tasks.artifacts.ref import ArtifactRef
 from tasks.config import ConfigError, DataConfig
 from tasks.config.json_types import JsonObject
+from tasks.data.tokens.token_rows import tokens_of
+from tasks.data.tokens.token_table import class_counts
 from tasks.models.device import device, matmul_precision, placed, threads
 from tasks.objectives.base import Objective
+from tasks.objectives.methods import Methods, fit_methods, fits_labels
 from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
-from tasks.training.arithmetic import count_steps
+from tasks.training.arithmetic import check_schedule, count_steps
 
 SCORING = ("scipy", "seqeval", "sacrebleu", "rouge-score")  # their scores may choose the best checkpoint
 
@@ -30,11 +35,18 @@ def options(objective: Objective, data: DataConfig) -> JsonObject:
     return {"mlm_probability": data.mlm_probability} if objective.view.startswith("tasks.data.tokens.masking") else {}
 
 
+def labels(methods: Mapping[str, Any], rows: ArtifactRef, tokens: ArtifactRef) -> dict[str, ArtifactRef]:
+    """Return the head and the training rows, if any of the methods depends on labels."""
+    return {"head": rows.select("head.json"), "rows": tokens.select("train-*")} if fits_labels(methods) else {}
+
+
 def _machine(**_: object) -> Mapping[str, str]:
     return {"device": device(), "threads": str(threads()), "matmul": matmul_precision()}
 
 
-@stage(libraries=SCORING, components=("loss_ignores_num_items",), environment=_machine, run_in_plan=True)
+@stage(
+    libraries=SCORING, components=("loss_ignores_num_items", "cross_entropy"), environment=_machine, run_in_plan=True
+)
 def trainer(
     build: Build,
     *,
@@ -43,16 +55,18 @@ def trainer(
     tokens: Artifact,
     seeds: Artifact,
     options: Mapping[str, Any],
-    methods: Mapping[str, Any],
+    methods: Methods,
+    labels: Mapping[str, Artifact],
 ) -> Mapping[str, object]:
     """Write `plan.json`.
 
     Args:
         options: fields of `data` that affect how rows are sampled in each epoch.
-        methods: the training methods and their options.
+        methods: the training methods. labels: `head` and `rows`, if any of them depends on labels.
 
     Raises:
-        ConfigError: a warm-up as long as the training; `eval.best` without validation rows.
+        ConfigError: a warm-up as long as the training, or a schedule that does not fit it; `eval.best` without
+            validation rows; options of methods that do not fit the labels.
     """
     given, summary = arguments.json("arguments.json"), tokens.json("summary.json")
     placement = placed(given)
@@ -63,10 +77,11 @@ def trainer(
                               "share of data.train in data.split.validation")  # fmt: skip
         training["eval_strategy"] = "no"
     steps = count_steps(training, summary["train"]["rows"])
+    check_schedule(training, steps, "validation" in summary)
     plan = {
         "task": objective.name,
         "options": dict(options),
-        "methods": dict(methods),
+        "methods": _planned(methods, labels, summary["train"]["rows"], build.warn),
         "patience": given["patience"],
         "max_samples": given["max_samples"],
         "own_best": given.get("own_best"),
@@ -79,6 +94,18 @@ def trainer(
         "max_length": summary["max_length"],
         **placement,
         "loss_ignores_num_items": objective.loss_ignores_num_items,
+        "cross_entropy": objective.trained_classes,
     }
     json.write(plan, build.out / "plan.json")
     return {"steps": steps.total, "effective_batch_size": steps.effective_batch_size}
+
+
+def _planned(
+    methods: Methods, labels: Mapping[str, Artifact], rows: int, warn: Callable[[str], None]
+) -> Mapping[str, object]:
+    """Return the options of the methods, with values for the classes of the training rows."""
+    if not labels:
+        return dict(methods.options)
+    head, tokens = labels["head"].json("head.json"), tokens_of(labels["rows"].paths("train-"))
+    counts = class_counts(tokens, len(head["labels"] or ())) if tokens is not None else None
+    return fit_methods(methods.options, head, counts, rows, warn)

@@ -61,6 +61,7 @@ def train(
     from tasks.models.assemble import starting_model
     from tasks.models.bases.tokenizer import read_tokenizer
     from tasks.training import run
+    from tasks.training.adalora import adapter_hooks
     from tasks.training.adopt import take_over
     from tasks.training.compute import computing_as
     from tasks.training.given import components
@@ -75,8 +76,8 @@ def train(
 
     given = components(
         objective.component, planned, lambda split: tokens.paths(f"{split}-"), head.json("head.json"),
-        base.json("processor.json"), lambda: read_tokenizer(base.view()), evaluating, methods.hooks(live, planned),
-        build.warn,
+        base.json("processor.json"), lambda: read_tokenizer(base.view()), evaluating,
+        [*methods.hooks(live, planned), *adapter_hooks(live, planned)], build.warn,
     )  # fmt: skip
     with computing_as(planned), Progress(planned["steps"]["total"], build.say) as progress:
         watched = _watching(build, progress, watching, checkpoint, objective, rung.step, planned)

@@ -73,7 +73,7 @@ def evaluate(
 
     Args:
         metrics: names to keep and paths of the user's own functions. custom: code versions of those functions.
-        threshold: a probability, or `tuned` on validation. splits: to evaluate. bootstrap: samples for the intervals.
+        threshold: a probability, or how to tune it. splits: to evaluate. bootstrap: samples for the intervals.
         slices: columns of `rows` to slice by (without slices `rows` is None).
         seen: rows with a text that is in train too; each metric is also given without them, as `…_unseen`.
 
@@ -100,7 +100,7 @@ def evaluate(
                                         tokenizer=lambda: read_tokenizer(base.view()))  # fmt: skip
         with computing_as(planned), RowProgress(f"evaluation of {split}", build.say) as progress:
             loss = ask(live, view, objective.component("collate")(processor), predictor, planned, out, progress.rows)
-        ends = tune(ends, out) if threshold == "tuned" and split == "validation" else ends
+        ends = tune(ends, out, threshold, build.say) if split == "validation" else ends
         said, scorer = open_table(out), objective.component("scorer")(ends)
         columns = columns_of(slices, rows.path(f"{split}.arrow"), said) if rows else {}
         known = [] if objective.gather else seen.json("seen.json").get(split, [])  # a gathered row has several texts

@@ -1,13 +1,13 @@
 """A model's quality in a terminal: metrics, scores by class, slices."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tasks.evaluation.per_class import HEAD, confused_line, matrix_cells, score_cells
+from tasks.evaluation.per_class import confused_line, matrix_cells, score_cells
 from tasks.results.report_markdown import number, slice_metrics
 
 
@@ -37,10 +37,10 @@ def show_classes(console: Console, classes: Mapping[str, Mapping[str, Any]]) -> 
     """Print scores by class of the test rows (validation rows if there are none), and the confusion matrix or the most
     frequent confusions."""
     for split, found in sorted(classes.items())[:1]:
-        lines: list[tuple[str, Sequence[str], Iterable[Sequence[str]]]] = [("classes", HEAD, score_cells(found))]
-        if matrix := matrix_cells(found):
-            lines.append(("predictions by class", matrix[0], iter(matrix[1:])))
-        for title, head, rows in lines:
+        for title, cells in (("classes", [*score_cells(found)]), ("predictions by class", matrix_cells(found))):
+            if not cells:
+                continue
+            head, *rows = cells
             table = Table(*map(escape, head), title=f"{title} of {split}")
             for column in table.columns[1:]:
                 column.justify = "right"

@@ -71,6 +71,8 @@ def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) 
         f"about {format_bytes(costs.memory)} of memory and {format_bytes(costs.disk)} of disk",
         highlight=False,
     )
+    if costs.groups:
+        console.print(_groups_table(costs))
     if costs.sampled is not None:
         looked, rows = costs.sampled
         console.print(f"estimated from {looked:,} of {rows:,} training rows; a run tokenizes all of them",
@@ -125,6 +127,20 @@ def _arguments_table(resolved: RunConfig, origin: Mapping[str, str]) -> Table:
              for leaf in leaves(resolved) if leaf.value is not None and leaf.path.startswith("train.")]  # fmt: skip
     for row in sorted(found, key=lambda row: row[2].startswith("default")):
         table.add_row(*map(escape, row))
+    return table
+
+
+def _groups_table(costs: Estimate) -> Table:
+    """Return a table of what is trained, from which step and at which learning rate."""
+    late = any(each["from_step"] for each in costs.groups)
+    table = Table("group", "parameters", "learning rate", *(["from step"] if late else []), title="trained parameters")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for each in costs.groups:
+        never = each["from_step"] >= costs.steps
+        rate = "frozen" if each["learning_rate"] is None else f"{each['learning_rate']:.3g}"
+        start = ["" if rate == "frozen" else "never" if never else f"{each['from_step']:,}"] if late else []
+        table.add_row(each["group"], f"{each['parameters']:,}", rate, *start)
     return table
 
 

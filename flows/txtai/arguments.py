@@ -81,18 +81,20 @@ def _columns(task: str, columns: Sequence[str | None] | None) -> dict[str, str]:
     return {role: name for role, name in zip(roles, columns, strict=True) if name}
 
 
+FROM_TASK = ("peft_type", "task_type", "inference_mode")  # fields of peft's configs that follow from the training
+
+
 def adapter_of(lora: Any) -> Any:
+    """Return the `peft` section of txtai's `lora`: true, a mapping of LoraConfig's fields, or any of peft's configs."""
     if not lora or lora is True:
         return "lora" if lora else "none"
-    from tasks.config.sections.peft import Lora
-
     fields = dict(lora if isinstance(lora, Mapping) else lora.to_dict())
-    known = {name: value for name, value in fields.items() if name in Lora.model_fields and value is not None}
-    if isinstance(known.get("target_modules"), set):
-        known["target_modules"] = sorted(known["target_modules"])
-    if isinstance(lora, Mapping) and (unknown := fields.keys() - Lora.model_fields.keys() - {"task_type"}):
-        raise ConfigError(f"lora: unknown field {min(unknown)}; valid are {', '.join(Lora.model_fields)}")
-    return {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0, **known, "method": "lora"}
+    kind = fields.get("peft_type") or "lora"
+    method = str(getattr(kind, "value", kind)).lower()
+    usual = {} if isinstance(lora, Mapping) else type(lora)().to_dict()
+    given = {name: sorted(value) if isinstance(value, set) else value for name, value in fields.items()
+             if name not in FROM_TASK and value is not None and value != usual.get(name)}  # fmt: skip
+    return {**({"r": 8, "lora_alpha": 8, "lora_dropout": 0.0} if method == "lora" else {}), **given, "method": method}
 
 
 def quant_of(quantize: Any, lora: Any) -> JsonObject:

@@ -52,19 +52,24 @@ def _plan(options: argparse.Namespace) -> int:
     if isinstance(loaded, LoadedSweep):
         return _plan_sweep(options, loaded)
     from flows.api import plan
+    from tasks.execution.advice import advice
     from tasks.execution.estimate import estimate
 
     with hearing_warnings() as warnings:
         resolved, context = plan(loaded)
         costs = estimate(resolved, context)
+    notes = advice(resolved, context, costs)
     if options.json:
         found = costs.__dict__ if costs else {}
         stages = [entry.__dict__ for entry in context.entries]
-        print(json.dumps({"stages": stages, **found, "overwrites": context.overwrites, "warnings": warnings}))
+        said = {"overwrites": context.overwrites, "warnings": warnings, "advice": notes}
+        print(json.dumps({"stages": stages, **found, **said}))
     else:
         from flows.terminal.run import show_plan
 
         show_plan(resolved, context, costs)
+        for note in notes:
+            print(f"advice: {note}")
     return 0
 
 

@@ -45,13 +45,22 @@ class Argument:
         """The validator of this argument's values."""
         return TypeAdapter(self.type)
 
+    def check(self, value: object) -> Any:
+        """Return the value in this argument's type, with numbers parsed from text. Raises ValueError if invalid."""
+        if isinstance(value, bool) and self.is_number:
+            raise ValueError(refusal(value, self.adapter.json_schema()))
+        try:
+            return self.adapter.validate_python(value)
+        except ValidationError:
+            raise ValueError(refusal(value, self.adapter.json_schema())) from None
+
 
 @functools.cache
 def catalogue() -> Mapping[str, Argument]:
     """Return all fields of the installed TrainingArguments, by name."""
     folder = _transformers()
     modules = [ast.parse((folder / name).read_text("utf-8")) for name in ("trainer_utils.py", "training_args.py")]
-    enums = {name: values for module in modules for name, values in _enums(module).items()}
+    enums = {name: values for module in modules for name, values in enums_of(module).items()}
     body = next(
         node.body for node in modules[-1].body if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments"
     )
@@ -69,7 +78,7 @@ def catalogue() -> Mapping[str, Argument]:
     fields = [node for part in generation.body if isinstance(part, ast.ClassDef) for node in part.body]
     chosen = [node for node in fields if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) in GENERATION]
     arguments = (
-        _argument(node.target.id, node, enums, constants)
+        field_argument(node.target.id, node, enums, constants)
         for node in [*body, *chosen]
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     )
@@ -78,13 +87,7 @@ def catalogue() -> Mapping[str, Argument]:
 
 def check(name: str, value: object) -> Any:
     """Return the value as TrainingArguments takes it, with numbers parsed from text. Raises ValueError if invalid."""
-    argument = catalogue()[name]
-    if isinstance(value, bool) and argument.is_number:
-        raise ValueError(refusal(value, argument.adapter.json_schema()))
-    try:
-        return argument.adapter.validate_python(value)
-    except ValidationError:
-        raise ValueError(refusal(value, argument.adapter.json_schema())) from None
+    return catalogue()[name].check(value)
 
 
 def _transformers() -> Path:
@@ -94,7 +97,8 @@ def _transformers() -> Path:
     return Path(spec.origin).parent
 
 
-def _enums(module: ast.Module) -> dict[str, tuple[str, ...]]:
+def enums_of(module: ast.Module) -> dict[str, tuple[str, ...]]:
+    """Return the values of the enums that a module defines, by class name."""
     return {
         node.name: tuple(
             str(line.value.value)
@@ -106,9 +110,14 @@ def _enums(module: ast.Module) -> dict[str, tuple[str, ...]]:
     }
 
 
-def _argument(
+def field_argument(
     name: str, node: ast.AnnAssign, enums: Mapping[str, tuple[str, ...]], constants: Mapping[str, Any]
 ) -> Argument:
+    """Return a dataclass field as an argument.
+
+    Args:
+        name: of the field. node: its line. enums: values by class name. constants: values by name, used as defaults.
+    """
     keywords = {word.arg: word.value for word in node.value.keywords} if isinstance(node.value, ast.Call) else {}
     metadata = _literal(keywords.get("metadata"), {})
     annotation = ast.unparse(node.annotation)
@@ -150,17 +159,30 @@ _PLAIN = {
 
 
 def _type_of(annotation: ast.expr, choices: tuple[str, ...]) -> Any:
-    """Return the type of an annotation. A name defined in transformers (an enum) gives its choices, or Any."""
+    """Return the type of an annotation. A name defined in the library (an enum) gives its choices, or Any."""
     if isinstance(annotation, ast.BinOp):
-        members = [_type_of(side, choices) for side in (annotation.left, annotation.right)]
-        return functools.reduce(lambda one, other: one | other, dict.fromkeys(members))
+        return _union([annotation.left, annotation.right], choices)
     if isinstance(annotation, ast.Subscript):
-        outer = ast.unparse(annotation.value)
-        inner = ast.unparse(annotation.slice)
-        if outer == "Literal":
-            return Literal[False] if inner == "False" else Any
-        return list[str] if (outer, inner) == ("list", "str") else _PLAIN.get(outer, Any)
+        inner = annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+        match ast.unparse(annotation.value):
+            case "Optional":
+                return _union([*inner, ast.Constant(None)], choices)
+            case "Union":
+                return _union(inner, choices)
+            case "Literal":
+                return Literal[tuple(ast.literal_eval(each) for each in inner)]
+            case "list" | "List":
+                return list[_type_of(inner[0], choices)]
+            case "dict" | "Dict":
+                return dict[_type_of(inner[0], choices), _type_of(inner[1], choices)]
+            case _:
+                return Any
     name = ast.unparse(annotation)
     if choices and name not in ("None", "bool"):
         return Literal[choices]
     return _PLAIN.get(name, Any)
+
+
+def _union(members: list[ast.expr], choices: tuple[str, ...]) -> Any:
+    types = dict.fromkeys(_type_of(each, choices) for each in members)
+    return functools.reduce(lambda one, other: one | other, types)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -18,18 +18,22 @@ _WORD = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./-]*(:/[A-Za-z0-9_./-]+)?")
 
 def to_yaml(config: RunConfig, origin: Mapping[str, str], header: str = "") -> str:
     """Return every value of the config as YAML, with its origin as a comment; `header` is the comment on top."""
+    return commented(((leaf.path, leaf.value, origin.get(leaf.path, "default")) for leaf in leaves(config)), header)
+
+
+def commented(values: Iterable[tuple[str, object, str]], header: str = "") -> str:
+    """Return values as YAML, each `(dotted name, value, comment)`, with names of one section next to each other."""
     lines = [f"# {_comment(line)}".rstrip() for line in header.splitlines()]
     open_sections: list[str] = []
-    for leaf in leaves(config):
-        *parents, name = leaf.path.split(".")
+    for path, value, comment in values:
+        *parents, name = path.split(".")
         shared = next(
             (depth for depth, (was, now) in enumerate(zip(open_sections, parents, strict=False)) if was != now),
             min(len(open_sections), len(parents)),
         )
         lines += [f"{'  ' * depth}{parents[depth]}:" for depth in range(shared, len(parents))]
         open_sections = parents
-        comment = _comment(origin.get(leaf.path, "default"))
-        lines.append(f"{'  ' * len(parents)}{name}: {_flow(leaf.value)}  # {comment}")
+        lines.append(f"{'  ' * len(parents)}{name}: {_flow(value)}  # {_comment(comment)}")
     return "\n".join(lines) + "\n"
 
 

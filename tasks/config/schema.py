@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tasks.config.json_types import JsonObject
+from tasks.config.sections.peft import peft_methods
 from tasks.config.sections.run import RunConfig
 from tasks.config.sections.sweep import SweepConfig
 
@@ -12,7 +13,7 @@ from tasks.config.sections.sweep import SweepConfig
 SHORT: Mapping[str, list[JsonObject]] = {
     "model": [{"type": "string"}],
     "data": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
-    "peft": [{"type": "boolean"}, {"enum": ["none", "lora"]}],
+    "peft": [{"type": "boolean"}],
     "quant": [{"type": "boolean"}],
     "store": [{"type": "string"}],
 }
@@ -21,7 +22,7 @@ SHORT: Mapping[str, list[JsonObject]] = {
 def json_schema() -> JsonObject:
     """Return the schema of a whole config, with descriptions of fields."""
     schema = RunConfig.model_json_schema()
-    for name, short in SHORT.items():
+    for name, short in {**SHORT, "peft": [*SHORT["peft"], {"enum": peft_methods()}]}.items():
         description = RunConfig.model_fields[name].description
         schema["properties"][name] = {"anyOf": [schema["properties"][name], *short], "description": description}
     sweep = SweepConfig.model_json_schema()

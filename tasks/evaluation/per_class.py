@@ -13,6 +13,7 @@ MATRIX = 50  # classes; for more only the most frequent confusions are kept
 CONFUSED = 10
 READABLE = 10  # classes; a wider matrix is unreadable as text
 HEAD = ("class", "rows", "precision", "recall", "f1")
+THRESHOLD = "threshold"
 
 
 @runtime_checkable
@@ -25,9 +26,9 @@ class CountsClasses(Protocol):
 
 
 def by_class(scorer: Scorer, table: pa.Table) -> JsonObject:
-    """Return `{"scores": {class: {rows, precision, recall, f1}}}` of a predictions table; for single-label rows also
-    `confused`: the most frequent [class, predicted, rows], and for up to 50 classes `confusion`: the matrix of rows by
-    class (rows) and prediction (columns). Empty if there are no classes.
+    """Return `{"scores": {class: {rows, precision, recall, f1}}}` of predictions, with `threshold` if each class
+    has its own; for single-label rows also `confused`: the most frequent [class, predicted, rows], and for up to 50
+    classes `confusion`: the matrix of rows by class (rows) and prediction (columns). Empty if there are no classes.
     """
     sums = total(scorer, table)
     if sums is None or not isinstance(scorer, CountsClasses):
@@ -38,6 +39,8 @@ def by_class(scorer: Scorer, table: pa.Table) -> JsonObject:
         name: {"rows": int(each[0]), **dict(zip(HEAD[2:], map(float, each[1:]), strict=True))}
         for name, each in zip(names, zip(*columns, strict=True), strict=True)
     }
+    for name, threshold in zip(names, getattr(scorer, "thresholds", ()), strict=False):
+        scores[name][THRESHOLD] = threshold
     if not pa.types.is_string(table["label"].type):
         return {"scores": scores}
     return {"scores": scores, **_confusion(list(names), table)}
@@ -62,9 +65,11 @@ def _confusion(names: list[str], table: pa.Table) -> JsonObject:
 
 
 def score_cells(found: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Yield the rows of a table with the header `HEAD`."""
+    """Yield the rows of a table, the header first."""
+    head = HEAD if all(THRESHOLD not in each for each in found["scores"].values()) else (*HEAD, THRESHOLD)
+    yield head
     for name, each in found["scores"].items():
-        yield (name, f"{each['rows']:,}", *(f"{each[metric]:.4f}" for metric in HEAD[2:]))
+        yield (name, f"{each['rows']:,}", *(f"{each[metric]:.4f}" for metric in head[2:]))
 
 
 def matrix_cells(found: Mapping[str, Any]) -> list[tuple[str, ...]]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 BATCH = 4096
 SAMPLES = 1000
+UNTUNED = "_untuned"  # ends the name of a metric at a threshold of 0.5, where thresholds are tuned
 DRAWS = 5e7  # a thousand samples of fifty thousand rows; with more rows there are fewer samples, at least 200
 Sums = np.ndarray
 RowSums: TypeAlias = "np.ndarray | sparse.csr_matrix"

@@ -134,7 +134,10 @@ def of_all_logits(plan: Mapping[str, Any], warn: Callable[[str], None]) -> Calla
 
 
 def _kept(values: Mapping[str, Any], names: Sequence[str] | None, *always: str) -> JsonObject:
-    return {name: value for name, value in values.items() if names is None or name in names or name in always}
+    from tasks.evaluation.score import UNTUNED
+
+    kept = {*(names or values), *always}
+    return {name: value for name, value in values.items() if name.removesuffix(UNTUNED) in kept or name in kept}
 
 
 def columns_of(names: Sequence[str], rows: Path, predictions: "pa.Table") -> dict[str, "pa.Array"]:

@@ -1,6 +1,6 @@
-"""The probability threshold of multi-label classification."""
+"""The probability thresholds of multi-label classification."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +16,56 @@ GROUP = 4096
 
 
 def decided(head: Mapping[str, Any], threshold: float | str) -> JsonObject:
-    """Return `head` with its `threshold`, for multi-label heads; `tuned` starts at 0.5."""
+    """Return `head` with its `threshold`, for multi-label heads; a tuned one starts at 0.5."""
     if head["problem_type"] != "multi_label_classification":
         return dict(head)
-    return {**head, "threshold": HALF if threshold == "tuned" else float(threshold)}
+    return {**head, "threshold": HALF if isinstance(threshold, str) else float(threshold)}
 
 
-def tune(head: Mapping[str, Any], predictions: Path) -> JsonObject:
-    """Return `head` with the threshold that maximizes f1_micro of `predictions`; rewrite that file with it.
+def tune(head: Mapping[str, Any], predictions: Path, how: float | str, say: Callable[[str], None]) -> JsonObject:
+    """Return `head` with the threshold that is best for `predictions`, and rewrite that file with it.
 
     The optimum of F1 is in general below one half (Lipton et al., 2014, "Thresholding Classifiers to Maximize F1
-    Score"), the more so the rarer the classes. Of equally good ones the one nearest to 0.5 is chosen. Counted in steps
-    of 0.001, so memory does not grow with the rows.
+    Score"), the more so the rarer the classes. Counted in steps of 0.001, so memory does not grow with the rows. Of
+    equally good thresholds the one nearest to 0.5 is chosen, the lower of two; so a label that no row has keeps 0.5.
+
+    Args:
+        how: `tuned`: one threshold, the best for f1_micro; `tuned_per_class`: one for each label, the best for the f1
+            of that label, and so for f1_macro (a list in the order of the labels); a number: nothing is tuned.
     """
-    if "threshold" not in head:
+    if "threshold" not in head or not isinstance(how, str):
         return dict(head)
-    found = {**head, "threshold": _best(open_table(predictions), list(head["labels"]))}
+    table, labels = open_table(predictions), list(head["labels"])
+    counts = _counts(table, labels)
+    if how == "tuned":
+        best = _best(counts.sum(1))
+        say(f"eval.threshold: tuned to {best:g} for f1_micro of {table.num_rows:,} validation rows")
+    else:
+        best = [_best(counts[:, at]) for at in range(len(labels))]
+        say(f"eval.threshold: tuned for the f1 of each label on {table.num_rows:,} validation rows: {min(best):g} "
+            f"({labels[np.argmin(best)]}) to {max(best):g} ({labels[np.argmax(best)]})")  # fmt: skip
+        if absent := [name for name, held in zip(labels, counts[1].sum(1), strict=True) if not held]:
+            say(f"eval.threshold: no validation row has {', '.join(absent)}: the threshold there is {HALF:g}")
+    found = {**head, "threshold": best, "tuned": how}
     decide_again(predictions, found)
     return found
 
 
-def _best(table: pa.Table, labels: list[str]) -> float:
-    counts = np.zeros((2, STEPS + 1), dtype=np.int64)
+def _counts(table: pa.Table, labels: list[str]) -> np.ndarray:
+    """Return how many rows without (0) and with (1) each label have a probability in each step: (2, labels, steps)."""
+    counts = np.zeros((2, len(labels), STEPS + 1), dtype=np.int64)
+    edges = (np.arange(STEPS + 1) / STEPS).astype(np.float32)
     for start in range(0, table.num_rows, GROUP):
         some = table.slice(start, GROUP)
-        places = np.floor(probabilities(some) * STEPS).astype(np.int64)
+        places = np.searchsorted(edges, probabilities(some), side="right") - 1
         gold = _gold(some["label"].combine_chunks(), labels)
-        for right in (0, 1):
-            counts[right] += np.bincount(places[gold == right], minlength=STEPS + 1)[: STEPS + 1]
+        at = np.broadcast_to(np.arange(len(labels)), gold.shape)
+        np.add.at(counts, (gold, at, places), 1)
+    return counts
+
+
+def _best(counts: np.ndarray) -> float:
+    """Return the threshold with the highest F1; counts: (2, steps)."""
     wrong, hit = np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]  # predicted from this step on
     steps = np.arange(1, STEPS)
     f1 = 2 * hit[steps] / np.maximum(hit[steps] + wrong[steps] + counts[1].sum(), 1)
@@ -52,16 +74,20 @@ def _best(table: pa.Table, labels: list[str]) -> float:
 
 
 def decide_again(path: Path, head: Mapping[str, Any]) -> None:
-    """Rewrite a predictions file for another threshold."""
+    """Rewrite a predictions file for other thresholds."""
     table, names = open_table(path), pa.array(head["labels"], pa.string())
     scratch = path.with_name(f".{path.name}.again")
-    at = table.schema.get_field_index("prediction")
     with pa.OSFile(str(scratch), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         for start in range(0, table.num_rows, GROUP):
-            some = table.slice(start, GROUP)
-            said = chosen(probabilities(some) >= np.float32(head["threshold"]), names)
-            writer.write_table(some.set_column(at, table.schema.field(at), said).combine_chunks())
+            writer.write_table(at_threshold(table.slice(start, GROUP), names, head["threshold"]).combine_chunks())
     scratch.replace(path)
+
+
+def at_threshold(table: pa.Table, names: pa.Array, threshold: float | Sequence[float]) -> pa.Table:
+    """Return predictions with the labels whose probability reaches a threshold, one or one for each label."""
+    at = table.schema.get_field_index("prediction")
+    said = chosen(probabilities(table) >= np.asarray(threshold, dtype=np.float32), names)
+    return table.set_column(at, table.schema.field(at), said)
 
 
 def probabilities(table: pa.Table) -> np.ndarray:

@@ -1,16 +1,18 @@
 """Estimates the cost of a run from counts and configs, without loading weights."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts.record import Record
 from tasks.artifacts.ref import ArtifactRef
 from tasks.config import RunConfig
+from tasks.execution.methods import counted, planned_groups
 from tasks.execution.sample import sampled_plan
-from tasks.models.bases.base import live_class
-from tasks.objectives import objective_of
 from tasks.runtime.context import RunContext
 from tasks.runtime.inputs import Pending
+from tasks.runtime.log import warn
+from tasks.training.planned import trained
 
 if TYPE_CHECKING:
     from tasks.models.count import Counts
@@ -37,6 +39,7 @@ class Estimate:
             none in the store.
         device, threads, float32_matmul_precision: those of the training.
         sampled: how many rows were tokenized for this estimate, and of how many; None: all of them.
+        groups: with training methods, the parameters that are trained alike (see `tasks.training.planned.describe`).
     """
 
     steps: int
@@ -49,6 +52,7 @@ class Estimate:
     threads: int
     float32_matmul_precision: str
     sampled: tuple[int, int] | None = None
+    groups: tuple[Mapping[str, Any], ...] = ()
 
 
 def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
@@ -59,17 +63,21 @@ def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
         return None
     base = context.read("s03_base", "base.json")
     counts = _counts(config, context)
-    states = counts.trainable * (4 + 8)  # gradients; two moments of Adam
+    groups, warnings = planned_groups(config, context, plan) if config.methods else ([], [])
+    for line in warnings:
+        warn(line)
+    trainable = trained(groups, plan["steps"]["total"]) if groups else counts.trainable
+    states = trainable * (4 + 8)  # gradients; two moments of Adam
     process = PROCESS if plan["device"] == "cpu" else CONTEXT
     memory = process + int(counts.parameters * _width(config)) + states + _activations(plan, base, counts)
     kept = counts.trainable * 4
-    checkpoints = (counts.trainable * 12) * ((config.train.save_total_limit or 1) + 1)
+    checkpoints = (kept + trainable * 8) * ((config.train.save_total_limit or 1) + 1)
     epochs = plan["steps"]["total"] / plan["steps"]["steps_per_epoch"]
     pace, rows = _seconds_a_row(context), plan["steps"]["total"] * plan["steps"]["effective_batch_size"]
     return Estimate(
         plan["steps"]["total"], round(plan["tokens_per_epoch"] * epochs), memory, kept + checkpoints,
-        counts.trainable, None if pace is None else pace * rows, plan["device"], plan["threads"],
-        plan["float32_matmul_precision"], plan.get("sampled"),
+        trainable, None if pace is None else pace * rows, plan["device"], plan["threads"],
+        plan["float32_matmul_precision"], plan.get("sampled"), tuple(groups),
     )  # fmt: skip
 
 
@@ -82,17 +90,14 @@ def _width(config: RunConfig) -> float:
 
 def _counts(config: RunConfig, context: RunContext) -> "Counts":
     """Return the counts found by the stages, if they have run; else those of the architecture."""
-    from tasks.models.count import Counts, count
+    from tasks.models.count import Counts
 
-    refs, base = context.refs, context.open(context.refs["s03_base"])
+    refs = context.refs
     if not isinstance(refs["s06_model"], Pending) and not isinstance(refs["s07_adapter"], Pending):
         size, adapter = context.read("s06_model", "size.json"), context.read("s07_adapter", "adapter.json")
         trainable = adapter.get("trainable", size["parameters"])
         return Counts(size["parameters"], trainable, size["logits"], adapter.get("dropped", 0))
-    objective = objective_of(config.task)
-    loading = {"auto_model": objective.auto_model, "trust_remote_code": config.model.trust_remote_code}
-    return count(base.view(), base.externals(), {**loading, **live_class(config.model)},
-                 context.read("s04_prepare", "head.json"), config.peft, objective.peft_task_type)  # fmt: skip
+    return counted(config, context)
 
 
 def _seconds_a_row(context: RunContext) -> float | None:

@@ -25,6 +25,8 @@ from tasks.runtime import lengths
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from tasks.data.tokens.encode import Encoded
+
 Result = TypeVar("Result")
 PLACE = re.compile(r"^\s*(?P<file>[^\s:][^:]*):(?P<line>\d+): (?P<why>.+)$")
 
@@ -107,8 +109,7 @@ def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> JsonObject | No
     shape |= {"max_length": limit, "special_ids": special}
     _raise_encoding_errors(objective, splits, tokenizer, shape)
     some = sampled(splits["train"])
-    whole = {**shape, "overlong": "truncate", "max_length": UNBOUNDED, "max_target_length": UNBOUNDED}
-    read = objective.component("encode")(some, tokenizer, whole, "data.train", False)
+    read = encode_whole(objective, some, tokenizer, shape)
     encoded = read.table
     chained = objective.gather is not None and shape.get("merge") == "concat" and not shape.get("packing")
     becomes = "none is truncated: data.merge is concat" if chained else shape["overlong"]
@@ -122,6 +123,12 @@ def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> JsonObject | No
         most = shape["max_target_length"] or limit
         found["targets"] = _over(encoded["labels"], most, most, becomes)
     return found
+
+
+def encode_whole(objective: Objective, rows: pa.Table, tokenizer: Any, shape: Mapping[str, Any]) -> "Encoded":
+    """Encode rows without a limit on their lengths."""
+    whole = {**shape, "overlong": "truncate", "max_length": UNBOUNDED, "max_target_length": UNBOUNDED}
+    return objective.component("encode")(rows, tokenizer, whole, "data.train", False)
 
 
 def _tokenizer(files: Mapping[str, Path], trust_remote_code: bool) -> tuple[Any, int]:

@@ -54,7 +54,10 @@ def _tokens(config: RunConfig, context: RunContext, rows: pa.Table, base: Artifa
 
     objective, opened = objective_of(config.task), context.open(base)
     arguments = {name: getattr(config.data, name) for name in ("max_length", "overlong", *objective.shape)}
-    shape: Mapping[str, Any] = {**within(arguments, base), "special_ids": opened.json("processor.json")["special_ids"]}
+    shape: Mapping[str, Any] = {
+        **within(arguments, base, config.peft.virtual_tokens),
+        "special_ids": opened.json("processor.json")["special_ids"],
+    }
     encoded = objective.component("encode")(rows, read_tokenizer(opened.view()), shape, "data.train", False)
     if objective.gather:
         encoded = objective.component("gather")([encoded.table], shape, "data.train")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config.errors import MachineError
-from tasks.models.adapters import reattach
+from tasks.models.adapters import merged, reattach
 from tasks.models.bases.files import ADAPTER_CONFIG
 from tasks.models.load import Loading, link_base, load
 
@@ -44,4 +44,4 @@ def trained_model(
     if merge:  # into unquantized weights: quantized ones cannot be merged into
         loading = {**loading, "quantization": None}
     model = reattach(_load_complete(folder, loading), weights, trainable=False)
-    return (model.merge_and_unload() if merge else model).eval()
+    return (merged(model) if merge else model).eval()

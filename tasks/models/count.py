@@ -1,7 +1,7 @@
 """Count a model's parameters and trainable parameters from its architecture alone: torch's meta device loads no weights
 and uses no memory."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tasks.artifacts.formats import weights
-from tasks.config import ConfigError, Lora, NoPeft
+from tasks.config import Adapter, Lora, NoPeft
 from tasks.models.adapters import attach, dropped_inputs, heads_of
 from tasks.models.create import head_config, logits_of, no_such_head
 from tasks.models.folding import parts_of
@@ -34,16 +34,17 @@ class Counts:
 
 
 def count(
-    folder: Path, base: Mapping[str, Path], loading: Mapping[str, Any], head: Mapping[str, Any], peft: Lora | NoPeft,
-    task_type: str,
+    folder: Path, base: Mapping[str, Path], loading: Mapping[str, Any], head: Mapping[str, Any], peft: Adapter | NoPeft,
+    task_type: str, look: Callable[[torch.nn.Module], object] = lambda model: None,
 ) -> Counts:  # fmt: skip
     """Build the model (and its adapter) without weights, and count.
 
     Args:
         folder: with the base's `config.json`. base: its files by name. loading: fields of `Loading`. head: of stage 4.
+        look: called with the model.
 
     Raises:
-        ConfigError: the architecture has no such head, or `peft.target_modules` matches none of its layers.
+        ConfigError: the architecture has no such head; what `attach` raises.
     """
     quiet()
     trusted = bool(loading.get("trust_remote_code"))
@@ -58,12 +59,12 @@ def count(
             raise no_such_head(error, config, loading["auto_model"]) from error
         parameters, logits = _size(model), logits_of(model)
         if isinstance(peft, NoPeft):
+            look(model)
             return Counts(parameters, parameters, logits)
-        drawn = peft.model_copy(update={"init_lora_weights": True})  # other initializations are computed from weights
-        try:
-            adapted = attach(model, drawn, task_type, heads_of(model, _missing(model, base)))
-        except ValueError as error:
-            raise ConfigError(f"peft.target_modules: {peft.target_modules!r}: {error}") from error
+        # other initializations are computed from weights
+        drawn = peft.model_copy(update={"init_lora_weights": True}) if isinstance(peft, Lora) else peft
+        adapted = attach(model, drawn, task_type, heads_of(model, _missing(model, base)))
+    look(adapted)
     trainable = sum(each.numel() for each in adapted.parameters() if each.requires_grad)
     return Counts(parameters, trainable, logits, dropped_inputs(adapted))
 

@@ -11,9 +11,10 @@ from transformers import PreTrainedModel
 from tasks.artifacts.formats import weights
 from tasks.artifacts.formats.weights import Tensor
 from tasks.config.errors import ConfigError
+from tasks.models.adapters import merged
 from tasks.models.bases.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
-ROOT = "base_model.model."  # peft's prefix of parameter names
+ROOTS = ("base_model.model.", "base_model.")  # peft's prefixes of parameter names; the second one with prompts
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def head_width(adapter: Path) -> int | None:
     except ValueError as error:
         raise ConfigError(f"MODEL: {adapter}: {error}") from error
     ends = ("classifier.weight", "score.weight", "classifier.out_proj.weight")
-    return next((each.shape[0] for name, each in tensors.items() if name.removeprefix(ROOT) in ends), None)
+    return next((each.shape[0] for name, each in tensors.items() if _plain(name) in ends), None)
 
 
 def saved_whole(adapter: Path) -> set[str]:
@@ -89,7 +90,8 @@ def parts_of(model: PreTrainedModel) -> Iterator[tuple[str, PreTrainedModel]]:
 
 
 def _plain(name: str) -> str:
-    return name.removeprefix(ROOT).replace(".base_layer.", ".")
+    root = next((root for root in ROOTS if name.startswith(root)), "")
+    return name.removeprefix(root).replace(".base_layer.", ".")
 
 
 def _is_whole(name: str, saved: Iterable[str]) -> bool:
@@ -125,18 +127,24 @@ def _merge(host: Any, folder: Path, config: PeftConfig, tensors: Mapping[str, Te
     config.modules_to_save = [each for each in _saved(config) if any(_is_whole(name, [each]) for name in kept)] or None  # type: ignore[attr-defined]
     try:
         adapted = PeftModel.from_pretrained(host, folder, config=config, ignore_mismatched_sizes=True)
-        merge: Any = adapted.base_model.merge_and_unload
     except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
-        kind = getattr(config.peft_type, "value", config.peft_type)
-        raise ConfigError(f"model.name: its adapter ({kind}) cannot be merged into the base: {error}; "
-                          "merge it yourself, and use the merged model") from error  # fmt: skip
+        raise _unmergeable(config, error) from error
     loaded = {_plain(name): tensor for name, tensor in get_peft_model_state_dict(adapted).items()} | there
     lost = {name for name in kept if name not in loaded}
     wrong = {name for name in kept - lost if tuple(loaded[name].shape) != tensors[name].shape}
     if wrong := wrong | set(filter(_is_inner, lost)):
         raise ConfigError(f"model.name: its adapter is for a base of other sizes ({min(wrong)}, …)")
-    merge()
+    try:
+        merged(adapted)
+    except (NotImplementedError, ValueError) as error:
+        raise _unmergeable(config, error) from error
     return lost
+
+
+def _unmergeable(config: PeftConfig, error: Exception) -> ConfigError:
+    kind = getattr(config.peft_type, "value", config.peft_type)
+    return ConfigError(f"model.name: its adapter ({kind}) cannot be merged into the base: {error}; merge it yourself, "
+                       "and use the merged model")  # fmt: skip
 
 
 def _saved(config: PeftConfig) -> list[str]:

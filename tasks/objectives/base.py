@@ -23,6 +23,9 @@ class Objective:
         collate: rows -> padded batch.
         trainer: the class that trains, a `FinetuneTrainer`.
         loss: `(model, batch) -> (loss, outputs)` to replace the model's own, a mean over the micro-batch.
+        cross_entropy: what the model's own loss is a cross-entropy over, with the classes in `labels`: one class (or
+            several) for each of the `rows`, for each of the `tokens`, tokens of the `vocabulary`, or of the vocabulary
+            for the `next_token`; None for other losses. Label smoothing and methods that replace the loss need it.
         auto_model: the `transformers` auto class with its head, or one of our classes (`module:attr`).
         peft_task_type: peft's `TaskType`.
         predictor: batch -> one predictions row a data row (`tasks.evaluation`).
@@ -60,10 +63,16 @@ class Objective:
     gather: str | None = None
     trainer: str = "tasks.training.trainer:FinetuneTrainer"
     loss: str | None = None
+    cross_entropy: str | None = None
     view: str = "tasks.data.tokens.dataset:TokenRows"
     needs: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     lora_defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def trained_classes(self) -> str | None:
+        """`cross_entropy`; None if the task has a loss of its own."""
+        return None if self.loss else self.cross_entropy
 
     def component(self, name: str) -> Any:
         """Import and return a component; None if the task has none."""

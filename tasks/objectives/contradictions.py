@@ -1,15 +1,19 @@
 """Refuse settings that contradict each other or have no effect: an ignored setting is worse than an error."""
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 
-from tasks.config import ConfigError, RunConfig
+from tasks.config import Adapter, ConfigError, Lora, OtherTuner, RunConfig
 from tasks.config.sections.data import DataConfig
+from tasks.config.tuners import LENGTHENING, UNMERGEABLE
 from tasks.objectives.base import Objective
+from tasks.objectives.methods import check_methods
+from tasks.objectives.optimization import optimization_problems
 
 SHAPING = ("merge", "packing", "append_eos", "prefix", "max_target_length", "label_all_tokens", "stride",
            "mlm_probability")  # fmt: skip
 TXTAI_STRIDE = 128  # the preset sets it for every task
-SPANS = ("text", "spans")  # from which token-classification makes words
+TAGGED = ("text", "spans", "sentence")  # of texts with spans, or of one word per row: made into words and tags
 
 
 def refuse_contradictions(config: RunConfig, objective: Objective, known: Mapping[str, Objective]) -> None:
@@ -18,7 +22,9 @@ def refuse_contradictions(config: RunConfig, objective: Objective, known: Mappin
     Args:
         objective: of the config's task. known: all objectives, by name.
     """
-    if found := [*_contradictions(config), *_without_effect(config, objective, known)]:
+    refused = (_contradictions(config, objective), optimization_problems(config, objective),
+               check_methods(config, objective), _without_effect(config, objective, known))  # fmt: skip
+    if found := [*chain(*refused)]:
         raise ConfigError("\n".join(found))
 
 
@@ -38,7 +44,7 @@ def _without_effect(config: RunConfig, objective: Objective, known: Mapping[str,
             having = ", ".join(each.name for each in known.values() if has_effect(name, each))
             yield f"data.{name}: {objective.name} has none; {having} has; leave it out"
     roles = {role.name for role in objective.roles}
-    roles |= {*SPANS} if "tags" in roles else set()
+    roles |= {*TAGGED} if "tags" in roles else set()
     for role, column in config.data.columns.model_dump().items():
         if column is not None and role not in roles:
             having = ", ".join(each.name for each in known.values() if role in {one.name for one in each.roles})
@@ -50,10 +56,22 @@ def _without_effect(config: RunConfig, objective: Objective, known: Mapping[str,
         yield f"data.stride: is only used with data.overlong: window, and that is {config.data.overlong!r}"
 
 
-def _contradictions(config: RunConfig) -> Iterator[str]:
+def _adapter(peft: Adapter, merge: bool, objective: Objective) -> Iterator[str]:
+    if merge and (peft.tuner.is_prompt or peft.method in UNMERGEABLE):
+        yield f"export.merge: adapters of peft.method: {peft.method} cannot be merged into the base; leave it out"
+    if peft.method in LENGTHENING and objective.peft_task_type in ("TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"):
+        yield (f"peft.method: {peft.method} puts vectors before the input, for which {objective.name} has no labels; "
+               "use prefix_tuning or a method that changes layers, such as lora")  # fmt: skip
+    if peft.method == "trainable_tokens" and not peft.options.get("token_indices"):
+        yield "peft.token_indices: missing; the ids of the tokens whose embeddings are trained"
+
+
+def _contradictions(config: RunConfig, objective: Objective) -> Iterator[str]:
     full = config.peft.method == "none"
     if config.export.merge and full:
         yield "export.merge: there is no adapter to merge; set peft: lora, or leave export.merge out"
+    if isinstance(config.peft, Lora | OtherTuner):
+        yield from _adapter(config.peft, config.export.merge, objective)
     if full and (config.quant.load_in_4bit or config.quant.load_in_8bit):
         yield "quant: quantized weights cannot be trained directly; set peft: lora to train an adapter"
     if config.train.save_strategy == "best" and config.eval.best is None:
@@ -66,7 +84,15 @@ def _contradictions(config: RunConfig) -> Iterator[str]:
         config.model.name.startswith("package:") or config.model.name.startswith(("/", ".", "~"))
     ):
         yield f"model.revision: only hub models have revisions, and model.name is {config.model.name!r}"
-    if config.eval.threshold != 0.5 and config.task != "text-classification":
+    if config.train.label_smoothing_factor and objective.trained_classes is None:
+        yield (f"train.label_smoothing_factor: {config.train.label_smoothing_factor:g} given, but {objective.name} is "
+               "not trained with cross-entropy over its labels; leave it out")  # fmt: skip
+    if config.train.neftune_noise_alpha is not None and objective.name == "token-detection":
+        yield "train.neftune_noise_alpha: token-detection trains two models that share embeddings; leave it out"
+    if config.eval.threshold != 0.5 and "multi_label_classification" not in objective.metrics_by_problem:
         yield f"eval.threshold: only text-classification uses a threshold, and task is {config.task!r}"
-    if config.eval.threshold == "tuned" and not config.data.validation and not config.data.split.validation:
-        yield "eval.threshold: 'tuned' needs validation rows; set data.validation or data.split.validation"
+    if isinstance(config.eval.threshold, str) and not config.data.validation and not config.data.split.validation:
+        yield (f"eval.threshold: {config.eval.threshold!r} needs validation rows; set data.validation or "
+               "data.split.validation")  # fmt: skip
+    if isinstance(config.eval.threshold, str) and "validation" not in config.eval.splits:
+        yield f"eval.splits: lacks validation, on which eval.threshold: {config.eval.threshold} tunes; add it"

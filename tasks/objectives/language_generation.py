@@ -14,6 +14,7 @@ LANGUAGE_GENERATION = Objective(
     shape=("merge", "packing", "append_eos"),
     collate="tasks.data.tokens.collate:CausalBatch",
     auto_model="AutoModelForCausalLM",
+    cross_entropy="next_token",
     peft_task_type="CAUSAL_LM",
     predictor="tasks.evaluation.predictors.tokens:NextTokenPredictor",
     scorer="tasks.evaluation.scorers.tokens:scorer",

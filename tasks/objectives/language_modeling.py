@@ -15,6 +15,7 @@ LANGUAGE_MODELING = Objective(
     view="tasks.data.tokens.masking:MaskedRows",
     collate="tasks.data.tokens.collate:PadTokenLabels",
     auto_model="AutoModelForMaskedLM",
+    cross_entropy="vocabulary",
     peft_task_type="FEATURE_EXTRACTION",
     predictor="tasks.evaluation.predictors.tokens:TokenPredictor",
     scorer="tasks.evaluation.scorers.tokens:scorer",

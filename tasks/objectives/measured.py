@@ -1,11 +1,12 @@
-"""Check a run's metrics against its task, its arguments and its validation rows."""
+"""Check a run's metrics and losses against its task, its arguments and its rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.config import ConfigError, EvalConfig, RunConfig
 from tasks.config.reading.names import nearest
 from tasks.objectives.base import Objective
+from tasks.objectives.methods import fit_methods
 
 PROBLEMS = {
     "single_label_classification": "for rows with one label each",
@@ -36,20 +37,29 @@ def refuse_unmeasured(config: RunConfig, objective: Objective) -> None:
                           "to true, or choose loss, perplexity or token_accuracy")  # fmt: skip
 
 
-def refuse_unfit(problem: str, section: EvalConfig, objective: Objective) -> None:
-    """Refuse metrics that the task only has for another problem type.
+def refuse_unfit(head: Mapping[str, Any], config: RunConfig, objective: Objective) -> None:
+    """Refuse settings that only other kinds of labels allow: metrics, label smoothing, training methods.
 
     Args:
-        problem: transformers' `problem_type`.
+        head: of the rows: `labels` and `problem_type`.
 
     Raises:
-        ConfigError: naming the field, the metric, and the valid ones.
+        ConfigError: naming the field, its value, and the valid ones.
     """
+    problem = str(head["problem_type"])
     valid = objective.metrics_by_problem.get(problem, ())
-    for field, name in asked(section):
+    for field, name in asked(config.eval):
         if valid and name not in valid:
             raise ConfigError(f"{field}: {name} is undefined {PROBLEMS[problem]}, as these are; valid are "
                               f"{', '.join(valid)}{hint(name, valid)}")  # fmt: skip
+    if config.eval.threshold != 0.5 and problem in PROBLEMS and problem != "multi_label_classification":
+        raise ConfigError(f"eval.threshold: {config.eval.threshold} given; only labels of which a row may have several "
+                          f"have thresholds, and these are {PROBLEMS[problem]}; leave it out")  # fmt: skip
+    smoothing = config.train.label_smoothing_factor
+    if smoothing and problem in ("multi_label_classification", "regression"):
+        raise ConfigError(f"train.label_smoothing_factor: {smoothing:g} given; it is for rows with one label each, and "
+                          f"these are {PROBLEMS[problem]}; leave it out")  # fmt: skip
+    fit_methods(config.methods, head)
 
 
 def refuse_undefined(best: str | None, rows: Any) -> None:

@@ -3,11 +3,13 @@
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-from tasks.config import Layer, RunConfig, fill
+from tasks.config import Layer, Lora, RunConfig, fill
 from tasks.objectives import objective_of, objectives
 from tasks.objectives.contradictions import has_effect, refuse_contradictions
+from tasks.objectives.defaults import RATE_BY_METHOD
 from tasks.objectives.measured import refuse_unmeasured
 from tasks.objectives.methods import resolve_methods
+from tasks.training.methods import methods
 
 UNLIMITED = 1_000_000  # tokens; the model's own limit decides
 # Defaults of every task, which a preset may replace.
@@ -47,12 +49,17 @@ def resolve(config: RunConfig, origin: Mapping[str, str]) -> tuple[RunConfig, di
     applied = {field: value for field, value in TXTAI.items() if has_effect(field, objective)}
     layers = [Layer("preset txtai", applied)] if config.preset == "txtai" else []
     if config.peft.method != "none":
-        if config.peft.r is not None and config.peft.lora_alpha is None and config.preset == "recommended":
-            layers.append(Layer("twice peft.r", {"peft.lora_alpha": 2 * config.peft.r}))
+        given = config.peft if isinstance(config.peft, Lora) and config.preset == "recommended" else Lora()
+        if given.r is not None and given.lora_alpha is None:
+            layers.append(Layer("twice peft.r", {"peft.lora_alpha": 2 * given.r}))
+        if (rate := RATE_BY_METHOD.get(config.peft.method)) is not None:
+            layers.append(Layer(f"usual for {config.peft.method}", {"train.learning_rate": rate}))
         layers.append(Layer(f"{task} with LoRA", objective.lora_defaults))
     layers += [Layer(task, objective.defaults), Layer("default", BASIC)]
     if config.eval.best and config.train.eval_strategy is None:
         layers.insert(0, Layer("needed by eval.best", {"train.eval_strategy": "epoch"}))
+    for name in config.methods.keys() & methods().keys():
+        layers.insert(0, Layer(f"needed by methods.{name}", methods()[name].defaults))
     filled, origins = fill(config, origin, layers)
     filled = filled.model_copy(update={"methods": resolve_methods(filled.methods)})
     refuse_contradictions(filled, objective, objectives())

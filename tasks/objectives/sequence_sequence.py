@@ -13,6 +13,7 @@ SEQUENCE_SEQUENCE = Objective(
     shape=("prefix", "max_target_length"),
     collate="tasks.data.tokens.collate:PadTokenLabels",
     auto_model="AutoModelForSeq2SeqLM",
+    cross_entropy="vocabulary",
     peft_task_type="SEQ_2_SEQ_LM",
     predictor="tasks.evaluation.predictors.texts:TextPredictor",
     scorer="tasks.evaluation.scorers.texts:scorer",

@@ -16,6 +16,7 @@ TEXT_CLASSIFICATION = Objective(
     shape=("stride",),
     collate="tasks.data.tokens.collate:PadBatch",
     auto_model="AutoModelForSequenceClassification",
+    cross_entropy="rows",
     peft_task_type="SEQ_CLS",
     predictor="tasks.evaluation.predictors.classes:ClassPredictor",
     scorer="tasks.evaluation.scorers.classes:scorer",

@@ -13,6 +13,7 @@ TOKEN_CLASSIFICATION = Objective(
     shape=("stride", "label_all_tokens"),
     collate="tasks.data.tokens.collate:PadTokenLabels",
     auto_model="AutoModelForTokenClassification",
+    cross_entropy="tokens",
     peft_task_type="TOKEN_CLS",
     predictor="tasks.evaluation.predictors.words:WordPredictor",
     scorer="tasks.evaluation.scorers.tags:scorer",

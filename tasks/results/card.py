@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.evaluation.per_class import HEAD, confused_line, matrix_cells, score_cells
+from tasks.evaluation.per_class import confused_line, matrix_cells, score_cells
 from tasks.results.usage import usage
 
 SHOWN = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps",
@@ -133,7 +133,7 @@ def class_sections(classes: Mapping[str, Any], heading: str = "###") -> str:
     """Scores by class of each split in markdown, with the confusion matrix or the most frequent confusions."""
     parts = []
     for split, found in classes.items():
-        parts.append(f"\n{heading} Classes of {split}\n\n{_table([HEAD, *score_cells(found)])}\n")
+        parts.append(f"\n{heading} Classes of {split}\n\n{_table([*score_cells(found)])}\n")
         if matrix := matrix_cells(found):
             parts.append(f"\n{_table(matrix)}\n")
         if line := confused_line(found):

@@ -5,7 +5,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from tasks.evaluation.per_class import HEAD, confused_line, score_cells
+from tasks.evaluation.per_class import confused_line, score_cells
 from tasks.results.report import Report
 from tasks.results.report_markdown import duration, facts, number, slice_metrics
 
@@ -153,8 +153,8 @@ def _slices(report: Report) -> Iterator[str]:
 def _classes(report: Report) -> str:
     parts = []
     for split, found in report.classes.items():
-        rows = ([escape(name), *map(_n, rest)] for name, *rest in score_cells(found))
-        parts.append(f"<h3>Classes of {escape(split)}</h3>{_table((HEAD[0], *map(_n, HEAD[1:])), rows)}")
+        head, *rows = ([escape(name), *map(_n, rest)] for name, *rest in score_cells(found))
+        parts.append(f"<h3>Classes of {escape(split)}</h3>{_table(head, rows)}")
         if line := confused_line(found):
             parts.append(f'<p class="soft">{escape(line)}</p>')
     if report.confusion:

@@ -76,6 +76,7 @@ class RunContext:
     run_in_plan: bool = True
     until: float | None = None
     signalled: int | None = None
+    before_building: Callable[[], None] | None = None  # a check to make once, unless all later stages are cached
     entries: list[StageEntry] = field(default_factory=list[StageEntry])
     refs: dict[str, ArtifactRef] = field(default_factory=dict[str, ArtifactRef])
     building: list[str] | None = None
@@ -116,7 +117,11 @@ class RunContext:
             warn(line)
 
     def begin(self, stage: str, key: str) -> None:
-        """Record what is about to be built, so that `gc` keeps its checkpoints if the run is killed."""
+        """Make the check that is due before anything is built, and record what is about to be built, so that `gc` keeps
+        its checkpoints if the run is killed."""
+        if (check := self.before_building) is not None:
+            check()
+            self.before_building = None
         self.building = [stage, key]
         if self.overlay is None:
             self.write()

@@ -13,15 +13,18 @@ UNBOUNDED = 1_000_000  # a value this high means the model's maximum
 WHY = {"max_length": "the model's maximum", "stride": "a third of a row: windows must advance"}
 
 
-def within(shape: Mapping[str, Any], base: ArtifactRef) -> JsonObject:
+def within(shape: Mapping[str, Any], base: ArtifactRef, virtual_tokens: int = 0) -> JsonObject:
     """Return `shape` with `max_length` and `stride` limited to what a base allows; unchanged if a plan has no base yet.
 
     A changed value of the user is a warning, a changed default an info line.
+
+    Args:
+        virtual_tokens: that an adapter adds to each row.
     """
     if not base.members:
         return dict(shape)
     context = current()
-    most = context.open(base).json("base.json")["max_length"]
+    most = context.open(base).json("base.json")["max_length"] - virtual_tokens
     found = {**shape, "max_length": min(most, shape["max_length"] or most)}
     if found.get("stride"):
         found["stride"] = stride_of(found)
@@ -29,7 +32,6 @@ def within(shape: Mapping[str, Any], base: ArtifactRef) -> JsonObject:
     for name in WHY.keys() & found.keys():
         asked, read = shape[name], name != "stride" or shape["overlong"] == "window"
         if asked and read and found[name] < asked < UNBOUNDED:
-            (context.note if f"data.{name}" in given else say)(
-                f"data.{name}: {asked} → {found[name]} tokens, {WHY[name]}"
-            )
+            why = WHY[name] + (f" less {virtual_tokens} virtual tokens" if virtual_tokens else "")
+            (context.note if f"data.{name}" in given else say)(f"data.{name}: {asked} → {found[name]} tokens, {why}")
     return found

@@ -1,5 +1,6 @@
 """Count a training's steps in advance, without torch: plans and form checks use it."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
@@ -21,6 +22,26 @@ class Steps:
     steps_per_epoch: int
     total: int
     warmup: int
+
+
+def check_schedule(arguments: Mapping[str, Any], steps: Steps, evaluated: bool) -> None:
+    """Check the schedule of the learning rate against a training.
+
+    Args:
+        evaluated: whether there are validation rows.
+
+    Raises:
+        ConfigError: it depends on evaluations, and there are none; or it is longer than the training.
+    """
+    kind, options = arguments["lr_scheduler_type"], arguments.get("lr_scheduler_kwargs") or {}
+    if kind in ("reduce_lr_on_plateau", "greedy") and not evaluated:
+        raise ConfigError(f"train.lr_scheduler_type: {kind} depends on evaluations, and there are no validation rows; "
+                          "set data.validation, or a share of data.train in data.split.validation")  # fmt: skip
+    options = json.loads(options) if isinstance(options, str) else options
+    parts = [steps.warmup, *(options.get(name) or 0 for name in ("num_stable_steps", "num_decay_steps"))]
+    if kind == "warmup_stable_decay" and sum(parts) > steps.total:
+        raise ConfigError(f"train.lr_scheduler_kwargs: {' + '.join(f'{part:g}' for part in parts)} steps of warm-up, "
+                          f"constant learning rate and decay, in a training of {steps.total}; set fewer")  # fmt: skip
 
 
 def count_steps(arguments: Mapping[str, Any], rows: int) -> Steps:

@@ -1,6 +1,6 @@
 """The optimizer's parameter groups, which training methods may change."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks.config.errors import ConfigError
@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     import torch
 
 Group = dict[str, Any]
+OURS = ("names", "from_step")  # not options of torch's optimizers
 
 
 def plain_groups(model: "torch.nn.Module", decayed: Collection[str], weight_decay: float) -> list[Group]:
@@ -22,8 +23,25 @@ def plain_groups(model: "torch.nn.Module", decayed: Collection[str], weight_deca
     return groups
 
 
+def own_groups(optim: str) -> ConfigError:
+    """Return the error for an optimizer that makes its own groups, in a training whose methods make groups."""
+    return ConfigError(f"train.optim: {optim} makes its own parameter groups, and so does a method under `methods`; "
+                       "choose another optimizer, or leave that method out")  # fmt: skip
+
+
+def by_depth(groups: Sequence[Group], depth_of: Mapping[str, int]) -> list[tuple[int, Group]]:
+    """Return the groups split by their parameters' depths (see `tasks.models.layers`), the lowest first."""
+    found = []
+    for depth in sorted({depth_of[name] for group in groups for name in group["names"]}):
+        for group in groups:
+            if held := [at for at, name in enumerate(group["names"]) if depth_of[name] == depth]:
+                part = {of: [group[of][at] for at in held] for of in ("params", "names")}
+                found.append((depth, {**group, **part}))
+    return found
+
+
 def for_torch(groups: Sequence[Group], model: "torch.nn.Module") -> list[Group]:
-    """Return the groups for torch's optimizers, without names.
+    """Return the groups for torch's optimizers, without `names` and `from_step`.
 
     Raises:
         ConfigError: a trainable parameter of `model` is in no group, or in several.
@@ -34,4 +52,4 @@ def for_torch(groups: Sequence[Group], model: "torch.nn.Module") -> list[Group]:
     if odd:
         raise ConfigError(f"methods: after all methods made their parameter groups, {odd[0]} is not in exactly one "
                           f"({len(odd)} such parameters)")  # fmt: skip
-    return [{name: value for name, value in group.items() if name != "names"} for group in groups]
+    return [{name: value for name, value in group.items() if name not in OURS} for group in groups]

@@ -84,12 +84,16 @@ def train(model: PreTrainedModel, plan: Mapping[str, Any], given: Given, folder:
     cadence = Cadence(watching.every_minutes, *_cadence(plan, watching.arguments), resumed)
     stop, pause = StopOnSignal(), PauseAt(watching.until)
     last = [KeepLast()] if watching.keep_last else []
-    callbacks: list[TrainerCallback] = [stop, pause, *last, cadence, OwnSteps(), EnterStep(given.hooks),
+    callbacks: list[TrainerCallback] = [stop, pause, *last, cadence, OwnSteps(), EnterStep(given.hooks, watching.warn),
                                         Watch(watching.on_step, watching.on_log), WatchEvaluation(watching.on_rows),
                                         WarnOfDiagnostics(watching.warn, watching.falling)]  # fmt: skip
     if plan["patience"]:
         callbacks.append(_patience(plan["patience"], resumed))
     callbacks += [callback for hook in given.hooks for callback in hook.callbacks()]
+    for hook in given.hooks:
+        hook.check()
+    for hook in given.hooks:
+        hook.set_trainable()
     for hook in given.hooks:
         hook.prepare()
     trainer = _trainer(model, plan, given, folder, watching, callbacks, stop)
@@ -104,7 +108,8 @@ def train(model: PreTrainedModel, plan: Mapping[str, Any], given: Given, folder:
         with stop.listening():
             _learn(trainer, resumed, plan["steps"]["total"])
     except Signalled:
-        pass  # see `stop.stopped`
+        if stop.stopped is None:  # a second signal, within a step
+            raise
     except NotFinite as error:
         (folder / NOT_FINITE).write_text(json.dumps({"step": error.step, "loss": str(error.loss), "rows": error.rows}))
         raise TrainingError(
@@ -112,7 +117,7 @@ def train(model: PreTrainedModel, plan: Mapping[str, Any], given: Given, folder:
             f"{', '.join(error.rows[:3]) or 'of that batch'} (all in {folder / NOT_FINITE}); check them, lower "
             "train.learning_rate, or raise train.warmup_steps"
         ) from error
-    _check_stopped(stop, trainer)
+    _check_stopped(stop, trainer, folder)
     _check_finite(trainer)
     if trainer.args.load_best_model_at_end and trainer.state.best_model_checkpoint is None:
         watching.warn("eval.best: no evaluation had a value for it; the last weights are kept")
@@ -121,12 +126,16 @@ def train(model: PreTrainedModel, plan: Mapping[str, Any], given: Given, folder:
     return Trained(trainer.state.log_history, _state(trainer), signalled=stop.caught)
 
 
-def _check_stopped(stop: StopOnSignal, trainer: FinetuneTrainer) -> None:
-    if stop.stopped is not None:
-        raise Interrupted(
-            f"stopped by signal {stop.stopped} after step {trainer.state.global_step} of {trainer.state.max_steps}; "
-            "a checkpoint is saved; run the same command again to resume"
-        )
+def _check_stopped(stop: StopOnSignal, trainer: FinetuneTrainer, folder: Path) -> None:
+    if stop.stopped is None:
+        return
+    step, saved = trainer.state.global_step, newest_whole(folder)
+    if saved is not None and step_of(saved) == step:
+        kept = "a checkpoint is saved"
+    else:  # a second signal ended the saving
+        kept = f"the last checkpoint is of step {step_of(saved)}" if saved else "no checkpoint was saved"
+    raise Interrupted(f"stopped by signal {stop.stopped} after step {step} of {trainer.state.max_steps}; {kept}; run "
+                      "the same command again to resume")  # fmt: skip
 
 
 def _learn(trainer: FinetuneTrainer, resumed: Path | None, steps: int) -> None:
@@ -196,6 +205,7 @@ def _trainer(
             arguments.remove_unused_columns = False  # columns that the model's `forward` does not accept
         trainer = given.trainer(
             loss_ignores_num_items=plan["loss_ignores_num_items"],
+            next_token=plan["cross_entropy"] == "next_token",
             evaluator=given.evaluator,
             loss=given.loss,
             hooks=given.hooks,

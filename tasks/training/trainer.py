@@ -23,8 +23,9 @@ from tasks.data.tokens.dataset import TokenRows
 from tasks.evaluation.predictor import predict_batches
 from tasks.training.endings import NotFinite
 from tasks.training.evaluator import Evaluator, LongestFirst, ordered
-from tasks.training.groups import for_torch, plain_groups
+from tasks.training.groups import for_torch, own_groups, plain_groups
 from tasks.training.hooks import overrides
+from tasks.training.noise import noisy_embeddings
 from tasks.training.resumable import ResumableTrainer
 from tasks.training.terms import scored, weigh
 
@@ -36,7 +37,7 @@ class FinetuneTrainer(ResumableTrainer):
     """Trains any task.
 
     Args:
-        loss_ignores_num_items: see `Objective`.
+        loss_ignores_num_items: see `Objective`. next_token: whether a label belongs to the logits of the token before.
         evaluator: how evaluation rows are scored.
         loss: the objective's own loss, to replace the model's.
         arguments: those of `ResumableTrainer`, and of transformers' `Trainer`.
@@ -47,6 +48,7 @@ class FinetuneTrainer(ResumableTrainer):
         *,
         loss_ignores_num_items: bool,
         evaluator: Evaluator,
+        next_token: bool = False,
         loss: Loss | None = None,
         **arguments: Any,
     ) -> None:
@@ -57,12 +59,26 @@ class FinetuneTrainer(ResumableTrainer):
             self.model_accepts_loss_kwargs = False
         self.loss_ignores_num_items = loss_ignores_num_items or not self.model_accepts_loss_kwargs
         self._share: float | None = None
+        self.next_token = next_token
+        if self.label_smoother is not None:
+            self._loss_shifts_labels = next_token  # which the library concludes from the name of the model's class
         self.evaluator, self.own_loss = evaluator, loss
+        self.neftune_noise_alpha = None  # see `train`
         self._changing = [hook for hook in self.hooks if overrides(hook, "loss")]
         self._micro_batches = 1
 
+    def train(self, *arguments: Any, **named: Any) -> Any:
+        """Train, with noise on the embeddings if configured."""
+        assert self.model is not None
+        with noisy_embeddings(self.model, self.args.neftune_noise_alpha):
+            return super().train(*arguments, **named)
+
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int] | None:
-        rows = train_dataset if train_dataset is not None else self.train_dataset
+        rows: Any = train_dataset if train_dataset is not None else self.train_dataset
+        if given := [found for hook in self.hooks if (found := hook.sampler(rows)) is not None]:
+            if len(given) > 1:
+                raise ConfigError("methods: several of them determine the order of the rows; leave all but one out")
+            return given[0]  # type: ignore[return-value]
         if self.args.train_sampling_strategy == "group_by_length" and isinstance(rows, TokenRows):
             # The library would read every row for its length; the Arrow file has the lengths.
             window = self.args.train_batch_size * self.args.gradient_accumulation_steps
@@ -122,34 +138,64 @@ class FinetuneTrainer(ResumableTrainer):
             return found
         if terms := getattr(self.model, "terms", None):
             weigh(batches, terms)
-        elif None not in (counts := [scored(batch) for batch in batches]):
-            self._share = len(counts) / max(sum(counts), 1)  # type: ignore[arg-type]
+        elif None not in (counts := [self._denominator(batch) for batch in batches]):
+            self._share = len(counts) / (sum(counts) or 1)  # type: ignore[arg-type]
         return found
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, *rest: Any, **named: Any
     ) -> Any:
         """Return the loss of a micro-batch, from the model or the objective, and the hooks."""
-        count = scored(inputs) if self._share is not None and torch.is_grad_enabled() else None
+        count = self._denominator(inputs) if self._share is not None and torch.is_grad_enabled() else None
         if return_outputs or not self._changing or not torch.is_grad_enabled():
             found = self._loss(model, inputs, return_outputs, *rest, **named)
         else:
             found, outputs = self._loss(model, inputs, True, *rest, **named)
             for hook in self._changing:
                 found = hook.loss(found, inputs, outputs)
-        # A mean over a micro-batch's tokens is weighted by their number, so that 4 x 4 rows equal 1 x 16.
+        # A mean over a micro-batch's tokens is weighted by their number (or the sum of their weights), so that 4 x 4
+        # rows equal 1 x 16.
         if count is not None and self._share is not None and not return_outputs:
             found = found * (count * self._share)
         return found if return_outputs or not torch.is_grad_enabled() else self._with_penalties(found)
+
+    def _denominator(self, batch: Any) -> float | None:
+        """Return what the loss of a micro-batch is divided by; None: all micro-batches count alike."""
+        given = [found for hook in self._changing if (found := hook.denominator(batch)) is not None]
+        return given[-1] if given else scored(batch)
 
     def _loss(self, model: torch.nn.Module, inputs: Any, return_outputs: bool, *rest: Any, **named: Any) -> Any:
         if self.own_loss is not None:
             loss, outputs = self.own_loss(model, inputs)
             return (loss, outputs) if return_outputs else loss
-        if self.label_smoother is not None and "labels" in inputs and hasattr(model, SHIFT):
-            # the label smoother removes the labels, from which the model would make the decoder's input
-            inputs = {**inputs, "decoder_input_ids": getattr(model, SHIFT)(labels=inputs["labels"])}
+        if torch.is_grad_enabled() and (forward := self._forward(model, inputs, *rest, **named)) is not None:
+            return forward if return_outputs else forward[0]
+        if self.label_smoother is not None and "labels" in inputs:
+            loss, outputs = self._smoothed(model, {**inputs}, *rest, **named)
+            return (loss, outputs) if return_outputs else loss
         return super().compute_loss(model, inputs, return_outputs, *rest, **named)
+
+    def _forward(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> tuple[Any, Any] | None:
+        """Return the loss and outputs of a hook that replaces the model's."""
+        own = [hook for hook in self.hooks if overrides(hook, "forward")]
+        if not own:
+            return None
+        if len(own) > 1:
+            raise ConfigError("methods: several of them replace the forward pass; leave all but one out")
+        if hasattr(model, SHIFT):
+            inputs = {**inputs, "decoder_input_ids": getattr(model, SHIFT)(labels=inputs["labels"])}
+        return own[0].forward(model, inputs, None if self.loss_ignores_num_items else num_items_in_batch)
+
+    def _smoothed(self, model: torch.nn.Module, inputs: Any, num_items_in_batch: Any = None) -> tuple[Any, Any]:
+        """Return the loss with smoothed labels, as the library does for classes whose names it knows."""
+        labels = inputs.pop("labels")
+        if hasattr(model, SHIFT):  # with labels the model would make the decoder's input itself
+            inputs["decoder_input_ids"] = getattr(model, SHIFT)(labels=labels)
+        if self.model_accepts_loss_kwargs and num_items_in_batch is not None:
+            inputs["num_items_in_batch"] = num_items_in_batch
+        outputs = model(**inputs)
+        smoother: Any = self.label_smoother
+        return smoother(outputs, labels, self.next_token, num_items_in_batch), outputs
 
     def _with_penalties(self, loss: torch.Tensor) -> torch.Tensor:
         """Return the loss plus this micro-batch's share of the hooks' penalties."""
@@ -164,10 +210,7 @@ class FinetuneTrainer(ResumableTrainer):
             trained: Any = self.model if model is None else model
             kind, options = self.get_optimizer_cls_and_kwargs(self.args, trained)
             if is_optimizer_factory(kind) or options.keys() & {"params", "model", "optimizer_dict"}:
-                raise ConfigError(
-                    f"train.optim: {self.args.optim} makes its own parameter groups, and so does a method under "
-                    "`methods`; choose another optimizer, or leave that method out"
-                )
+                raise own_groups(self.args.optim)
             groups = plain_groups(trained, self.get_decay_parameter_names(trained), self.args.weight_decay)
             for hook in self.hooks:
                 groups = hook.parameter_groups(groups)

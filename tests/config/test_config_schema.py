@@ -11,6 +11,7 @@ from tasks.config import RunConfig, TrainConfig
 from tasks.config.reading.names import PEERS, hint, nearest
 from tasks.config.reading.problems import known_names
 from tasks.objectives.schema import json_schema
+from tasks.training.methods import methods
 
 MINIMAL: dict[str, Any] = {"model": {"name": "m"}, "data": {"train": "d"}}
 
@@ -72,7 +73,7 @@ def test_the_form_of_train_shows_the_explicit_fields_only() -> None:
 
 
 def test_every_peer_name_leads_to_a_name_that_exists() -> None:
-    assert set(PEERS.values()) <= known_names()
+    assert set(PEERS.values()) <= {*known_names(), *(f"methods.{name}" for name in methods())}
     assert len(PEERS) >= 60
     assert not set(PEERS) & set(RunConfig.model_fields)
 
@@ -82,6 +83,8 @@ def test_every_peer_name_leads_to_a_name_that_exists() -> None:
     [
         ("lora_r", "; here it is called peft.r"),
         ("train.batch-size", "; here it is called train.per_device_train_batch_size"),
+        ("freeze", "; here it is called methods.freeze"),
+        ("train.unfreeze", "; here it is called methods.unfreeze"),
         ("lora_alpha", "; it belongs at peft.lora_alpha"),
         ("train.max_length", "; it belongs at data.max_length"),
         ("dataloader_pin_memory", "; it belongs at train.dataloader_pin_memory"),

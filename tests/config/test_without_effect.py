@@ -25,7 +25,7 @@ def resolved(task: str, data: dict[str, Any], **more: Any) -> RunConfig:
         ("clm", {"stride": 9}, "data.stride: language-generation has none; text-classification, regression"),
         ("regression", {"label_all_tokens": True}, "data.label_all_tokens: .* token-classification has"),
         ("text-classification", {"stride": 9}, "data.stride: is only used with data.overlong: window"),
-        ("ner", {"columns": {"question": "q"}}, "data.columns.question: .* its own are spans, tags, text, tokens"),
+        ("ner", {"columns": {"question": "q"}}, "data.columns.question: .* its own are sentence, spans, tags, text"),
     ],
 )  # fmt: skip
 def test_a_wish_without_effect_is_refused(task: str, data: dict[str, Any], says: str) -> None:

@@ -167,6 +167,21 @@ def test_names_are_checked(bert: Path, weighted: Path, tmp_path: Path) -> None:
             resolve(loaded.config, loaded.origin)
 
 
+def test_methods_are_refused_for_tasks_they_are_not_for(bert: Path, weighted: Path, tmp_path: Path) -> None:
+    """Their method by its own check, ours for their task, which has a loss of its own."""
+    for task, method, said in (
+        ("token-detection", "pull", "methods.pull: token-detection trains two models; leave it out"),
+        (
+            "weighted-classification",
+            "class_weights",
+            "methods.class_weights: is for .* with the model's own loss, not for weighted-classification",
+        ),
+    ):
+        loaded = load(make_config(bert, weighted, tmp_path, task=task, methods=method))
+        with pytest.raises(ConfigError, match=said):
+            resolve(loaded.config, loaded.origin)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["weighted-classification", "language-generation"])
 def test_a_penalty_counts_once_a_step(task: str, weighted: Path, tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ def test_an_iterator_is_read_once(tmp_path: Path) -> None:
         ({"task": "text-clasification"}, "did you mean 'text-classification'"),
         ({"task": "language-generation", "merge": "cancat"}, "data.merge: 'cancat' given"),
         ({"columns": ("text",)}, "columns: text-classification takes 3"),
-        ({"lora": {"rank": 3}}, "lora: unknown field rank"),
+        ({"lora": {"rank": 3}}, "peft.rank: unknown name; here it is called peft.r"),
         ({"teacher": "some"}, "teacher: distillation is not supported yet"),
         (
             {"quantize": {"load_in_4bits": True}},

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import AutoTokenizer, BertConfig, BertModel, BertPreTrainedModel, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    BertPreTrainedModel,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 from transformers.modeling_outputs import CausalLMOutput, SequenceClassifierOutput
 
 from flows import HFTrainer
@@ -18,6 +26,7 @@ from tasks.artifacts.keys.code import function_version
 from tasks.config.errors import ConfigError, Interrupted
 from tasks.models.bases.live import live_of, save_module
 from tests.flow.test_txtai import QUICK, ROWS
+from tests.tiny import make_decoder
 
 __all__ = ["places"]
 from tests.flow.test_txtai import places
@@ -230,3 +239,18 @@ def test_shared_weights_are_written_once(bert: Path, tmp_path: Path) -> None:
     assert load_file(tmp_path / "model.safetensors").keys() == {
         "embedding.weight", "classifier.weight", "classifier.bias"
     }  # fmt: skip
+
+
+class Continues(LlamaForCausalLM):
+    """The library decides by a class's name whether smoothed labels are shifted, and does not know this one."""
+
+
+def test_smoothed_labels_of_a_causal_model_are_shifted_whatever_its_class(tmp_path: Path) -> None:
+    folder, losses = make_decoder(tmp_path / "base", dropout=0.0), []
+    live = Continues.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    for base in (str(folder), live):
+        trainer = HFTrainer()
+        trainer(base, [{"text": "bal gen cir dos fum"}] * 8, task="language-generation",
+                **QUICK | {"label_smoothing_factor": 0.3, "max_steps": 1, "logging_steps": 1})  # fmt: skip
+        losses.append(trainer.result.history[0]["loss"])
+    assert losses[0] == losses[1]

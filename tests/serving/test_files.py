@@ -104,7 +104,11 @@ def test_the_form_says_what_each_parameter_is() -> None:
         section = schema["definitions"].get(field.get("$ref", "").rpartition("/")[2], {})
         assert field.get("description", section.get("description")) == RunConfig.model_fields[name].description, name
         assert name in schema["required"] or "default" in field, name
-    assert [each["$ref"].rpartition("/")[2] for each in schema["properties"]["peft"]["anyOf"]] == ["NoPeft", "Lora"]
+    assert [each["$ref"].rpartition("/")[2] for each in schema["properties"]["peft"]["anyOf"]] == [
+        "NoPeft",
+        "Lora",
+        "OtherTuner",
+    ]
     assert "<" not in json.dumps(schema), "the form takes <…> for markup"
 
 

@@ -256,7 +256,7 @@ def test_the_worker_killed_alone_leaves_no_run_behind_and_the_next_goes_on(
     left = in_training(store).name
     served.serve()
     following = served.create(given)
-    until(lambda: f"going on from {left}" in served.log(), served.log)
+    until(lambda: f"resumes from {left}" in served.log(), served.log)
     cancel(served, following)
     assert until(lambda: served.state(following)[0] == "Cancelled", served.log)
 

@@ -10,7 +10,6 @@ import pytest
 
 from tasks.artifacts.formats.manifest import commit
 from tasks.config import ConfigError, RunConfig, TrainingError
-from tasks.config.sections.eval import EvalConfig
 from tasks.evaluation.scoring import while_training
 from tasks.objectives import objective_of
 from tasks.objectives.measured import refuse_undefined, refuse_unfit
@@ -70,7 +69,10 @@ def test_a_metric_the_task_has_not_is_refused_before_anything_is_looked_at() -> 
 def test_a_metric_of_rows_of_another_kind_is_refused() -> None:
     objective = objective_of("text-classification")
     with pytest.raises(ConfigError, match=r"eval.best: f1_micro is undefined for rows with one label each"):
-        refuse_unfit("single_label_classification", EvalConfig(best="f1_micro"), objective)
+        refuse_unfit(
+            {"labels": ["a", "b"], "problem_type": "single_label_classification"},
+            RunConfig.model_validate({"model": "m", "data": "d", "eval": {"best": "f1_micro"}}), objective,
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from transformers import TrainerState
 
 from tasks.config.errors import Interrupted, Signalled
 from tasks.results.finetuned import FineTuned
-from tasks.training import trainer
+from tasks.training import state, trainer
 from tasks.training.callbacks.control import StopOnSignal, Watch
+from tasks.training.checkpoints import newest_whole
 from tests.flow.scenes import executed
 from tests.tiny import make_config
 
@@ -106,3 +107,70 @@ def test_a_signal_after_the_last_evaluation_waits_for_the_weights_to_be_publishe
         executed(config)
     done = executed(config)
     assert {entry.stage: entry.state for entry in done.stages}["s09_train"] == "cached"
+
+
+def in_saving(number: int, patch: pytest.MonkeyPatch) -> None:
+    """A signal within the first checkpoint that is saved, while its optimizer is written."""
+    real = state.save_scheduler
+
+    def save_scheduler(*arguments: Any) -> None:
+        os.kill(os.getpid(), number)
+        real(*arguments)
+
+    patch.setattr(state, "save_scheduler", save_scheduler)
+
+
+def raise_signalled(number: int, _: object) -> None:
+    raise Signalled(number)
+
+
+def signals_in_step(step: int, number: int, times: int, patch: pytest.MonkeyPatch) -> None:
+    def signalled(self: Watch, args: object, state: TrainerState, control: object, **_: object) -> None:
+        for _again in range(times if state.global_step == step - 1 else 0):
+            os.kill(os.getpid(), number)
+
+    patch.setattr(Watch, "on_step_begin", signalled, raising=False)
+
+
+def test_more_sigterms_let_the_checkpoint_be_saved(
+    bert: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cancelled sweep's cells may get one from the sweep and one from the process that forked them."""
+    config = make_config(bert, rows, tmp_path, train__max_steps=4)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="after step 2 of 4; a checkpoint is saved"):
+        signals_in_step(2, signal.SIGTERM, 2, patch)
+        in_saving(signal.SIGTERM, patch)
+        executed(config)
+    (saved,) = tmp_path.glob("work/s09_train/*/keep/checkpoint-*/")
+    assert saved.name == "checkpoint-2" and newest_whole(saved.parent) == saved
+
+
+def test_a_second_ctrl_c_within_a_step_publishes_nothing(
+    bert: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(bert, rows, tmp_path, train__max_steps=4)
+    before = signal.signal(signal.SIGINT, raise_signalled)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(Signalled):
+            signals_in_step(3, signal.SIGINT, 2, patch)
+            executed(config)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not list(tmp_path.glob("records/s09_train/*.json")), "half a training must not count as a whole one"
+
+
+def test_a_second_ctrl_c_within_the_saving_says_that_nothing_is_saved(
+    bert: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_config(bert, rows, tmp_path, train__max_steps=4)
+    before = signal.signal(signal.SIGINT, raise_signalled)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(Interrupted, match="after step 3 of 4; no checkpoint was"):
+            signals_in_step(3, signal.SIGINT, 1, patch)
+            in_saving(signal.SIGINT, patch)
+            executed(config)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    whole = make_config(bert, rows, tmp_path / "whole", train__max_steps=4)
+    weights = [run.artifacts["s09_train"].select("*.safetensors").digest for run in (executed(config), executed(whole))]
+    assert weights[0] == weights[1]

@@ -3,7 +3,7 @@
 import pytest
 from transformers import BertConfig, BertForSequenceClassification
 
-from tasks.config import Lora
+from tasks.config import ConfigError, Lora
 from tasks.models.adapters import attach
 
 
@@ -17,7 +17,7 @@ from tasks.models.adapters import attach
 )
 def test_unknown_layers_are_refused_with_the_valid_names(targets: str | list[str], says: str) -> None:
     config = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ConfigError, match=says):
         attach(BertForSequenceClassification(config), Lora(target_modules=targets), "SEQ_CLS", ["classifier"])
     adapted = attach(
         BertForSequenceClassification(config), Lora(target_modules=["query", "attention.output.dense"]), "SEQ_CLS", []

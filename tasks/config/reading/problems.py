@@ -10,12 +10,15 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from tasks.config.arguments import catalogue
+from tasks.config.json_types import is_mapping
 from tasks.config.reading.names import hint
 from tasks.config.reading.old_names import DROPPED, RENAMED
 from tasks.config.reading.words import refusal
+from tasks.config.sections.peft import peft_methods
 from tasks.config.sections.run import RunConfig
 from tasks.config.sections.section import Section
 from tasks.config.sections.train import RESERVED
+from tasks.config.tuners import having, some
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,9 @@ def _problem(detail: Mapping[str, Any], root: type[Section]) -> Problem:
         elsewhere = f"unknown name{hint(path, frozenset(_walk(root, '')))}"
         return Problem(path, _unknown(path) if root is RunConfig else elsewhere)
     if kind.startswith("union_tag"):
-        path = f"{path}.method" if not path.endswith(".method") else path
-        tags = {"enum": ["none", "lora"]}
-        return Problem(
-            path, refusal(detail["ctx"]["tag"], tags) if "tag" in detail["ctx"] else "missing; valid: none, lora"
-        )
+        given = value.get("method") if is_mapping(value) else None
+        what = "missing" if given is None else f"{given!r} given"
+        return Problem(f"{path}.method", f"{what}; valid: {', '.join(peft_methods())}")
     name = path.rpartition(".")[2]
     if section is None or name not in section.model_fields:
         return Problem(path, f"must be a mapping (name: value), not {refusal(value, {'type': 'object'})}")
@@ -68,9 +69,9 @@ def _problem(detail: Mapping[str, Any], root: type[Section]) -> Problem:
 
 
 def _unknown(path: str) -> str:
-    if path in known_names():
-        return "valid only with peft.method: lora"
-    name = path.rpartition(".")[2]
+    section, _, name = path.rpartition(".")
+    if section == "peft" and (owners := having(name)):
+        return f"valid only with peft.method: {some(owners)}"
     if name in RENAMED:
         return f"unknown name; here it is called train.{RENAMED[name]}"
     if name in RESERVED or name in DROPPED:
@@ -89,7 +90,7 @@ def _locate(loc: Sequence[int | str], root: type[Section]) -> tuple[type[Section
     rest = list(loc)
     while rest and members:
         part = str(rest.pop(0))
-        tagged = [member for member in members if len(members) > 1 and member.model_fields["method"].default == part]
+        tagged = [member for member in members if len(members) > 1 and getattr(member, "tag", None) == part]
         if tagged:
             members = tagged
             continue

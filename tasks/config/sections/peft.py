@@ -1,44 +1,131 @@
-"""`peft`: train the whole model, or small adapters beside frozen weights."""
+"""`peft`: train the whole model, or a few parameters beside frozen weights.
+
+LoRA's usual fields are written out below. Every other field, and every other method, is that of the installed peft,
+under its own name, checked against `tuners.tuners()`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, WithJsonSchema
-from pydantic_core import CoreSchema
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    Tag,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails
 
+from tasks.config.json_types import JsonObject, is_mapping
+from tasks.config.reading.words import refusal
 from tasks.config.sections.section import NO_BOOL, Count, Section, Share
+from tasks.config.tuners import UNSUPPORTED, Tuner, tuners
 
 NUMBER = WithJsonSchema({"type": "number", "exclusiveMinimum": 0})  # whole or not: a form need not ask
+NONE, LORA = "none", "lora"
+VIRTUAL_TOKENS = 20  # if none are given, as in peft's documentation
+_START = "EVA, CorDA, LoRA-GA and LoftQ start from data or quantized weights, which is not supported"
+_NITER = "the random SVD of pissa_niter_N gives other values when the saved adapter is loaded; use pissa"
 
 
 class PeftSection(Section):
     """What all methods share: the short forms. `true` is LoRA, `false` and null are none, a word is the method."""
 
+    tag: ClassVar[str]  # of this class in the union `PeftConfig`
+
+    @property
+    def virtual_tokens(self) -> int:
+        """Trained vectors before the input, for which the model's maximum length must have room."""
+        return 0
+
     @classmethod
     def expand(cls, value: Any) -> Any:
         """The mapping behind `peft: true`, `peft: false` or `peft: lora`."""
         if isinstance(value, bool):
-            return {"method": "lora" if value else "none"}
+            return {"method": LORA if value else NONE}
         if isinstance(value, str):
             return {"method": value}
-        return {"method": "none"} if value is None or value == {} else value
+        return {"method": NONE} if value is None or value == {} else value
 
 
 class NoPeft(PeftSection):
     """Full fine-tuning: every weight is trained."""
 
     model_config = ConfigDict(title="none")
+    tag = NONE
 
-    method: Literal["none"] = Field(default="none", description="Train every weight.")
+    method: Literal["none"] = Field(default=NONE, description="Train every weight.")
 
 
-class Lora(PeftSection):
+class AdapterSection(PeftSection):
+    """A method of peft: names that are not written out are fields of its config class."""
+
+    model_config = ConfigDict(extra="allow")
+
+    @classmethod
+    def expand(cls, value: Any) -> Any:
+        return value if is_mapping(value) else super().expand(value)
+
+    @property
+    def options(self) -> JsonObject:
+        """The given fields that are not written out in the class."""
+        return dict(self.model_extra or {})
+
+    @property
+    def tuner(self) -> Tuner:
+        """The tuner of this method."""
+        return tuners()[getattr(self, "method")]  # noqa: B009 — each subclass has it
+
+    @property
+    def virtual_tokens(self) -> int:
+        return int(self.options.get("num_virtual_tokens") or VIRTUAL_TOKENS) if self.tuner.is_prompt else 0
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _names(cls, value: object, handler: ModelWrapValidatorHandler[AdapterSection]) -> AdapterSection:
+        value = cls.expand(value)
+        if not is_mapping(value) or (tuner := tuners().get(str(value.get("method", LORA)))) is None:
+            return handler(value)
+        good, problems = _checked(cast(JsonObject, dict(value)), tuner, set(cls.model_fields))
+        try:
+            made = handler(good)
+        except ValidationError as error:
+            problems += [
+                InitErrorDetails(type=found["type"], loc=found["loc"], input=found["input"], ctx=found.get("ctx", {}))
+                for found in error.errors()
+            ]
+        if problems:
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        return made  # pyright: ignore[reportPossiblyUnboundVariable]
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """The form shows the written-out fields; a pattern allows the other names, so that typos are refused."""
+        schema = handler(core)
+        body = handler.resolve_ref_schema(schema)
+        own = [tuner for name, tuner in tuners().items() if (name == LORA) is (cls is Lora)]
+        others = {name for tuner in own for name in tuner.settable} - set(body["properties"])
+        body["patternProperties"] = {f"^({'|'.join(map(re.escape, sorted(others)))})$": {}}
+        body["additionalProperties"] = False
+        return schema
+
+
+class Lora(AdapterSection):
     """Low-rank adapters, with peft's own names."""
 
-    model_config = ConfigDict(title="lora")
+    model_config = ConfigDict(title=LORA)
+    tag = LORA
 
-    method: Literal["lora"] = Field(default="lora", description="Train low-rank adapters; the base stays frozen.")
+    method: Literal["lora"] = Field(default=LORA, description="Train low-rank adapters; the base stays frozen.")
     r: Count | None = Field(default=None, description="Rank of the adapters.")
     lora_alpha: Annotated[int | float, Field(gt=0), NO_BOOL, NUMBER] | None = Field(
         default=None,
@@ -52,27 +139,104 @@ class Lora(PeftSection):
         description="Layers that get an adapter: all-linear (all but the head), a list of names, or one regex.",
     )
     modules_to_save: list[str] | None = Field(
-        default=None, description="Layers trained in full and saved with the adapter. Omit: the task's new head."
+        default=None,
+        description="Layers trained in full and saved with the adapter, besides the task's new head. Omit: none.",
     )
     bias: Literal["none", "all", "lora_only"] = Field(default="none", description="Which biases are trained.")
     use_rslora: bool = Field(default=False, description="Scale by lora_alpha / sqrt(r): steadier at high ranks.")
     use_dora: bool = Field(default=False, description="Weight-decomposed LoRA: slower, sometimes better at low ranks.")
-    init_lora_weights: bool | Literal["gaussian", "pissa", "olora"] = Field(
+    init_lora_weights: bool | Literal["gaussian", "pissa", "olora", "orthogonal", "mica"] = Field(
         default=True, description="First values of the adapters. true: they start by changing nothing."
     )
 
+    @field_validator("init_lora_weights", mode="before")
+    @classmethod
+    def _reproducible(cls, value: object) -> object:
+        if value in ("eva", "corda", "lora_ga", "loftq"):
+            raise ValueError(f"not allowed: {_START}; use true, pissa or olora")
+        if isinstance(value, str) and value.startswith("pissa_niter_"):
+            raise ValueError(f"not allowed: {_NITER}")
+        return value
+
+
+class OtherTuner(AdapterSection):
+    """Any other method of peft, by peft's own name: ia3, adalora, vera, oft, loha, prefix_tuning … Fields that are
+    omitted have peft's defaults."""
+
+    model_config = ConfigDict(title="another method of peft")
+    tag = "other"
+
+    method: str = Field(description="The method, by peft's name.")
+    target_modules: str | list[str] | None = Field(
+        default=None, description="Layers that are adapted: all-linear (all but the head), a list of names, or one "
+        "regex. Omit: peft's choice for the architecture if it has one, else all-linear."
+    )  # fmt: skip
+    modules_to_save: list[str] | None = Field(
+        default=None,
+        description="Layers trained in full and saved with the adapter, besides the task's new head. Omit: none.",
+    )
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in tuners():
+            reason = UNSUPPORTED.get(name)
+            if reason:
+                raise ValueError(f"{name!r} given, which is not supported: {reason}")
+            raise ValueError(refusal(name, {"enum": peft_methods()}))
+        return name
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Adds the valid methods."""
+        schema = super().__get_pydantic_json_schema__(core, handler)
+        handler.resolve_ref_schema(schema)["properties"]["method"]["enum"] = [n for n in tuners() if n != LORA]
+        return schema
+
+
+Adapter = Lora | OtherTuner
+
+
+def peft_methods() -> list[str]:
+    """Return all values of `peft.method`."""
+    return [NONE, *tuners()]
+
+
+def _checked(values: JsonObject, tuner: Tuner, explicit: set[str]) -> tuple[JsonObject, list[InitErrorDetails]]:
+    """Return the valid values, and all problems of the others."""
+    good: JsonObject = {}
+    problems: list[InitErrorDetails] = []
+    for name, value in values.items():
+        if name == "method" or (name in explicit and (name in tuner.settable or value is None)):
+            good[name] = value
+            continue
+        try:
+            good[name] = tuner.check(name, value)
+        except ValueError as error:
+            problems.append(InitErrorDetails(type="value_error", loc=(name,), input=value, ctx={"error": error}))
+    return good, problems
+
+
+def _tag(value: Any) -> str | None:
+    """Return the member of the union that a value belongs to; None if it has no method."""
+    if isinstance(value, PeftSection):
+        return value.tag
+    method = value.get("method") if is_mapping(value) else NONE
+    return {NONE: NONE, LORA: LORA, None: None}.get(method if isinstance(method, str) else None, OtherTuner.tag)
+
 
 class _ShownAsChoices:
-    """Prefect's form shows `anyOf` as a choice of tabs, but `oneOf` with a discriminator as JSON to be typed."""
+    """Prefect's form shows `anyOf` as a choice of tabs, but `oneOf` as JSON to be typed."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         schema = dict(handler(core))
-        schema.pop("discriminator")
+        schema.pop("discriminator", None)
         return {"anyOf": schema.pop("oneOf"), **schema}
 
 
 PeftConfig = Annotated[
-    Annotated[NoPeft | Lora, Field(discriminator="method")],
+    Annotated[NoPeft, Tag(NONE)] | Annotated[Lora, Tag(LORA)] | Annotated[OtherTuner, Tag(OtherTuner.tag)],
+    Discriminator(_tag),
     BeforeValidator(PeftSection.expand),
     _ShownAsChoices(),
 ]

@@ -137,6 +137,10 @@ class TrainConfig(Section):
     label_smoothing_factor: Share | None = Field(
         default=None, description="Share of each label spread over the other classes, in [0, 1)."
     )
+    neftune_noise_alpha: Positive | None = Field(
+        default=None,
+        description="Noise added to the embeddings in training (NEFTune), 5 to 15 in its paper. Omit: none.",
+    )
     bf16: bool | None = Field(
         default=None,
         description="Compute in bfloat16; weights stay float32. Omit: on a GPU that can, unless fp16 is given.",

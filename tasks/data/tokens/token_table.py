@@ -32,6 +32,22 @@ def token_lengths(table: pa.Table) -> np.ndarray:
     return total
 
 
+def class_counts(table: pa.Table, classes: int) -> list[int] | None:
+    """Return how often each class occurs in `labels`: in rows (also if they have several), or in tokens, if each has a
+    class. None without labels."""
+    if "labels" not in table.column_names:
+        return None
+    counts = np.zeros(classes, dtype=np.int64)
+    for chunk in table["labels"].chunks:
+        values = chunk.flatten() if pa.types.is_list(chunk.type) else chunk
+        found = values.to_numpy()
+        if pa.types.is_floating(values.type):  # 0 or 1 for each class
+            counts += (found.reshape(-1, classes) > 0).sum(0)
+        else:
+            counts += np.bincount(found[found >= 0], minlength=classes)
+    return counts.tolist()
+
+
 def _with_origins_from(table: pa.Table, start: int) -> pa.Table:
     if not start:
         return table

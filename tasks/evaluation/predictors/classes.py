@@ -18,7 +18,8 @@ class ClassPredictor:
 
     Predictions:
         single-label: `label`, `prediction` (names), `probabilities` (by class id); multi-label: lists of names of
-        classes with a probability of at least `head['threshold']` (0.5); regression: `label`, `prediction` as float64.
+        classes with a probability of at least `head['threshold']` (0.5; a list has one for each class); regression:
+        `label`, `prediction` as float64.
     """
 
     windows = True
@@ -26,7 +27,7 @@ class ClassPredictor:
 
     def __init__(self, head: Mapping[str, Any], **_: object) -> None:
         self.labels, self.problem = head["labels"], head["problem_type"]
-        self.threshold = np.float32(head.get("threshold", HALF))
+        self.threshold = np.asarray(head.get("threshold", HALF), dtype=np.float32)
 
     def batch(self, model: Model, batch: Mapping[str, Any]) -> BatchPredictions:
         output = model(**batch)

@@ -31,6 +31,7 @@ class TokenPredictor:
     def batch(self, model: Model, batch: Mapping[str, Any]) -> BatchPredictions:
         labels = batch["labels"]
         logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+        logits = logits[:, logits.shape[1] - labels.shape[1] :]  # without those of virtual tokens
         columns = surprise(logits[:, : logits.shape[1] - self.shift], labels[:, self.shift :])
         tokens = sum(columns["tokens"])
         return BatchPredictions(columns, sum(columns["nll"]) / tokens if tokens else 0.0, tokens)

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 from scipy import sparse
 
-from tasks.evaluation.score import Scorer, Sums, ratio
+from tasks.evaluation.score import UNTUNED, Scorer, Sums, ratio
+from tasks.evaluation.threshold import HALF, at_threshold
 
 BINS = 65_536
 FEW = 20  # classes; for more an eighth of the bins is enough
@@ -17,7 +18,9 @@ def scorer(head: Mapping[str, Any]) -> Scorer:
     """Return the scorer of a head: single-label, multi-label, or regression."""
     if head["problem_type"] == "regression":
         return Numbers()
-    return Several(head["labels"]) if head["problem_type"] == "multi_label_classification" else OneClass(head["labels"])
+    if head["problem_type"] != "multi_label_classification":
+        return OneClass(head["labels"])
+    return Tuned(head["labels"], head["threshold"]) if head.get("tuned") else Several(head["labels"])
 
 
 class OneClass:
@@ -97,6 +100,32 @@ class Several:
         if table.num_rows == 0:
             return {}
         return _auc(table, list(range(len(self.labels))), lambda batch: _flags(batch["label"], self.labels))
+
+
+class Tuned:
+    """`Several`, and each f1 at a threshold of 0.5 as `f1_…_untuned`.
+
+    Attributes:
+        thresholds: one for each class; empty if all have the same.
+    """
+
+    def __init__(self, labels: list[str], threshold: float | list[float]) -> None:
+        self.several, self.names = Several(labels), pa.array(labels, pa.string())
+        self.thresholds = threshold if isinstance(threshold, list) else []
+
+    def rows(self, batch: pa.Table) -> Sums:
+        before = at_threshold(batch, self.names, HALF)
+        return np.hstack([self.several.rows(batch), self.several.rows(before)])
+
+    def counts(self, sums: Sums) -> tuple[list[str], Sums, Sums, Sums]:
+        return self.several.counts(np.split(sums, 2, axis=1)[0])
+
+    def measures(self, sums: Sums) -> dict[str, np.ndarray]:
+        found, before = map(self.several.measures, np.split(sums, 2, axis=1))
+        return found | {f"{name}{UNTUNED}": value for name, value in before.items() if name.startswith("f1_")}
+
+    def ranks(self, table: pa.Table) -> dict[str, float]:
+        return self.several.ranks(table)
 
 
 class Numbers:

@@ -63,7 +63,8 @@ class Cadence(TrainerCallback):
 
 class StopOnSignal(TrainerCallback):
     """On SIGINT or SIGTERM: finish the step, save, stop; an evaluation is aborted, and repeated when the training
-    resumes. A second signal goes to the previously installed handler.
+    resumes. A second SIGINT goes to the previously installed handler, so that a second Ctrl-C ends the training at
+    once; further SIGTERMs, which may come from several senders, change nothing.
 
     Attributes:
         caught: the received signal. stopped: the same, once it has stopped the training; a signal after the last
@@ -85,7 +86,8 @@ class StopOnSignal(TrainerCallback):
 
         def note(number: int, _: object) -> None:
             self.caught = number
-            signal.signal(number, before[number])
+            if number == signal.SIGINT:
+                signal.signal(number, before[number])
             self._abort_evaluation()
 
         for number in before:

@@ -1,6 +1,6 @@
 """Notify the training methods that an optimizer step begins."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
@@ -10,14 +10,19 @@ from tasks.training.hooks import TrainingHook
 
 
 class EnterStep(TrainerCallback):
-    """Calls each hook's `enter_step`.
+    """Calls each hook's `enter_step`, after its warnings.
 
     Raises:
         ConfigError: no parameter is trainable.
     """
 
-    def __init__(self, hooks: Sequence[TrainingHook]) -> None:
-        self.hooks = hooks
+    def __init__(self, hooks: Sequence[TrainingHook], warn: Callable[[str], None]) -> None:
+        self.hooks, self.warn = hooks, warn
+
+    def on_train_begin(self, args: object, state: TrainerState, control: TrainerControl, **named: Any) -> None:
+        for hook in self.hooks:
+            for line in hook.warnings():
+                self.warn(line)
 
     def on_step_begin(self, args: object, state: TrainerState, control: TrainerControl, **named: Any) -> None:
         for hook in self.hooks:

@@ -36,21 +36,24 @@ class LayerwiseLearningRates(TrainingHook):
         ConfigError: the layers of the model's architecture are unknown.
     """
 
+    def check(self) -> None:
+        """Find the layers."""
+        from tasks.models.layers import depths
+
+        depths(self.model)
+
     def parameter_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Split `groups` by layer, lowest first."""
         from tasks.models.layers import depths
+        from tasks.training.groups import by_depth
 
         depth_of, layers = depths(self.model)
         rate, decay = self.plan["arguments"]["learning_rate"], self.options["decay"]
-        found = []
-        for depth in range(layers + 2):
-            head = depth == layers + 1
-            factor = self.options["head_multiplier"] if head else decay ** (layers - depth)
-            for group in groups:
-                held = [at for at, name in enumerate(group["names"]) if depth_of[name] == depth]
-                parameters, names = [group["params"][at] for at in held], [group["names"][at] for at in held]
-                found.append({**group, "params": parameters, "names": names, "lr": rate * factor})
-        return [group for group in found if group["params"]]
+
+        def factor(depth: int) -> float:
+            return self.options["head_multiplier"] if depth == layers + 1 else decay ** (layers - depth)
+
+        return [{**group, "lr": rate * factor(depth)} for depth, group in by_depth(groups, depth_of)]
 
 
 LAYERWISE_LR_DECAY = Method(

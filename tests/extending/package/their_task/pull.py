@@ -45,4 +45,10 @@ class Hook(TrainingHook):
         self.seen, self.start = state["seen"], dict(state["start"])
 
 
-PULL = Method("pull", "Pulls the weights towards where they began.", Options, "their_task.pull:Hook")
+def check(options, config, task):
+    """A model of two parts has no one start."""
+    if task.name == "token-detection":
+        yield f"methods.pull: {task.name} trains two models; leave it out"
+
+
+PULL = Method("pull", "Pulls the weights towards where they began.", Options, "their_task.pull:Hook", check=check)
