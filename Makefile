@@ -13,7 +13,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PYTHONHASHSEED ?= $(shell $(PYTHON) -c "import random; print(random.randrange(1000))")
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test lint check prove environment browser bench real clean
+.PHONY: help quickstart test lint check prove environment browser bench real methods clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -49,12 +49,16 @@ bench: $(VENV)/dev  ## benchmarks of time and memory, as ratios if possible
 	$(BIN)/python tests/benchmarks/startup.py
 	$(BIN)/python tests/benchmarks/data.py
 	$(BIN)/python -m tests.benchmarks.memory
+	$(BIN)/python -m tests.benchmarks.quantized
 	$(BIN)/python -m tests.benchmarks.labelled
 	$(BIN)/python -m tests.benchmarks.serving
 	$(BIN)/python -m tests.benchmarks.load --runs 50
 
 real: $(VENV)/dev  ## a real run of each task, as a table (FINETUNE_TEST_DATA: folder of the data sets)
 	$(BIN)/python tests/real/table.py
+
+methods: $(VENV)/dev  ## what each method of training costs and gives, as a table (an hour; FINETUNE_TEST_DATA)
+	$(BIN)/python -m tests.real.methods
 
 clean:  ## remove the environment, runs and build files
 	rm -rf $(VENV) runs build *.egg-info

@@ -102,7 +102,7 @@ def finetune(
             signature: `mine(build, *, …) -> facts`. Their source is part of the key.
 
     Returns:
-        The finished run; it unpacks to the model, in eval mode, and its tokenizer.
+        The finished run; it unpacks to the model, in eval mode (an adapter is trainable), and its tokenizer.
 
     Raises:
         ConfigError, DataError, TrainingError, MachineError, Interrupted: see `tasks.config.errors`.

@@ -53,10 +53,11 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     base = s03_base.base(model=Unkeyed(value=run.model), trust_remote_code=run.model.trust_remote_code)
     rows = s04_prepare.prepare(objective=objective, reading=rows_of, data=Unkeyed(value=run.data))
     shape = s05_tokenize.shape(objective, run.data, base, run.peft.virtual_tokens)
+    loading = s06_model.loading(objective, run)
     refuse_unfit_methods(run)
     tokens = s05_tokenize.tokenize(objective=objective, rows=rows.select("*.arrow"), base=base, shape=shape)
     model = s06_model.model(objective=objective, base=base, head=s01_arguments.fitting(objective, rows, run),
-                            seeds=seeds, loading=s06_model.loading(objective, run.model, run.quant))  # fmt: skip
+                            seeds=seeds, loading=loading, merge=run.peft.method != "continue")  # fmt: skip
     head = model.select("head.json")  # as the model has it: a base's own class names may stay
     adapter = s07_adapter.adapter(objective=objective, base=base, model=model, seeds=seeds, peft=run.peft)
     plan = s08_trainer.trainer(

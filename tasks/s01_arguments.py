@@ -16,7 +16,7 @@ from tasks.config import EvalConfig, RunConfig
 from tasks.config.json_types import JsonObject
 from tasks.data.tables.arrow_file import open_table
 from tasks.objectives.base import Objective
-from tasks.objectives.measured import refuse_undefined, refuse_unfit
+from tasks.objectives.measured import refuse_undefined, refuse_unfit_for_labels
 from tasks.runtime.build import Build
 from tasks.runtime.context import current
 from tasks.runtime.stage import stage
@@ -53,7 +53,7 @@ def fitting(objective: Objective, rows: ArtifactRef, run: RunConfig) -> Artifact
     if not head.members:
         return head
     found = current().open(rows)
-    refuse_unfit(found.json("head.json"), run, objective)
+    refuse_unfit_for_labels(found.json("head.json"), run, objective)
     if run.eval.best and "validation.arrow" in found:
         refuse_undefined(run.eval.best, open_table(found.path("validation.arrow")))
     return head

@@ -23,6 +23,7 @@ from tasks.data.tokens.token_table import class_counts
 from tasks.models.device import device, matmul_precision, placed, threads
 from tasks.objectives.base import Objective
 from tasks.objectives.methods import Methods, fit_methods, fits_labels
+from tasks.objectives.optimization import BITSANDBYTES, optimized_by
 from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
 from tasks.training.arithmetic import check_schedule, count_steps
@@ -45,7 +46,10 @@ def _machine(**_: object) -> Mapping[str, str]:
 
 
 @stage(
-    libraries=SCORING, components=("loss_ignores_num_items", "cross_entropy"), environment=_machine, run_in_plan=True
+    libraries=(*SCORING, BITSANDBYTES),
+    components=("loss_ignores_num_items", "cross_entropy"),
+    environment=_machine,
+    run_in_plan=True,
 )
 def trainer(
     build: Build,
@@ -86,6 +90,7 @@ def trainer(
         "max_samples": given["max_samples"],
         "own_best": given.get("own_best"),
         "scored_by": {name: version(name) for name in SCORING} if training.get("load_best_model_at_end") else {},
+        "optimized_by": optimized_by(training.get("optim", ""), placement["device"], build.warn),
         "seed": seeds.json("seeds.json")["train"],
         "steps": asdict(steps),
         "rows": {name: summary[name]["rows"] for name in ("train", "validation") if name in summary},

@@ -16,7 +16,7 @@ from tasks.artifacts.formats import json
 from tasks.config.json_types import JsonObject
 from tasks.evaluation.plot_confusion import confusion_picture
 from tasks.evaluation.plots import training_curves
-from tasks.models.bases.files import GENERATION, LIVE, MERGED
+from tasks.models.bases.files import GENERATION, INSIDE, LIVE, MERGED
 from tasks.models.bases.hub import commit_of
 from tasks.models.generation import LIMITS, write_as_scored
 from tasks.objectives.base import Objective
@@ -54,6 +54,9 @@ def save(
     merge = merge or MERGED in model  # an adapter to a base that exists nowhere in one piece could not be loaded
     composite = ":" in kind and not kind.startswith(LIVE)
     if composite or (adapted and merge):
+        if model.json("load.json").get("quantization"):
+            build.warn("export.merge: the adapter is merged into the unquantized base, the metrics are those of the "
+                       "quantized one; `finetune evaluate` measures the merged model")  # fmt: skip
         _export(build, trained, model, base, composite, adapted)
         adapted = False
     else:
@@ -82,7 +85,8 @@ def save(
             name or "fine-tuned model", Base(model_name, commit_of(base.externals()), model.json("size.json")["head"]),
             planned, {**data.json("data.json"), "sources": sources}, head.json("head.json"), metrics,
             evaluated.json("intervals.json"),
-            adapted, kind, objective.pipeline_tag, drawn, classes, confusion, current().warnings,
+            trained.json("adapter_config.json") if adapted else None,
+            kind, objective.pipeline_tag, drawn, classes, confusion, current().warnings,
         )  # fmt: skip
         (build.out / "README.md").write_text(text)
     return {"adapter": adapted, "sources": dict(sources)}
@@ -98,6 +102,7 @@ def _export(build: Build, trained: Artifact, model: Artifact, base: Artifact, co
 def _asking(planned: Mapping[str, Any], evaluated: Artifact, shape: Any, data: Artifact, base: Artifact,
             model: Artifact, adapted: bool) -> JsonObject:  # fmt: skip
     """Return what inference needs to run the model on new rows."""
+    weights = base.json("base.json")["weights"]
     return {
         **{name: planned[name] for name in ("task", "options", "seed")},
         "head": evaluated.json("head.json"),
@@ -106,7 +111,7 @@ def _asking(planned: Mapping[str, Any], evaluated: Artifact, shape: Any, data: A
         "processor": base.json("processor.json"),
         "loading": model.json("load.json"),
         "arguments": {name: planned["arguments"][name] for name in ASKING if name in planned["arguments"]},
-        "base": base.json("base.json")["weights"] if adapted else {},
+        "base": {name: digest for name, digest in weights.items() if not name.startswith(INSIDE)} if adapted else {},
     }
 
 

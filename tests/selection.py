@@ -3,6 +3,9 @@
 A proof is a test marked `slow`. One more here costs every landing its time; twelve minutes on two cores are the limit.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 
 SELECTED = {
@@ -18,7 +21,6 @@ SELECTED = {
         "tests/numerics/test_tasks.py::test_equal_to_plain_code[question-answering]",
     ),
     "S3": ("tests/remote/test_s3.py::test_a_training_resumes_from_s3",),
-    "a run through a Prefect server": ("tests/serving/test_served_runs.py::test_a_run_comes_to_its_twelve_stages",),
     "a run killed, retried, cancelled": (
         "tests/serving/test_served_runs.py::test_killed_and_retried_and_cancelled_and_run_again_to_the_same_bits",
     ),
@@ -42,6 +44,15 @@ SELECTED = {
         "tests/contract/test_code_version.py::test_each_module_changes_its_dependents_and_no_other",
     ),
 }
+
+
+def slow_except(quick: Iterable[Any], cases: Iterable[Any]) -> list[Any]:
+    """Return the values of a parameter, or tuples of several parameters, with all but the `quick` ones marked slow."""
+    kept = list(quick)
+    return [
+        each if each in kept else pytest.param(*(each if isinstance(each, tuple) else [each]), marks=pytest.mark.slow)
+        for each in cases
+    ]
 
 
 def mark_selected(config: pytest.Config, items: list[pytest.Item]) -> None:

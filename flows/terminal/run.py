@@ -34,11 +34,11 @@ def show_run(done: FineTuned) -> None:
         return
     from tasks.results.usage import usage
 
-    adapter = done.path / "adapter_config.json"
-    base = json.loads(adapter.read_text())["base_model_name_or_path"] if adapter.exists() else None
+    path = done.path / "adapter_config.json"
+    adapter = json.loads(path.read_text()) if path.exists() else None
     console.print(f"model: [bold]{done.path}[/bold]\nuse it:\n", highlight=False, soft_wrap=True)
     objective = objective_of(done.arguments["task"])
-    print(indent(usage(str(done.path), objective.auto_model, objective.pipeline_tag, base), "    "))
+    print(indent(usage(str(done.path), objective.auto_model, objective.pipeline_tag, adapter), "    "))
 
 
 def show_metrics(

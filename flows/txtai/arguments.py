@@ -123,7 +123,7 @@ def quant_of(quantize: Any, lora: Any) -> JsonObject:
     if not lora:
         raise ConfigError("quantize: quantized weights cannot be trained directly; set lora=True too")
     if device() == "cpu":
-        warn("quantize: there is no GPU, so the base is not quantized")
+        warn("quantize: there is no GPU, so the base is not quantized, as by txtai's trainer")
         return {}
     return ours
 

@@ -122,7 +122,7 @@ class HFTrainer:
 
     def _returned(self, pair: tuple[Any, Any] | None) -> tuple[Any, Any]:
         """Return the trained model: the given live object, if it can take the weights."""
-        model = _trainable(self.result.model)
+        model = self.result.model
         if pair is None:
             return model, self.result.tokenizer
         live, tokenizer = pair
@@ -144,19 +144,6 @@ class HFTrainer:
 def _refuse(teacher: Any) -> None:
     if teacher is not None:
         raise ConfigError("teacher: distillation is not supported yet; leave it out")
-
-
-def _trainable(model: "torch.nn.Module") -> Any:
-    """Make the trained weights of a model with an adapter trainable again; return other models unchanged."""
-    from peft import PeftModel
-
-    if isinstance(model, PeftModel):
-        for config in model.peft_config.values():
-            config.inference_mode = False
-        tuner: Any = model.base_model
-        tuner._mark_only_adapters_as_trainable(tuner.model)  # and biases, as `bias` says
-        tuner.set_adapter(model.active_adapter)
-    return model
 
 
 def _pair(base: Any) -> tuple[Any, Any]:

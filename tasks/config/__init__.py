@@ -17,7 +17,7 @@ from tasks.config.sections.eval import EvalConfig
 from tasks.config.sections.export import ExportConfig
 from tasks.config.sections.methods import MethodsConfig
 from tasks.config.sections.model import ModelConfig
-from tasks.config.sections.peft import Adapter, Lora, NoPeft, OtherTuner, PeftConfig
+from tasks.config.sections.peft import Adapter, ContinuePeft, Lora, NoPeft, OtherTuner, PeftConfig
 from tasks.config.sections.quant import QuantConfig
 from tasks.config.sections.run import Preset, RunConfig
 from tasks.config.sections.secrets import Secrets
@@ -37,6 +37,7 @@ __all__ = [
     "PeftConfig",
     "NoPeft",
     "Adapter",
+    "ContinuePeft",
     "Lora",
     "OtherTuner",
     "QuantConfig",

@@ -1,4 +1,4 @@
-"""The catalogue of the installed peft's tuners: names, and the fields of their config classes.
+"""The catalogue of tuners, those of the installed peft and our own: names, and the fields of their config classes.
 
 Importing peft imports torch and takes seconds; parsing its source takes a tenth of one. The source is only parsed,
 never executed.
@@ -68,12 +68,18 @@ UNSUPPORTED: Mapping[str, str] = {
 
 
 LENGTHENING = ("prompt_tuning",)  # its vectors are part of the sequence, also of its logits
-UNMERGEABLE = ("lily",)  # besides those with prompts: they change more than weights
+UNMERGEABLE = ("bottleneck", "lily")  # besides those with prompts: they change more than weights
+OWN = {"bottleneck": "tasks.models.bottleneck"}  # tuners that peft lacks: modules that register them with it
+# Tuners that work with quantized weights, of 4 and of 8 bits. Others compute with the bytes of quantized weights as if
+# they were the weights, some without an error.
+QUANTIZABLE = ("lora", "adalora", "beft", "boft", "bottleneck", "c3a", "fourierft", "gralora", "hira", "ia3", "lily",
+               "ln_tuning", "miss", "oft", "prefix_tuning", "prompt_tuning", "pvera", "randlora", "road",
+               "trainable_tokens", "vblora", "vera", "waveft")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Tuner:
-    """One of peft's tuners.
+    """A tuner: one of peft's, or ours.
 
     Attributes:
         name: peft's own, e.g. "adalora". fields: those of its config class, by name, including inherited ones.
@@ -108,7 +114,7 @@ class Tuner:
 
 @functools.cache
 def tuners() -> Mapping[str, Tuner]:
-    """Return all tuners of the installed peft that can be trained here, by name, LoRA first."""
+    """Return all tuners that can be trained here, by name, LoRA first."""
     modules = [ast.parse(path.read_text("utf-8")) for path in _sources()]
     enums = {name: values for module in modules for name, values in enums_of(module).items()}
     classes = {node.name: node for module in modules for node in module.body if isinstance(node, ast.ClassDef)}
@@ -144,6 +150,8 @@ def _sources() -> Iterator[Path]:
     yield root / "config.py"
     yield from sorted((root / "tuners").glob("*/config.py"))
     yield from sorted((root / "tuners").glob("*_utils.py"))
+    for module in OWN.values():
+        yield Path(__file__).parents[2] / f"{module.replace('.', '/')}.py"
 
 
 def _tuner_name(node: ast.ClassDef) -> str | None:

@@ -69,7 +69,7 @@ def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
     trainable = trained(groups, plan["steps"]["total"]) if groups else counts.trainable
     states = trainable * (4 + 8)  # gradients; two moments of Adam
     process = PROCESS if plan["device"] == "cpu" else CONTEXT
-    memory = process + int(counts.parameters * _width(config)) + states + _activations(plan, base, counts)
+    memory = process + _weights(config, counts) + states + _activations(plan, base, counts)
     kept = counts.trainable * 4
     checkpoints = (kept + trainable * 8) * ((config.train.save_total_limit or 1) + 1)
     epochs = plan["steps"]["total"] / plan["steps"]["steps_per_epoch"]
@@ -81,11 +81,13 @@ def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
     )  # fmt: skip
 
 
-def _width(config: RunConfig) -> float:
-    """Return the bytes of a parameter in memory."""
-    if config.quant.load_in_4bit:
-        return 0.6  # including scales, and layers that are not quantized
-    return 1 if config.quant.load_in_8bit else BYTES.get(config.model.dtype, 4)
+def _weights(config: RunConfig, counts: "Counts") -> int:
+    """Return the bytes of the model's weights; beside quantized ones, the others are converted to float32."""
+    if not counts.quantized:
+        return counts.parameters * BYTES.get(config.model.dtype, 4)
+    from tasks.models.quantized import bytes_of
+
+    return bytes_of(counts.quantized, config.quant) + (counts.parameters - counts.quantized) * 4
 
 
 def _counts(config: RunConfig, context: RunContext) -> "Counts":
@@ -96,7 +98,8 @@ def _counts(config: RunConfig, context: RunContext) -> "Counts":
     if not isinstance(refs["s06_model"], Pending) and not isinstance(refs["s07_adapter"], Pending):
         size, adapter = context.read("s06_model", "size.json"), context.read("s07_adapter", "adapter.json")
         trainable = adapter.get("trainable", size["parameters"])
-        return Counts(size["parameters"], trainable, size["logits"], adapter.get("dropped", 0))
+        dropped = adapter.get("dropped", 0)
+        return Counts(size["parameters"], trainable, size["logits"], size["quantized"], dropped)
     return counted(config, context)
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from tasks.config import NoPeft, RunConfig
+from tasks.config import ConfigError, ContinuePeft, NoPeft, RunConfig
 from tasks.config.json_types import JsonObject
+from tasks.config.tuners import QUANTIZABLE, UNMERGEABLE
 from tasks.models.bases.base import live_class
+from tasks.models.device import quantizes, training_device
 from tasks.objectives import objective_of
 from tasks.objectives.methods import Methods
 from tasks.runtime.context import RunContext, current
@@ -13,6 +15,11 @@ from tasks.runtime.inputs import Pending
 
 if TYPE_CHECKING:
     from tasks.models.count import Counts
+
+
+def quantized(config: RunConfig) -> bool:
+    """Return whether a run of this config on this machine quantizes its base (see `tasks.s06_model.loading`)."""
+    return config.quant.bits is not None and quantizes(training_device(getattr(config.train, "use_cpu", None)))
 
 
 def counted(config: RunConfig, context: RunContext, look: Callable[[Any], object] = lambda model: None) -> "Counts":
@@ -24,7 +31,8 @@ def counted(config: RunConfig, context: RunContext, look: Callable[[Any], object
     from tasks.models.count import count
 
     objective, base = objective_of(config.task), context.open(context.refs["s03_base"])
-    loading = {"auto_model": objective.auto_model, "trust_remote_code": config.model.trust_remote_code}
+    loading = {"auto_model": objective.auto_model, "trust_remote_code": config.model.trust_remote_code,
+               "quantized": quantized(config)}  # fmt: skip
     return count(base.view(), base.externals(), {**loading, **live_class(config.model)},
                  context.read("s04_prepare", "head.json"), config.peft, objective.peft_task_type, look)  # fmt: skip
 
@@ -46,12 +54,27 @@ def refuse_unfit_methods(config: RunConfig) -> None:
         from tasks.training.planned import refuse_unfit
 
         plan = {"arguments": config.train.model_dump(mode="json", exclude_none=True), "methods": dict(config.methods)}
-        counted(config, context, lambda model: refuse_unfit(Methods(config.methods).hooks(model, plan), model, plan))
+
+        def look(model: Any) -> None:
+            refuse_unfit(Methods(config.methods).hooks(model, plan), model, plan)
+            if isinstance(config.peft, ContinuePeft):
+                _refuse_continued(config, model.active_peft_config.peft_type.lower())
+
+        counted(config, context, look)
 
     if context.overlay is None:
         context.before_building = check
     elif not any(isinstance(context.refs[stage], Pending) for stage in ("s03_base", "s04_prepare")):
         check()
+
+
+def _refuse_continued(config: RunConfig, method: str) -> None:
+    if config.export.merge and method in UNMERGEABLE:
+        raise ConfigError(f"export.merge: adapters of peft.method: {method} cannot be merged into the base; leave it "
+                          "out")  # fmt: skip
+    if config.quant.bits is not None and method not in QUANTIZABLE:
+        raise ConfigError(f"quant: the adapter of model.name is of peft.method: {method}, which does not work with "
+                          "quantized weights; set quant: false")  # fmt: skip
 
 
 def planned_groups(config: RunConfig, context: RunContext, plan: JsonObject) -> tuple[list[JsonObject], list[str]]:

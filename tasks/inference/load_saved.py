@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,21 +11,21 @@ from tasks.config import ModelConfig
 from tasks.config.errors import ConfigError
 from tasks.models.bases.base import base_files, is_adapter, link
 from tasks.models.bases.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INSIDE, LIVE
-from tasks.models.load import model_class, quantization_config, quiet
+from tasks.models.device import device, kind, quantizes
+from tasks.models.load import model_class, quantizing, quiet, unquantized
 
 if TYPE_CHECKING:
     import torch
 
 
 def load_saved(
-    folder: Path, loading: Mapping[str, Any], asked: bool, quantized: bool = True, base: Mapping[str, str] | None = None
+    folder: Path, loading: Mapping[str, Any], asked: bool, base: Mapping[str, str] | None = None
 ) -> "torch.nn.Module":
     """Return the model in `folder`, in eval mode.
 
     Args:
         loading: fields of `Loading`; its `auto_model` may be ours (`module:attr`), with parts in separate folders.
         asked: whether it predicts on unlabelled rows; for replaced-token detection this loads the discriminator.
-        quantized: whether to quantize an adapter's base if it was quantized in training, which needs a GPU.
         base: digests of the weights that an adapter was trained on, by file; if empty, its base is not checked.
 
     Raises:
@@ -38,10 +39,22 @@ def load_saved(
         return _load_composite(folder, auto_model, asked, more).eval()
     if not is_adapter(folder):
         return _load_whole(folder, auto_model, more).eval()
-    if quantized and loading.get("quantization"):
-        config = quantization_config(loading["quantization"], loading["spared"])
-        more |= {"quantization_config": config, "device_map": {"": 0}}
+    if loading.get("quantization"):
+        more |= quantizing(loading["quantization"], loading["spared"], loading["quantized_on"])
     return _load_adapter(folder, auto_model, more, base or {}).eval()
+
+
+def as_here(folder: Path, loading: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
+    """Return how to load a model on this machine, and how its base is quantized otherwise than in training, if so."""
+    if not loading.get("quantization"):
+        return loading, ""
+    if not is_adapter(folder):
+        return unquantized(loading), "its adapter was trained on a quantized base, and merged into the unquantized one"
+    if not quantizes(device()) or "quantized_on" not in loading:  # earlier versions do not say what was quantized
+        return unquantized(loading), "its base was quantized in training and evaluation, and is not here"
+    ours = {"quantizer": version("bitsandbytes"), "quantized_on": kind(device())}
+    then, now = (f"bitsandbytes {each['quantizer']} on {each['quantized_on']}" for each in (loading, ours))
+    return {**loading, **ours}, "" if then == now else f"its base was quantized by {then} in training, by {now} here"
 
 
 def _load_composite(folder: Path, auto_model: str, asked: bool, more: Mapping[str, Any]) -> "torch.nn.Module":

@@ -18,7 +18,6 @@ from tasks.data.sources.locate import locate
 from tasks.data.sources.read import Read, read
 from tasks.evaluation.scoring import Scores, score_table
 from tasks.inference.saved_model import Saved
-from tasks.models.bases.base import is_adapter
 from tasks.models.device import device, matmul_precision, threads
 from tasks.models.generation import unlimited, unused
 from tasks.objectives import objective_of
@@ -142,12 +141,12 @@ def _about_input(message: str) -> str:
 
 
 def _load_model(saved: Saved, asked: bool, say: Callable[[str], None]) -> Any:
-    from tasks.inference.load_saved import load_saved
+    from tasks.inference.load_saved import as_here, load_saved
 
-    quantized = device() != "cpu" and "spared" in saved.loading  # earlier versions do not say what was quantized
-    if saved.loading.get("quantization") and not (quantized and is_adapter(saved.folder)):
-        say("MODEL: its base was quantized in training and evaluation, but not here: its metrics may differ")
-    model = load_saved(saved.folder, saved.loading, asked, quantized, saved.base)
+    loading, changed = as_here(saved.folder, saved.loading)
+    if changed:
+        say(f"MODEL: {changed}; its metrics may differ")
+    model = load_saved(saved.folder, loading, asked, saved.base)
     if saved.arguments.get("predict_with_generate") and (line := unused(_generation(model), saved.arguments)):
         say(f"MODEL: {line}")
     if saved.arguments.get("predict_with_generate") and (line := unlimited(_generation(model), saved.arguments)):

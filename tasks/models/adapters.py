@@ -1,7 +1,6 @@
 """Parameter-efficient methods: a config section becomes a peft config, a model becomes a model with an adapter."""
 
 import re
-from collections.abc import Iterable
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from peft import (
     AdaLoraModel,
     PeftConfig,
     PeftModel,
-    PeftType,
     get_peft_model,
     prepare_model_for_kbit_training,
     set_peft_model_state_dict,
@@ -23,12 +21,14 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+import tasks.models.bottleneck  # noqa: F401 — adds its method to peft's
 from tasks.config import Adapter, ConfigError, Lora
 from tasks.config.json_types import JsonObject
 from tasks.config.reading.names import nearest
 from tasks.models.bases.files import ADAPTER_WEIGHTS
 
 ALL_LINEAR = "all-linear"
+CHOOSING = ("bottleneck", "trainable_tokens")  # tuners that find their layers in any model, or refuse it
 # What peft raises for options that do not fit each other, or the sizes of the model's layers.
 REFUSALS = (ValueError, TypeError, KeyError, AttributeError, RuntimeError, NotImplementedError, AssertionError,
             ZeroDivisionError, ImportError)  # fmt: skip
@@ -45,7 +45,8 @@ def _peft_config(
                           "choose another method")  # fmt: skip
     if saved:
         options["modules_to_save"] = saved
-    return PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(section.method.upper())](task_type=task_type, **options)
+    made: Any = PEFT_TYPE_TO_CONFIG_MAPPING[section.method.upper()]  # type: ignore[index] — our own are strings too
+    return made(task_type=task_type, **options)
 
 
 def _lora(section: Lora, heads: list[str]) -> JsonObject:
@@ -84,10 +85,10 @@ def _other(model: PreTrainedModel, section: Adapter, tokenizer: Path | None) -> 
         return {**options, "num_virtual_tokens": section.virtual_tokens, **known}
     if section.target_modules is not None:
         return {**options, "target_modules": section.target_modules}
-    kind: Any = PEFT_TYPE_TO_TUNER_MAPPING[PeftType(section.method.upper())]
+    kind: Any = PEFT_TYPE_TO_TUNER_MAPPING[section.method.upper()]  # type: ignore[index]
     chosen = getattr(kind, "target_module_mapping", TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING)
     family = model.config.model_type
-    if family in chosen or section.method == "trainable_tokens":
+    if family in chosen or section.method in CHOOSING:
         return options
     if "feedforward_modules" in section.tuner.fields:
         raise ConfigError(f"peft.target_modules: {section.method} has no usual layers for {family}; set "
@@ -99,31 +100,6 @@ def _norms(model: PreTrainedModel) -> list[str]:
     """Return the paths of the normalization layers."""
     named = [(name, layer) for name, layer in model.named_modules() if type(layer).__name__.endswith("Norm")]
     return [name for name, layer in named if _has_weights(layer)]
-
-
-def heads_of(model: PreTrainedModel, new: Iterable[str]) -> list[str]:
-    """The modules to train and save whole beside an adapter: a task's head, and whatever the base lacks.
-
-    Args:
-        new: names of the parameters the base lacks; some may lie within its body (a pooler).
-    """
-    among = getattr(model, "heads_among", None)
-    if callable(among):
-        return list(among(new))  # type: ignore[arg-type]
-    names, body = list(new), model.base_model_prefix
-    output = model.get_output_embeddings()
-    has_body = any(name == body for name, _ in model.named_children())
-
-    def is_head(name: str, child: Any) -> bool:
-        if name == body or not any(True for _ in child.parameters()):
-            return False
-        fresh = any(each.startswith(f"{name}.") for each in names)
-        # a language model's own output layer is trained through the adapter, as all its layers are
-        return fresh or (has_body and not any(module is output for module in child.modules()))
-
-    outside = [name for name, child in model.named_children() if is_head(name, child)]
-    within = {name.rpartition(".")[0] for name in names if name.startswith(f"{body}.")}
-    return [*outside, *sorted(within)]
 
 
 def attach(
@@ -143,7 +119,7 @@ def attach(
         _refuse_unknown(model, targets, section.method == "lora")
     try:
         config: Any = _peft_config(model, section, task_type, heads, tokenizer)
-        adapted = _usable(get_peft_model(_ready(model), config))
+        adapted = wrapped(model, config)
     except REFUSALS as error:
         said = " ".join(str(error).split())
         raise ConfigError(f"peft: {section.method} does not fit {type(model).__name__} with these options: "
@@ -211,9 +187,14 @@ def reattach(model: PreTrainedModel, folder: Path, trainable: bool) -> PeftModel
     if not (trainable and config.is_prompt_learning):
         return _usable(PeftModel.from_pretrained(_ready(model), folder, is_trainable=trainable))
     config.inference_mode = False  # peft loads prompts only for inference
-    adapted = get_peft_model(model, config)
+    adapted = wrapped(model, config)
     set_peft_model_state_dict(adapted, load_file(folder / ADAPTER_WEIGHTS))
-    return adapted  # type: ignore[return-value]
+    return adapted
+
+
+def wrapped(model: PreTrainedModel, config: PeftConfig) -> PeftModel:
+    """Return `model` with a fresh adapter of this config."""
+    return _usable(get_peft_model(_ready(model), config))
 
 
 def _usable(model: Any) -> PeftModel:
@@ -225,8 +206,11 @@ def _usable(model: Any) -> PeftModel:
 
 
 def _ready(model: Any) -> Any:
-    """A quantized model computes its norms and head in float32, in training and after it alike; whether activations
-    are checkpointed is the Trainer's business."""
-    if getattr(model, "is_quantized", False):
-        return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
-    return model
+    """Prepare a quantized model, in training and after it alike: its norms and head compute in float32. Whether
+    activations are checkpointed is up to the Trainer."""
+    if not getattr(model, "is_quantized", False):
+        return model
+    for layer in model.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):  # its eval mode packs weights for a kernel without gradients
+            layer.support_avx512bf16_for_cpu = False
+    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)

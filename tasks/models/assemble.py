@@ -7,7 +7,7 @@ from typing import Any
 from tasks.config.errors import MachineError
 from tasks.models.adapters import merged, reattach
 from tasks.models.bases.files import ADAPTER_CONFIG
-from tasks.models.load import Loading, link_base, load
+from tasks.models.load import Loading, link_base, load, unquantized
 
 
 def starting_model(folder: Path, base: Mapping[str, Path], loading: Mapping[str, Any], adapter: Path | None) -> Any:
@@ -32,16 +32,16 @@ def _load_complete(folder: Path, loading: Mapping[str, Any]) -> Any:
 def trained_model(
     weights: Path, folder: Path, base: Mapping[str, Path], loading: Mapping[str, Any], merge: bool = False
 ) -> Any:
-    """Return the model after training, in eval mode.
+    """Return the model after training, in eval mode; an adapter is trainable, as in training.
 
     Args:
         weights: a view of the trained artifact: a whole model, or an adapter (then `folder` and `base` give the rest).
         merge: fold the adapter into the model.
     """
     if not (weights / ADAPTER_CONFIG).exists():
-        return _load_complete(weights, {**loading, "quantization": None}).eval()
+        return _load_complete(weights, unquantized(loading)).eval()
     link_base(folder, base)
-    if merge:  # into unquantized weights: quantized ones cannot be merged into
-        loading = {**loading, "quantization": None}
-    model = reattach(_load_complete(folder, loading), weights, trainable=False)
+    if merge:
+        loading = unquantized(loading)
+    model = reattach(_load_complete(folder, loading), weights, trainable=not merge)
     return (merged(model) if merge else model).eval()

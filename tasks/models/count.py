@@ -10,11 +10,14 @@ import torch
 from transformers import PreTrainedModel
 
 from tasks.artifacts.formats import weights
-from tasks.config import Adapter, Lora, NoPeft
-from tasks.models.adapters import attach, dropped_inputs, heads_of
+from tasks.config import ConfigError, ContinuePeft, Lora, NoPeft, PeftConfig
+from tasks.models.adapters import attach, dropped_inputs
+from tasks.models.bases.files import ADAPTER_CONFIG, INSIDE
 from tasks.models.create import head_config, logits_of, no_such_head
-from tasks.models.folding import parts_of
+from tasks.models.folding import continued, heads_in, parts_of
+from tasks.models.heads import heads_of
 from tasks.models.load import config_of, model_class, quiet
+from tasks.models.quantized import quantized_weights, spared_modules
 
 
 @dataclass(frozen=True)
@@ -24,27 +27,30 @@ class Counts:
     Attributes:
         parameters: in total; tied ones count once. trainable: those the optimizer gets.
         logits: logits per token (its vocabulary); 0 if it only returns some per row.
+        quantized: parameters that are quantized.
         dropped: input features per token of adapted layers with dropout, which keep a copy of their inputs.
     """
 
     parameters: int
     trainable: int
     logits: int
+    quantized: int = 0
     dropped: int = 0
 
 
 def count(
-    folder: Path, base: Mapping[str, Path], loading: Mapping[str, Any], head: Mapping[str, Any], peft: Adapter | NoPeft,
+    folder: Path, base: Mapping[str, Path], loading: Mapping[str, Any], head: Mapping[str, Any], peft: PeftConfig,
     task_type: str, look: Callable[[torch.nn.Module], object] = lambda model: None,
 ) -> Counts:  # fmt: skip
     """Build the model (and its adapter) without weights, and count.
 
     Args:
-        folder: with the base's `config.json`. base: its files by name. loading: fields of `Loading`. head: of stage 4.
+        folder: with the base's `config.json`. base: its files by name. loading: fields of `Loading`, and `quantized`,
+            whether the base is. head: of stage 4.
         look: called with the model.
 
     Raises:
-        ConfigError: the architecture has no such head; what `attach` raises.
+        ConfigError: the architecture has no such head; no layer can be quantized; what `attach` raises.
     """
     quiet()
     trusted = bool(loading.get("trust_remote_code"))
@@ -61,12 +67,22 @@ def count(
         if isinstance(peft, NoPeft):
             look(model)
             return Counts(parameters, parameters, logits)
-        # other initializations are computed from weights
-        drawn = peft.model_copy(update={"init_lora_weights": True}) if isinstance(peft, Lora) else peft
-        adapted = attach(model, drawn, task_type, heads_of(model, _missing(model, base)))
+        new = _missing(model, base)
+        if isinstance(peft, ContinuePeft):
+            if INSIDE + ADAPTER_CONFIG not in base:
+                raise ConfigError("peft.method: continue trains the adapter in model.name's folder on, and there is "
+                                  "none; set model.name to an adapter's folder, or another method")  # fmt: skip
+            new |= heads_in(base[INSIDE + ADAPTER_CONFIG].parent, model)
+        spared = spared_modules(model, new, getattr(peft, "modules_to_save", None) or ())
+        quantized = quantized_weights(model, spared) if loading.get("quantized") else 0
+        if isinstance(peft, ContinuePeft):
+            adapted = continued(model, base[INSIDE + ADAPTER_CONFIG].parent, task_type, heads_of(model, new))
+        else:  # other initializations are computed from weights
+            drawn = peft.model_copy(update={"init_lora_weights": True}) if isinstance(peft, Lora) else peft
+            adapted = attach(model, drawn, task_type, heads_of(model, new))
     look(adapted)
     trainable = sum(each.numel() for each in adapted.parameters() if each.requires_grad)
-    return Counts(parameters, trainable, logits, dropped_inputs(adapted))
+    return Counts(parameters, trainable, logits, quantized, dropped_inputs(adapted))
 
 
 def _size(model: torch.nn.Module) -> int:

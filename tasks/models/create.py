@@ -19,6 +19,7 @@ from tasks.models.bases.live import check_width
 from tasks.models.folding import Folded, fold, parts_of
 from tasks.models.heads import Fitted, fit
 from tasks.models.load import NEW, Loading, config_of, load, quiet
+from tasks.models.quantized import quantized_weights, spared_modules
 
 RNG = "rng.safetensors"
 
@@ -28,7 +29,8 @@ class Created:
     """The result of `create`.
 
     Attributes:
-        parameters: of the whole model. new: the modules that the base lacks, or whose rows have changed.
+        parameters: of the whole model. quantized: those that are quantized when it is loaded for training.
+        spared: modules that are not; empty without quantization.
         unused: tensors of the base's adapter that do not fit the model.
         head: what was done with the base's head; None for tasks without classes or a number.
         resized: whether its embeddings were enlarged for its tokenizer.
@@ -36,7 +38,8 @@ class Created:
     """
 
     parameters: int
-    new: list[str]
+    quantized: int
+    spared: list[str]
     unused: list[str]
     head: Fitted | None
     resized: bool = False
@@ -45,7 +48,7 @@ class Created:
 
 def create(
     base: Path, out: Path, loading: Loading, head: Mapping[str, Any], seed: int, pad_token_id: int | None,
-    vocabulary: int = 0,
+    vocabulary: int = 0, merge: bool = True,
 ) -> Created:  # fmt: skip
     """Write `config.json`, the new parameters (also a head whose rows were matched to the classes) and the state of
     torch's generator after making them; for a base with an adapter, or with too few embeddings for its tokenizer, also
@@ -61,9 +64,10 @@ def create(
         out: output folder.
         head: `labels` (class names in the order of their ids, or None) and `problem_type` (or None).
         vocabulary: the number of embeddings that the tokenizer's ids need.
+        merge: whether to merge the base's adapter; if not, only its head is used.
 
     Raises:
-        ConfigError: the architecture has no such head, or another layer does not fit.
+        ConfigError: the architecture has no such head, another layer does not fit, or none can be quantized.
     """
     quiet()
     config = config_of(base, loading.trust_remote_code)
@@ -71,13 +75,14 @@ def create(
     model, info = _load_base(base, loading, head, config)
     if loading.code is not None and head["problem_type"] != "regression" and head["labels"]:
         check_width(model, len(head["labels"]))
-    folded = fold(model, base / INSIDE) if (base / INSIDE).exists() else Folded(set(), [])
+    folded = fold(model, base / INSIDE, merge) if (base / INSIDE).exists() else Folded(set(), [])
     new = {*info["missing_keys"], *(entry[0] for entry in info["mismatched_keys"])}
     inside = [name for name in new if name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name]
     if inside:
         raise ConfigError(f"model.name: the base lacks weights of its own body ({', '.join(sorted(inside)[:3])}, …)")
     fitted = None if loading.code is not None else _fit_head(model, head, config, info, folded.changed)
     new |= fitted.changed if fitted is not None else set()
+    new |= folded.changed if not merge else set()
     resized = _resized(model, vocabulary, ":" in loading.auto_model)
     state = torch.random.get_rng_state()
     if pad_token_id is not None and getattr(model.config.get_text_config(), "pad_token_id", None) is None:
@@ -87,9 +92,10 @@ def create(
     if changed := _tensors(model, (folded.changed | resized) - new):
         save_file(changed, out / MERGED, metadata={"format": "pt"})
     save_file({"torch": state}, out / RNG)
-    modules = sorted({name.rpartition(".")[0] for name in new})
+    spared = spared_modules(model, new, loading.spared) if loading.quantization else []
+    quantized = quantized_weights(model, spared) if loading.quantization else 0
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Created(parameters, modules, folded.unused, fitted, bool(resized), logits_of(model))
+    return Created(parameters, quantized, spared, folded.unused, fitted, bool(resized), logits_of(model))
 
 
 def logits_of(model: PreTrainedModel) -> int:
@@ -101,8 +107,10 @@ def logits_of(model: PreTrainedModel) -> int:
 def _load_base(
     base: Path, loading: Loading, head: Mapping[str, Any], config: PreTrainedConfig
 ) -> tuple[Any, dict[str, Any]]:
-    """Return the unquantized base with the head's config, and its missing or mismatched parameters."""
-    plain = replace(loading, quantization=None, quantizer=None, spared=(), code=None)
+    """Return the unquantized base with the head's config, and its missing or mismatched parameters. A base to quantize
+    has its own precision, into which an adapter can be merged."""
+    dtype = "auto" if loading.quantization else loading.dtype
+    plain = replace(loading, dtype=dtype, quantization=None, code=None)
     more = {**head_config(head), **_causal_fields(config, loading.auto_model)}
     try:
         return load(base, plain, **more, output_loading_info=True, ignore_mismatched_sizes=True)  # type: ignore[return-value]

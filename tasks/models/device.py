@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +24,23 @@ def device() -> str:
     """Return `cuda:<names of the visible GPUs>`, or `cpu`."""
     gpus = _visible()
     return f"cuda:{','.join(gpu.name for gpu in gpus)}" if gpus else "cpu"
+
+
+def training_device(use_cpu: bool | None = None) -> str:
+    """Return `device()`, or `cpu` if `train.use_cpu` says so."""
+    return "cpu" if use_cpu else device()
+
+
+def quantizes(where: str) -> bool:
+    """Return whether bitsandbytes computes on a device: whether it is installed with a native library for it."""
+    package = find_spec("bitsandbytes")
+    folders = package.submodule_search_locations if package else None
+    return any(any(Path(folder).glob(f"libbitsandbytes_{kind(where)}*")) for folder in folders or ())
+
+
+def kind(where: str) -> str:
+    """Return torch's type of a device: `cpu` or `cuda`."""
+    return where.partition(":")[0]
 
 
 @contextmanager
@@ -129,7 +147,7 @@ def placed(asked: Mapping[str, Any]) -> JsonObject:
         may only use deterministic kernels; a CPU always does), `threads` and `float32_matmul_precision`.
     """
     training = dict(asked["training"])
-    where = "cpu" if training.get("use_cpu") else device()
+    where = training_device(training.get("use_cpu"))
     if where != "cpu" and not any(name in training for name in ("bf16", "fp16")):
         import torch
 

@@ -1,17 +1,18 @@
-"""Merge a base's adapter into its weights, so that training starts from one model."""
+"""A base's adapter: merged into its weights, so that training starts from one model, or trained on."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peft import PeftConfig, PeftModel, get_peft_model_state_dict
+from peft import PeftConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from tasks.artifacts.formats import weights
 from tasks.artifacts.formats.weights import Tensor
 from tasks.config.errors import ConfigError
-from tasks.models.adapters import merged
+from tasks.models.adapters import REFUSALS, merged, wrapped
 from tasks.models.bases.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 ROOTS = ("base_model.model.", "base_model.")  # peft's prefixes of parameter names; the second one with prompts
@@ -30,9 +31,12 @@ class Folded:
     unused: list[str]
 
 
-def fold(model: PreTrainedModel, folder: Path) -> Folded:
+def fold(model: PreTrainedModel, folder: Path, merge: bool = True) -> Folded:
     """Merge the adapter in `folder` into `model`, in place, by peft's `merge_and_unload`; modules that it saved
     completely (`modules_to_save`) replace the model's.
+
+    Args:
+        merge: whether to merge; if not, only the modules saved completely are used.
 
     Raises:
         ConfigError: the adapter is to another architecture, or of a kind that cannot be merged.
@@ -43,14 +47,59 @@ def fold(model: PreTrainedModel, folder: Path) -> Folded:
     for name, part in parts_of(model):
         config = _config_in(folder)
         saved = _saved(config)
+        if not merge:
+            tensors = {each: tensor for each, tensor in tensors.items() if _is_whole(each, saved)}
         place, host = _host(part, list(filter(_is_inner, tensors)))
         lost = _unplaced(host, tensors, saved)
-        lost |= _merge(host, folder, config, tensors, lost)
+        if merge:
+            lost |= _merge(host, folder, config, tensors, lost)
+        else:
+            whole = {_plain(each): tensor for each, tensor in load_file(folder / ADAPTER_WEIGHTS).items()}
+            host.load_state_dict({each: whole[each] for each in tensors.keys() - lost}, strict=False)
         modules = {each for each, _ in host.named_modules()}
         touched = tuple(f"{name}{place}{_owner(each, modules)}." for each in tensors.keys() - lost)
         changed |= {each for each in model.state_dict() if each.startswith(touched)}
         unused |= lost
     return Folded(changed, sorted(unused))
+
+
+def continued(model: PreTrainedModel, folder: Path, task_type: str, heads: list[str]) -> PeftModel:
+    """Return `model` with the adapter in `folder`, trainable, and its `heads`, which start as the model has them.
+
+    Of a model on torch's meta device only names and sizes are checked.
+
+    Raises:
+        ConfigError: the adapter is a prompt, it cannot train a head, or it is to another architecture.
+    """
+    config: Any = _config_in(folder)
+    kind, saved, without_weights = config.peft_type.lower(), _saved(config), model.device.type == "meta"
+    dtype = model.dtype
+    if config.is_prompt_learning:
+        raise ConfigError(f"peft.method: continue is for adapters in layers, and that of model.name is a {kind}")
+    if heads and not hasattr(config, "modules_to_save"):
+        raise ConfigError(f"peft.method: {kind} cannot train the new head ({', '.join(heads)}) beside it")
+    config.task_type, config.inference_mode, config.modules_to_save = task_type, False, heads or None
+    if without_weights and hasattr(config, "init_lora_weights"):
+        config.init_lora_weights = True  # others are computed from weights
+    try:
+        adapted = wrapped(model, config)
+    except REFUSALS as error:
+        raise ConfigError(f"model.name: its adapter does not fit {type(model).__name__}: {error}") from error
+    header, made = weights.header(folder / ADAPTER_WEIGHTS), get_peft_model_state_dict(adapted)
+    held = {name: tuple(each.shape) for name, each in header.items() if not _is_whole(_plain(name), saved)}
+    fresh = {name: tuple(each.shape) for name, each in made.items() if not _is_whole(_plain(name), heads)}
+    # a layer beside the numbered ones, such as a pooler, may be new in this task's model
+    if odd := {name for name, _ in held.items() ^ fresh.items() if name in held or _is_inner(name)}:
+        raise ConfigError(f"model.name: its adapter has other layers than {type(model).__name__} with its "
+                          f"{ADAPTER_CONFIG} ({min(odd)}, …); any other method merges it first")  # fmt: skip
+    if not without_weights:
+        tensors = load_file(folder / ADAPTER_WEIGHTS)
+        # heads that the model has from there too, rounded to its type
+        same = {
+            name for name in made.keys() & tensors.keys() if tensors[name].to(dtype).to(made[name]).equal(made[name])
+        }
+        set_peft_model_state_dict(adapted, made | {name: tensors[name] for name in held.keys() | same})
+    return adapted
 
 
 def _config_in(folder: Path) -> PeftConfig:
@@ -81,6 +130,13 @@ def head_width(adapter: Path) -> int | None:
 def saved_whole(adapter: Path) -> set[str]:
     """Return the names, in the model, of the parameters that an adapter saved completely (`modules_to_save`)."""
     return {_plain(name) for name in weights.header(adapter / ADAPTER_WEIGHTS)}
+
+
+def heads_in(adapter: Path, model: PreTrainedModel) -> set[str]:
+    """Return the names of a model's parameters in modules that an adapter saved completely."""
+    return {name for name in saved_whole(adapter) if _is_whole(name, _saved(_config_in(adapter)))} & {
+        *model.state_dict()
+    }
 
 
 def parts_of(model: PreTrainedModel) -> Iterator[tuple[str, PreTrainedModel]]:
@@ -143,8 +199,8 @@ def _merge(host: Any, folder: Path, config: PeftConfig, tensors: Mapping[str, Te
 
 def _unmergeable(config: PeftConfig, error: Exception) -> ConfigError:
     kind = getattr(config.peft_type, "value", config.peft_type)
-    return ConfigError(f"model.name: its adapter ({kind}) cannot be merged into the base: {error}; merge it yourself, "
-                       "and use the merged model")  # fmt: skip
+    other = "" if config.is_prompt_learning else "; peft: continue trains it on"
+    return ConfigError(f"model.name: its adapter ({kind}) cannot be merged into the base: {error}{other}")
 
 
 def _saved(config: PeftConfig) -> list[str]:

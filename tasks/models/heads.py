@@ -1,7 +1,7 @@
-"""Match a base's existing head to the data's classes: rows are matched by class name, not by position."""
+"""The heads of a model: which modules they are, and a base's existing one matched to the data's classes by name."""
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,31 @@ class Fitted:
     how: str
     said: str = ""
     changed: frozenset[str] = frozenset()
+
+
+def heads_of(model: PreTrainedModel, new: Iterable[str]) -> list[str]:
+    """The modules to train and save whole beside an adapter: a task's head, and whatever the base lacks.
+
+    Args:
+        new: names of the parameters the base lacks; some may lie within its body (a pooler).
+    """
+    among = getattr(model, "heads_among", None)
+    if callable(among):
+        return list(among(new))  # type: ignore[arg-type]
+    names, body = list(new), model.base_model_prefix
+    output = model.get_output_embeddings()
+    has_body = any(name == body for name, _ in model.named_children())
+
+    def is_head(name: str, child: Any) -> bool:
+        if name == body or not any(True for _ in child.parameters()):
+            return False
+        fresh = any(each.startswith(f"{name}.") for each in names)
+        # a language model's own output layer is trained through the adapter, as all its layers are
+        return fresh or (has_body and not any(module is output for module in child.modules()))
+
+    outside = [name for name, child in model.named_children() if is_head(name, child)]
+    within = {name.rpartition(".")[0] for name in names if name.startswith(f"{body}.")}
+    return [*outside, *sorted(within)]
 
 
 def fit(

@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 import transformers
 from transformers import PreTrainedModel
 
@@ -31,11 +30,13 @@ class Loading:
 
     Attributes:
         auto_model: the transformers auto class.
-        dtype: torch's name of the parameters' type.
+        dtype: torch's name of the parameters' type; `auto`: the one in the model's config.
         attn_implementation: None for the library's default.
         quantization: arguments of `BitsAndBytesConfig`, or None.
         trust_remote_code: whether code in the model's folder may run.
-        spared: modules that are not quantized because they are trained; the library only skips a head without bias.
+        quantizer: version of bitsandbytes, which affects what a quantized model computes.
+        quantized_on: type of device (`cpu` or `cuda`) of a quantized model.
+        spared: modules that are not quantized.
     """
 
     auto_model: str
@@ -43,7 +44,8 @@ class Loading:
     attn_implementation: str | None = None
     quantization: Mapping[str, Any] | None = None
     trust_remote_code: bool = False
-    quantizer: str | None = None  # its version, which affects what a quantized model computes
+    quantizer: str | None = None
+    quantized_on: str = "cpu"
     spared: Sequence[str] = ()
     code: Mapping[str, str] | None = None  # of a live model: the code versions of its classes
 
@@ -72,12 +74,11 @@ def link_base(folder: Path, base: Mapping[str, Path]) -> None:
 def load(folder: Path, loading: Loading, **extra: Any) -> PreTrainedModel:
     """Load the model in `folder`. Extra arguments go to `from_pretrained`."""
     quiet()
-    arguments: dict[str, Any] = {"dtype": getattr(torch, loading.dtype)}
+    arguments: dict[str, Any] = {"dtype": loading.dtype}
     if loading.attn_implementation:
         arguments["attn_implementation"] = loading.attn_implementation
     if loading.quantization:
-        arguments |= {"quantization_config": quantization_config(loading.quantization, loading.spared),
-                      "device_map": {"": 0}}  # fmt: skip
+        arguments |= quantizing(loading.quantization, loading.spared, loading.quantized_on)
     if loading.trust_remote_code:
         arguments["trust_remote_code"] = True
     auto = model_class(loading.auto_model)
@@ -107,8 +108,12 @@ def quiet() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def quantization_config(arguments: Mapping[str, Any], spared: Sequence[str]) -> transformers.BitsAndBytesConfig:
-    """Return the library's config, from the fields of `Loading` with these names."""
-    dtype = getattr(torch, arguments["bnb_4bit_compute_dtype"])
-    more = {"llm_int8_skip_modules": list(spared)} if spared else {}
-    return transformers.BitsAndBytesConfig(**{**arguments, "bnb_4bit_compute_dtype": dtype, **more})
+def quantizing(quantization: Mapping[str, Any], spared: Sequence[str], where: str) -> dict[str, Any]:
+    """Return the arguments of `from_pretrained` that quantize a model on a type of device; see `Loading`."""
+    config = transformers.BitsAndBytesConfig(**quantization, llm_int8_skip_modules=list(spared))
+    return {"quantization_config": config, "device_map": {"": "cpu" if where == "cpu" else 0}}
+
+
+def unquantized(loading: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the options to load the same model in the precision of its base, into which an adapter can be merged."""
+    return {**loading, "quantization": None, "dtype": "auto"} if loading.get("quantization") else loading

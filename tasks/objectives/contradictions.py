@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
-from tasks.config import Adapter, ConfigError, Lora, OtherTuner, RunConfig
+from tasks.config import Adapter, ConfigError, ContinuePeft, Lora, NoPeft, OtherTuner, PeftConfig, RunConfig
 from tasks.config.sections.data import DataConfig
-from tasks.config.tuners import LENGTHENING, UNMERGEABLE
+from tasks.config.tuners import LENGTHENING, QUANTIZABLE, UNMERGEABLE
 from tasks.objectives.base import Objective
 from tasks.objectives.methods import check_methods
 from tasks.objectives.optimization import optimization_problems
@@ -57,13 +57,31 @@ def _without_effect(config: RunConfig, objective: Objective, known: Mapping[str,
 
 
 def _adapter(peft: Adapter, merge: bool, objective: Objective) -> Iterator[str]:
-    if merge and (peft.tuner.is_prompt or peft.method in UNMERGEABLE):
+    unmergeable = peft.tuner.is_prompt or peft.method in UNMERGEABLE
+    if unmergeable and ":" in objective.auto_model:
+        yield (f"peft.method: {objective.name} saves its two models with the adapter merged into them, and adapters of "
+               f"{peft.method} cannot be merged; use lora or another method")  # fmt: skip
+    if merge and unmergeable:
         yield f"export.merge: adapters of peft.method: {peft.method} cannot be merged into the base; leave it out"
     if peft.method in LENGTHENING and objective.peft_task_type in ("TOKEN_CLS", "QUESTION_ANS", "FEATURE_EXTRACTION"):
         yield (f"peft.method: {peft.method} puts vectors before the input, for which {objective.name} has no labels; "
                "use prefix_tuning or a method that changes layers, such as lora")  # fmt: skip
+    blocks = [name for name in peft.options if name.endswith("_adapter")]
+    if peft.target_modules is not None and blocks:
+        yield f"peft.target_modules: also says where adapters go, as peft.{blocks[0]} does; leave one of the two out"
     if peft.method == "trainable_tokens" and not peft.options.get("token_indices"):
         yield "peft.token_indices: missing; the ids of the tokens whose embeddings are trained"
+
+
+def _quantized(peft: PeftConfig) -> Iterator[str]:
+    if isinstance(peft, NoPeft):
+        yield "quant: quantized weights cannot be trained directly; set peft: lora to train an adapter"
+    elif not isinstance(peft, ContinuePeft) and peft.method not in QUANTIZABLE:
+        yield (f"quant: peft.method: {peft.method} computes with the weights themselves, so it does not work with "
+               f"quantized ones; those that do are {', '.join(QUANTIZABLE)}")  # fmt: skip
+    elif isinstance(peft, Lora) and peft.init_lora_weights not in (True, False, "gaussian"):
+        yield (f"quant: peft.init_lora_weights: {peft.init_lora_weights} starts from unquantized weights; leave one of "
+               "the two out")  # fmt: skip
 
 
 def _contradictions(config: RunConfig, objective: Objective) -> Iterator[str]:
@@ -72,8 +90,10 @@ def _contradictions(config: RunConfig, objective: Objective) -> Iterator[str]:
         yield "export.merge: there is no adapter to merge; set peft: lora, or leave export.merge out"
     if isinstance(config.peft, Lora | OtherTuner):
         yield from _adapter(config.peft, config.export.merge, objective)
-    if full and (config.quant.load_in_4bit or config.quant.load_in_8bit):
-        yield "quant: quantized weights cannot be trained directly; set peft: lora to train an adapter"
+    if isinstance(config.peft, ContinuePeft) and ":" in objective.auto_model:
+        yield f"peft.method: continue is for tasks that train one model, and {objective.name} trains two"
+    if config.quant.bits is not None:
+        yield from _quantized(config.peft)
     if config.train.save_strategy == "best" and config.eval.best is None:
         yield "train.save_strategy: 'best' needs eval.best, the metric to compare checkpoints by"
     if config.train.eval_strategy == "steps" and config.train.eval_steps is None:

@@ -32,8 +32,11 @@ COMMON: Mapping[str, Any] = {
 LORA: Mapping[str, Any] = {"train.learning_rate": 3e-4}
 
 # Methods with far fewer parameters than LoRA take larger steps still: (IA)^3 as in T-Few (arXiv:2205.05638), VeRA as in
-# its paper (arXiv:2310.11454, table 8), prompts as in peft's examples. Other methods are near LoRA.
-RATE_BY_METHOD: Mapping[str, float] = {"ia3": 3e-3, "vera": 4e-3, "prefix_tuning": 1e-2, "prompt_tuning": 3e-2}
+# its paper (arXiv:2310.11454, table 8), prompts as in peft's examples. Bottleneck adapters as in AdapterHub's. Other
+# methods are near LoRA.
+RATE_BY_METHOD: Mapping[str, float] = {
+    "bottleneck": 1e-4, "ia3": 3e-3, "vera": 4e-3, "prefix_tuning": 1e-2, "prompt_tuning": 3e-2,
+}  # fmt: skip
 
 # Masked language models: Hugging Face's run_mlm, one line per row, grouped by length.
 MASKED: Mapping[str, Any] = {

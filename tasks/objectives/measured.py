@@ -37,7 +37,7 @@ def refuse_unmeasured(config: RunConfig, objective: Objective) -> None:
                           "to true, or choose loss, perplexity or token_accuracy")  # fmt: skip
 
 
-def refuse_unfit(head: Mapping[str, Any], config: RunConfig, objective: Objective) -> None:
+def refuse_unfit_for_labels(head: Mapping[str, Any], config: RunConfig, objective: Objective) -> None:
     """Refuse settings that only other kinds of labels allow: metrics, label smoothing, training methods.
 
     Args:

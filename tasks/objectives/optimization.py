@@ -3,14 +3,16 @@ begins: packages that are not installed, options that are missing, unknown or wi
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from re import fullmatch
 from typing import Any
 
 from tasks.config import RunConfig
 from tasks.config.reading.names import nearest
+from tasks.models.device import quantizes, training_device
 from tasks.objectives.base import Objective
 
 # By a pattern of `train.optim`: the module that an optimizer needs, and what to install.
@@ -28,6 +30,7 @@ PACKAGES: Mapping[str, tuple[str, str]] = {
     r"adamw_torch_npu_fused": ("torch_npu", "torch_npu, for an NPU"),
 }
 LOW_RANK = r"(galore|apollo)_.*"
+BITSANDBYTES = "bitsandbytes"
 
 # By `train.lr_scheduler_type`: the options that `train.lr_scheduler_kwargs` may have.
 _PLATEAU = ("mode", "factor", "patience", "threshold", "threshold_mode", "cooldown", "min_lr", "eps")
@@ -59,6 +62,19 @@ GREEDY_FLOOR = 1e-3  # its default of min_lr
 KWARGS = "train.lr_scheduler_kwargs"
 
 
+def optimized_by(name: str, where: str, warn: Callable[[str], None]) -> Mapping[str, str]:
+    """Return the version of bitsandbytes if the optimizer is one of its own, and warn of one without pages."""
+    if not _is_bitsandbytes(name):
+        return {}
+    if name.startswith("paged_") and where == "cpu":
+        warn(f"train.optim: {name} has no pages on a CPU; it computes the same, with its states in memory")
+    return {BITSANDBYTES: version(BITSANDBYTES)}
+
+
+def _is_bitsandbytes(name: str) -> bool:
+    return any(module == BITSANDBYTES and fullmatch(pattern, name) for pattern, (module, _) in PACKAGES.items())
+
+
 def optimization_problems(config: RunConfig, objective: Objective) -> Iterator[str]:
     """Yield a message for each, of a config with defaults filled in."""
     train = config.train
@@ -88,6 +104,9 @@ def _optimizer(name: str, options: Mapping[str, Any]) -> Iterator[str]:
     for pattern, (module, package) in PACKAGES.items():
         if fullmatch(pattern, name) and not _installed(module):
             yield f"train.optim: {name!r} given; it needs the package {module}; pip install {package}"
+    where = training_device(options.get("use_cpu"))
+    if _is_bitsandbytes(name) and _installed(BITSANDBYTES) and not quantizes(where):
+        yield f"train.optim: {name!r} given; the installed bitsandbytes has no library for it on {where}"
     if fullmatch(LOW_RANK, name):
         if not options.get("optim_target_modules"):
             yield (f"train.optim_target_modules: missing; train.optim: {name} needs the layers it projects: "

@@ -38,7 +38,7 @@ def card(
     head: Mapping[str, Any],
     metrics: Mapping[str, float | None],
     intervals: Mapping[str, Sequence[float]],
-    adapter: bool,
+    adapter: Mapping[str, Any] | None,
     auto_model: str,
     tag: str,
     picture: str | None,
@@ -49,6 +49,7 @@ def card(
     """Return a model card in markdown with the hub's front matter.
 
     Args:
+        adapter: its `adapter_config.json`, if it is one.
         auto_model: the transformers class that loads it. tag: the hub's `pipeline_tag`.
         plan: `plan.json`. data: `data.json`, with `sources`: hub datasets by field. head: `head.json`.
         metrics, intervals, classes: `metrics.json`, `intervals.json`, `classes.json`.
@@ -59,7 +60,7 @@ def card(
     shown = f"\n![Confusion matrix]({confusion})\n" if confusion else ""
     curves = f"\n![Loss and metrics by step]({picture})\n" if picture else ""
     known = f"base_model: {base.name}\n" if base.commit else ""
-    loaded = (base.name if base.commit else "path/to/the/base") if adapter else None
+    named = {"base_model_name_or_path": base.name if base.commit else "path/to/the/base"}
     return f"""---
 {known}pipeline_tag: {tag}
 library_name: {"peft" if adapter else "transformers"}
@@ -72,7 +73,7 @@ library_name: {"peft" if adapter else "transformers"}
 ## Use
 
 ```python
-{usage(".", auto_model, tag, loaded)}
+{usage(".", auto_model, tag, adapter and {**adapter, **named})}
 ```
 
 ## Results

@@ -23,6 +23,7 @@ from tasks.artifacts.backend import fsync, sha256_file
 from tasks.artifacts.formats import json
 from tasks.artifacts.keys.digests import digest_of
 from tasks.config import ConfigError
+from tasks.models.bases.files import ADAPTER_CONFIG, INSIDE
 from tasks.models.bases.hub import commit_of
 from tasks.objectives.base import Objective
 from tasks.results.output_dir import DONE, REPORT, RESOLVED, WrittenFiles, check_owner, only_writer, written
@@ -176,8 +177,12 @@ def _short(value: float) -> str:
 
 
 def _adapter_config(saved: Artifact, base: Artifact, model_name: str) -> str:
-    """Return the adapter's config with its base's hub name and commit, or local folder."""
+    """Return the adapter's config with its base's hub name and commit, or local folder; if it continues another
+    adapter, with that one's base."""
     files, config = base.externals(), saved.json("adapter_config.json")
+    if (other := files.get(INSIDE + ADAPTER_CONFIG)) is not None:
+        named = json.read(other)
+        return json.text(config | {name: named.get(name) for name in ("base_model_name_or_path", "revision")})
     commit, local = commit_of(files), files.get("config.json")
     where = model_name if commit or local is None else str(local.parent.absolute())
     return json.text(config | {"base_model_name_or_path": where, "revision": commit})

@@ -58,7 +58,7 @@ class FineTuned:
 
     @cached_property
     def model(self) -> Any:
-        """The trained model (a `PeftModel` after LoRA), in eval mode."""
+        """The trained model (after LoRA a `PeftModel`, whose adapter can be trained on), in eval mode."""
         from tasks.models.assemble import trained_model
         from tasks.models.bases.files import GENERATION
         from tasks.models.generation import generate_as

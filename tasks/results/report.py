@@ -177,7 +177,8 @@ def _json(artifacts: Mapping[str, Artifact], stage: str, name: str) -> JsonObjec
 def _usage(report: Report) -> str | None:
     if report.folder is None:
         return None
-    objective, base = objective_of(report.task), None
+    objective, adapter = objective_of(report.task), None
     with suppress(OSError, KeyError, TypeError, ValueError):
-        base = json.read(Path(report.folder) / "adapter_config.json")["base_model_name_or_path"]
-    return usage(report.folder, objective.auto_model, objective.pipeline_tag, base)
+        found = json.read(Path(report.folder) / "adapter_config.json")
+        adapter = {name: found[name] for name in ("base_model_name_or_path", "peft_type")}
+    return usage(report.folder, objective.auto_model, objective.pipeline_tag, adapter)

@@ -1,8 +1,17 @@
 """Lines of Python that load a finished model and run it."""
 
+from collections.abc import Mapping
+from typing import Any
 
-def usage(folder: str, auto_model: str, tag: str, adapter_of: str | None) -> str:
-    """Return the lines that load and run the model in `folder` (`adapter_of`: the base, if it is an adapter)."""
+from tasks.config.tuners import OWN
+
+
+def usage(folder: str, auto_model: str, tag: str, adapter: Mapping[str, Any] | None) -> str:
+    """Return the lines that load and run the model in `folder`.
+
+    Args:
+        adapter: its `adapter_config.json`, if it is one.
+    """
     if auto_model.startswith("live:"):
         return f"""from safetensors.torch import load_file
 
@@ -12,7 +21,7 @@ model.load_state_dict(load_file({folder + "/model.safetensors"!r}))  # of {auto_
 
 model = AutoModel.from_pretrained({folder + "/discriminator"!r})
 tokenizer = AutoTokenizer.from_pretrained({folder + "/discriminator"!r})"""
-    if adapter_of is None:
+    if adapter is None:
         loading = f"""model = {auto_model}.from_pretrained({folder!r})
 tokenizer = AutoTokenizer.from_pretrained({folder!r})"""
         imports = f"from transformers import {auto_model}, AutoTokenizer"
@@ -23,6 +32,8 @@ print(pipeline({tag!r}, {folder!r})({PIPELINES[tag]}))"""
     else:
         imports = f"""from peft import PeftModel
 from transformers import AutoConfig, {auto_model}, AutoTokenizer"""
+        if own := OWN.get(adapter["peft_type"].lower()):
+            imports += f"\n\nimport {own}  # peft itself lacks this method"
         # the base's own head may have other classes; the adapter contains the trained one
         sizes = ", ignore_mismatched_sizes=True" if "Classification" in auto_model else ""
         limits = ""
@@ -30,7 +41,7 @@ from transformers import AutoConfig, {auto_model}, AutoTokenizer"""
             imports = imports.replace("AutoTokenizer", "AutoTokenizer, GenerationConfig")
             limits = f"base.generation_config = GenerationConfig.from_pretrained({folder!r})\n"
         loading = f"""config = AutoConfig.from_pretrained({folder!r})
-base = {auto_model}.from_pretrained({adapter_of!r}, config=config{sizes})
+base = {auto_model}.from_pretrained({adapter["base_model_name_or_path"]!r}, config=config{sizes})
 {limits}model = PeftModel.from_pretrained(base, {folder!r})
 tokenizer = AutoTokenizer.from_pretrained({folder!r})"""
     if tag in PIPELINES:

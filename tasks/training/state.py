@@ -68,14 +68,20 @@ def _check_states(found: dict[int, Any], optimizer: torch.optim.Optimizer) -> No
                           "parameters; train.optim and peft must be those of the checkpoint")  # fmt: skip
 
 
-def _take_tensors(value: object, tensors: dict[str, torch.Tensor]) -> Any:
-    """Replace each tensor in `value` by a number and put it into `tensors` (some optimizers nest theirs)."""
+def _take_tensors(value: object, tensors: dict[str, torch.Tensor], known: dict[int, str]) -> Any:
+    """Replace each tensor in `value` by a number and put it into `tensors` (some optimizers nest theirs).
+
+    Args:
+        known: numbers by tensor id, since parameters may share a tensor (the code book of 8-bit optimizers).
+    """
     if isinstance(value, torch.Tensor):
-        tensors[str(len(tensors))] = value.detach().cpu().contiguous()
-        return {TENSOR: str(len(tensors) - 1)}
+        number = known.setdefault(id(value), str(len(tensors)))
+        if number not in tensors:
+            tensors[number] = value.detach().cpu().contiguous()
+        return {TENSOR: number}
     if isinstance(value, dict):
-        return {str(name): _take_tensors(leaf, tensors) for name, leaf in value.items()}
-    return [_take_tensors(leaf, tensors) for leaf in value] if isinstance(value, list | tuple) else value
+        return {str(name): _take_tensors(leaf, tensors, known) for name, leaf in value.items()}
+    return [_take_tensors(leaf, tensors, known) for leaf in value] if isinstance(value, list | tuple) else value
 
 
 def _put_tensors(value: object, tensors: dict[str, torch.Tensor]) -> Any:
@@ -93,7 +99,7 @@ def write_tree(value: object, folder: Path, name: str) -> None:
         TypeError: it contains something else.
     """
     tensors: dict[str, torch.Tensor] = {}
-    write_json(_take_tensors(value, tensors), folder / f"{name}.json")
+    write_json(_take_tensors(value, tensors, {}), folder / f"{name}.json")
     save_file(tensors, folder / f"{name}.safetensors")
 
 

@@ -121,8 +121,14 @@ CONFIGS = (
     Case("warm-up-too-long", CONFIG, ("train.warmup_steps", "1000"), {"train.warmup_steps": 1000}),
     Case("best-without-rows", CONFIG, ("eval.best", "validation"),
          {"eval.best": "accuracy", "data.split.validation": 0}),
-    Case("quant-without-cuda", CONFIG, ("quant", "CUDA", "on_unavailable"),
-         {"quant.load_in_4bit": True, "peft": "lora"}),
+    Case("quant-with-another-tuner", CONFIG, ("quant", "peft.method: lokr", "ia3"),
+         {"quant.load_in_4bit": True, "peft": "lokr"}),
+    Case("quant-of-two-widths", CONFIG, ("quant", "load_in_4bit", "load_in_8bit"),
+         {"quant.load_in_4bit": True, "quant.load_in_8bit": True, "peft": "lora"}),
+    Case("quant-of-no-width", CONFIG, ("quant", "bnb_4bit_quant_type", "load_in_4bit: true"),
+         {"quant.bnb_4bit_quant_type": "fp4", "peft": "lora"}),
+    Case("quant-of-token-detection", CONFIG, ("quant", "token-detection"),
+         {"quant.load_in_4bit": True, "peft": "lora", "task": "token-detection"}),
     Case("best-never-evaluated", CONFIG, ("train.eval_strategy", "eval.best"),
          {"eval.best": "accuracy", "train.eval_strategy": "no"}),
     Case("evaluated-every-what", CONFIG, ("train.eval_steps", "missing"), {"train.eval_strategy": "steps"}),
@@ -356,7 +362,17 @@ def test_store_that_cannot_be_read(
     assert f"Permission denied: {place}/store/records/" in capfd.readouterr().err
 
 
-def test_quant_can_be_ignored_without_cuda(place: Path, bert: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_quant_where_bitsandbytes_does_not_compute(
+    place: Path, bert: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for module in ("tasks.s06_model", "tasks.execution.methods", "tasks.objectives.optimization"):
+        monkeypatch.setattr(f"{module}.quantizes", lambda where: False)
+    write(Case("optimizer", 0, (), {"train.optim": "adamw_8bit"}), place, bert)
+    assert call("plan", "run.yaml") == CONFIG
+    assert "train.optim: 'adamw_8bit' given; the installed bitsandbytes has no library" in capfd.readouterr().err
+    write(Case("quant", 0, (), {"quant": {"load_in_4bit": True}, "peft": "lora"}), place, bert)
+    assert call("plan", "run.yaml") == CONFIG
+    assert "quant: the installed bitsandbytes has no library" in capfd.readouterr().err
     case = Case("quant", 0, (), {"quant": {"load_in_4bit": True, "on_unavailable": "ignore"}, "peft": "lora"})
     write(case, place, bert)
     assert call("plan", "run.yaml", "--json") == 0

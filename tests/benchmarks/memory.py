@@ -21,14 +21,14 @@ import json, resource, sys
 from flows.pipeline import pipeline
 from flows.api import plan
 from tasks.config import load
-from tasks.execution.execute import carry_out
+from tasks.execution.execute import execute
 from tasks.execution.estimate import estimate
 
 loaded = load(json.load(open(sys.argv[1])))
 if sys.argv[2] == "plan":
     print(estimate(*plan(loaded)).memory)
 else:
-    carry_out(loaded.config, pipeline)
+    execute(loaded.config, pipeline)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
 """
 

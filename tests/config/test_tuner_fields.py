@@ -35,6 +35,9 @@ def section(peft: Any) -> Any:
         ({"method": "lora", "init_lora_weights": "pissa_niter_4"}, "not allowed: the random SVD .*use pissa"),
         ({"method": "adalora", "total_step": 9}, "peft.total_step: not allowed: it is the number of steps"),
         ({"method": "prompt_tuning", "target_modules": "x"}, "peft.target_modules: prompt_tuning has no such field"),
+        ({"method": "bottleneck", "reduction": 4}, "unknown name; did you mean peft.reduction_factor"),
+        ({"method": "bottleneck", "non_linearity": "rleu"}, "peft.non_linearity: 'rleu' given; .*did you mean relu"),
+        ({"method": "bottleneck", "r": 4}, r"peft.r: bottleneck has no such field .*; valid: .*reduction_factor"),
         ({"method": "loha", "target_modules": ["https://me:pass@host/x"]}, "credentials"),
         ({"method": "loha", "rank_pattern": {"https://me:pass@host/x": 3}}, "credentials"),
     ],
@@ -55,7 +58,9 @@ def test_every_field_of_lora_that_is_no_plain_field_is_kept() -> None:
     assert found.options == {"layers_to_transform": [1, 2], "rank_pattern": {"value": 2}}
 
 
-@pytest.mark.parametrize(("method", "rate"), [("ia3", 3e-3), ("prompt_tuning", 3e-2), ("loha", 3e-4), ("lora", 3e-4)])
+@pytest.mark.parametrize(
+    ("method", "rate"), [("ia3", 3e-3), ("bottleneck", 1e-4), ("prompt_tuning", 3e-2), ("loha", 3e-4), ("lora", 3e-4)]
+)
 def test_learning_rates(method: str, rate: float) -> None:
     loaded = load({"model": "m", "data": "d.csv", "peft": method})
     config, origin = resolve(loaded.config, loaded.origin)

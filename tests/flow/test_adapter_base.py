@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
+from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, AutoModelForSequenceClassification
 
 from flows.cli import main
@@ -18,6 +19,7 @@ from tasks.inference.predict import config_for
 from tasks.inference.saved_model import open_saved
 from tasks.models.assemble import starting_model
 from tasks.models.bases.base import base_files, link
+from tasks.models.bottleneck import BottleneckConfig
 from tasks.models.folding import fold
 from tests.flow.scenes import executed
 from tests.tiny import TOPICS, make_config
@@ -108,6 +110,91 @@ def test_a_saved_lora_model_goes_on_and_is_saved_whole(
     for folder in ("one", "two"):
         assert main(["evaluate", str(tmp_path / folder), str(rows), "--json"]) == 0
         assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"] == 96
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter_model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("method", "quant"),
+    [
+        ({"method": "lora", "r": 4}, True),
+        ({"method": "bottleneck", "reduction_factor": 4}, False),
+    ],
+    ids=["LoRA, quantized", "bottleneck"],
+)
+def test_an_adapter_is_trained_on_and_stays_one(
+    method: dict[str, Any], quant: Any, bert: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config(bert, rows, tmp_path / "store", output_dir=str(tmp_path / "one"), peft=method, quant=quant,
+                         **QUICK)  # fmt: skip
+    executed(config)
+    more = {**config, "model": str(tmp_path / "one"), "output_dir": str(tmp_path / "two"), "peft": "continue"}
+    still = {**more, "train": {**config["train"], "learning_rate": 1e-30}, "output_dir": str(tmp_path / "still")}
+    executed(still)
+    done, again = executed(more), {**more, "model": str(tmp_path / "two"), "output_dir": str(tmp_path / "three")}
+    one, same, two = (tensors(tmp_path / name) for name in ("one", "still", "two"))
+    assert one.keys() == same.keys() == two.keys() and any("classifier" in name for name in one)
+    assert all(one[name].allclose(same[name], rtol=0, atol=1e-20) for name in one), "it starts where the first ended"
+    assert any(not one[name].equal(two[name]) for name in one)
+    first, second = (json.loads((tmp_path / name / "adapter_config.json").read_text()) for name in ("one", "two"))
+    for config in (first, second):  # peft holds them as a set
+        config["target_modules"] = sorted(config["target_modules"])
+    assert second == first and first["base_model_name_or_path"] == str(bert), "its settings and base are kept"
+    assert not list((tmp_path / "two").glob("model*.safetensors"))
+    trainable = sum(each.numel() for each in done.model.parameters() if each.requires_grad)
+    assert trainable == sum(each.numel() for each in two.values())
+    assert main(["evaluate", str(tmp_path / "two"), str(rows), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"] == 96
+    executed(again)
+    assert tensors(tmp_path / "three").keys() == one.keys(), "and again"
+
+
+def test_the_head_of_an_adapter_that_is_trained_on_is_matched_to_the_classes(
+    bert: Path, rows: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = adapter(tmp_path / "adapter", classifier(bert), task_type="SEQ_CLS")
+    turned = dict(enumerate(reversed(TOPICS)))
+    AutoConfig.from_pretrained(bert, id2label=turned).save_pretrained(folder)
+    config = make_config(folder, rows, tmp_path / "store", peft="continue", train__learning_rate=1e-30, **QUICK)
+    done = executed(config)
+    assert done.labels == list(TOPICS)
+    head = "base_model.model.classifier.weight"
+    found = load_file(done._open("s09_train").path("adapter_model.safetensors"))
+    assert found[head].equal(tensors(folder)[head].flip(0))
+    assert all(found[name].equal(tensor) for name, tensor in tensors(folder).items() if "lora_" in name)
+    masked = adapter(tmp_path / "masked", AutoModelForMaskedLM.from_pretrained(bert), modules_to_save=["cls"])
+    done = executed({**config, "model": str(masked)})
+    found = load_file(done._open("s09_train").path("adapter_model.safetensors"))
+    assert head in found and not any(".cls." in name for name in found)
+    assert "its adapter's head is for another task or other labels and is not used: cls." in caplog.text
+    assert all(found[name].equal(tensor) for name, tensor in tensors(masked).items() if "lora_" in name)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"model": "{bert}"}, "peft.method: continue trains the adapter in model.name's folder on, and there is none"),
+        ({"peft": {"method": "continue", "r": 4}}, "peft.r: valid only with peft.method: lora"),
+        ({"task": "token-detection"}, "peft.method: continue is for tasks that train one model"),
+        ({"model": "{body}"}, "model.name: its adapter has other layers than BertForSequenceClassification"),
+        ({"model": "{prompt}"}, "peft.method: continue is for adapters in layers, and that of model.name is a prompt_"),
+        ({"model": "{bottleneck}", "export": {"merge": True}}, "export.merge: .*bottleneck cannot be merged"),
+        ({"model": "{bottleneck}", "peft": "none"}, r"its adapter \(BOTTLENECK\) cannot be merged .*peft: continue"),
+    ],
+)
+def test_what_cannot_be_trained_on(change: dict[str, Any], says: str, bert: Path, rows: Path, tmp_path: Path) -> None:
+    folders = {"bert": bert, "body": adapter(tmp_path / "body", AutoModel.from_pretrained(bert), modules_to_save=None)}
+    for kind, config in {"prompt": PromptTuningConfig(num_virtual_tokens=3, task_type="SEQ_CLS"),
+                         "bottleneck": BottleneckConfig(task_type="SEQ_CLS")}.items():  # fmt: skip
+        get_peft_model(classifier(bert), config).save_pretrained(tmp_path / kind)
+        folders[kind] = tmp_path / kind
+    base = change.get("model", "{bottleneck}").format(**folders)
+    given = make_config(Path(base), rows, tmp_path / "store", peft="continue", **QUICK)
+    given |= {name: value for name, value in change.items() if name != "model"}
+    with pytest.raises(ConfigError, match=says):
+        executed(given)
 
 
 def test_an_adapter_from_elsewhere_is_asked(

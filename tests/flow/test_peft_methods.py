@@ -18,6 +18,7 @@ METHODS: list[dict[str, Any]] = [
     {"method": "ia3"},
     {"method": "prompt_tuning", "num_virtual_tokens": 3},
     {"method": "prefix_tuning", "num_virtual_tokens": 3},
+    {"method": "bottleneck", "reduction_factor": 4},
     {"method": "adalora", "init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 1},
 ]
 
@@ -29,6 +30,8 @@ def test_a_saved_adapter_predicts_as_the_model_that_was_handed_back(
     out, text = tmp_path / "out", "balen fruit koral"
     done = executed(make_config(bert, rows, tmp_path / "store", peft=peft, output_dir=str(out), **QUICK))
     model, tokenizer = done
+    trainable = sum(each.numel() for each in model.parameters() if each.requires_grad)
+    assert trainable == done._open("s07_adapter").json("adapter.json")["trainable"] > 0, "it can be trained on"
     with torch.no_grad():
         expected = model.eval()(**tokenizer(text, return_tensors="pt")).logits.softmax(-1)[0]
     (tmp_path / "asked.csv").write_text(f"text\n{text}\n")
@@ -84,6 +87,13 @@ def test_loraplus_rates(bert: Path, rows: Path, tmp_path: Path) -> None:
         ({"peft": "prompt_tuning", "task": "token-classification"}, "peft.method: prompt_tuning .*has no labels"),
         ({"peft": "prompt_tuning", "export": {"merge": True}}, "export.merge: .*prompt_tuning cannot be merged"),
         ({"peft": "lily", "export": {"merge": True}}, "export.merge: .*lily cannot be merged"),
+        ({"peft": "bottleneck", "export": {"merge": True}}, "export.merge: .*bottleneck cannot be merged"),
+        (
+            {"peft": {"method": "bottleneck", "target_modules": ["dense"], "mh_adapter": False}},
+            "peft.target_modules: also says where adapters go, as peft.mh_adapter does",
+        ),
+        ({"peft": "bottleneck", "task": "token-detection"}, "peft.method: token-detection saves .* merged into them"),
+        ({"peft": "prefix_tuning", "task": "token-detection"}, "peft.method: token-detection saves .* merged into"),
         ({"peft": "trainable_tokens"}, "peft.token_indices: missing"),
         ({"peft": "ia3", "methods": {"loraplus": 16}}, "methods.loraplus: only LoRA has B matrices"),
     ],

@@ -47,6 +47,7 @@ def test_a_live_pair_comes_back_trained(bert: Path) -> None:
     assert not model.classifier.weight.equal(before)
 
 
+@pytest.mark.slow
 def test_labels_that_were_a_trap_there(bert: Path) -> None:
     words = [(row["text"], ["neg", "pos"][row["label"]]) for row in ROWS]
     model, _ = HFTrainer()(str(bert), words, columns=("text", "label"), **QUICK)
@@ -79,6 +80,7 @@ def test_another_label_column(bert: Path) -> None:
     assert model.config.num_labels == 2
 
 
+@pytest.mark.slow
 def test_metrics_get_logits_of_every_task(tmp_path: Path, bert: Path) -> None:
     seen: list[Any] = []
 
@@ -127,6 +129,7 @@ def test_the_best_is_kept_by_the_loss_unless_said_otherwise(bert: Path, caplog: 
     assert trainer.result.arguments["patience"] == 1
 
 
+@pytest.mark.slow
 def test_metrics_may_choose_the_best(bert: Path, caplog: pytest.LogCaptureFixture) -> None:
     seen: list[Any] = []
 

@@ -10,10 +10,11 @@ from flows.api import plan
 from tasks.artifacts.formats import weights
 from tasks.config import Lora, NoPeft, load
 from tasks.execution.estimate import estimate, format_bytes
-from tasks.models.adapters import attach, heads_of
+from tasks.models.adapters import attach
 from tasks.models.assemble import starting_model
 from tasks.models.count import count
 from tasks.models.create import create
+from tasks.models.heads import heads_of
 from tasks.models.load import NEW, Loading
 from tasks.objectives import objective_of
 from tests.tiny import MAKERS, TASKS, make_config
@@ -63,6 +64,20 @@ def test_a_plan_counts_what_a_run_trains(bert: Path, rows: Path, tmp_path: Path)
     assert costs["none"].trainable == sum(parameter.numel() for parameter in wanted.parameters())
     assert 0 < costs["lora"].trainable < costs["none"].trainable / 2
     assert costs["none"].memory > 400_000_000  # Python and torch are some of it
+
+
+def test_a_plan_counts_quantized_weights(bert: Path, rows: Path, tmp_path: Path) -> None:
+    """2 layers of 4 × 32 × 32 and 2 × 32 × 64 weights, and a pooler; embeddings and the head are not quantized."""
+    found = {}
+    for bits in ("", "load_in_4bit", "load_in_8bit"):
+        given = make_config(bert, rows, tmp_path / "store", peft__method="lora") | {
+            "quant": {bits: True} if bits else {}
+        }
+        found[bits] = estimate(*plan(load(given)))
+    memory = {bits: each.memory for bits, each in found.items() if each is not None}
+    weights_of = 2 * (4 * 32 * 32 + 2 * 32 * 64) + 32 * 32
+    assert memory[""] - memory["load_in_8bit"] == weights_of * 3
+    assert memory[""] - memory["load_in_4bit"] == weights_of * 4 - int(weights_of * (0.5 + (1 + 4 / 256) / 64))
 
 
 def test_amounts_are_said_in_a_unit_that_fits() -> None:

@@ -144,9 +144,10 @@ def test_a_model_in_training_has_its_bases_generation_config(t5: Path, tmp_path:
 
 
 def test_the_lines_that_load_an_adapter_take_its_generation_config() -> None:
-    lines = usage("out", "AutoModelForSeq2SeqLM", "text2text-generation", "base")
+    adapter = {"base_model_name_or_path": "base", "peft_type": "LORA"}
+    lines = usage("out", "AutoModelForSeq2SeqLM", "text2text-generation", adapter)
     assert "base.generation_config = GenerationConfig.from_pretrained('out')" in lines
-    assert "GenerationConfig" not in usage("out", "AutoModelForCausalLM", "text-generation", "base")
+    assert "GenerationConfig" not in usage("out", "AutoModelForCausalLM", "text-generation", adapter)
 
 
 @pytest.mark.parametrize("text", ["[]", "{", "3", "null", '{"max_length": "many"}', '{"num_beams": [4]}'])

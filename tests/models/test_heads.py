@@ -183,7 +183,7 @@ def test_the_lines_that_load_an_adapter_run_where_its_base_has_another_head(
     monkeypatch.chdir("/")
     adapter = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     lines = usage(str(tmp_path / "out"), "AutoModelForSequenceClassification", "text-classification",
-                  adapter["base_model_name_or_path"])  # fmt: skip
+                  adapter)  # fmt: skip
     exec(compile(lines, "usage", "exec"), {})
     said = capsys.readouterr().out
     assert any(topic in said for topic in TOPICS)

@@ -108,6 +108,7 @@ def test_the_form_says_what_each_parameter_is() -> None:
         "NoPeft",
         "Lora",
         "OtherTuner",
+        "ContinuePeft",
     ]
     assert "<" not in json.dumps(schema), "the form takes <…> for markup"
 

@@ -12,7 +12,7 @@ from tasks.artifacts.formats.manifest import commit
 from tasks.config import ConfigError, RunConfig, TrainingError
 from tasks.evaluation.scoring import while_training
 from tasks.objectives import objective_of
-from tasks.objectives.measured import refuse_undefined, refuse_unfit
+from tasks.objectives.measured import refuse_undefined, refuse_unfit_for_labels
 from tasks.objectives.presets import resolve
 from tasks.training.checkpoints import newest_whole
 from tests.flow.scenes import executed
@@ -69,7 +69,7 @@ def test_a_metric_the_task_has_not_is_refused_before_anything_is_looked_at() -> 
 def test_a_metric_of_rows_of_another_kind_is_refused() -> None:
     objective = objective_of("text-classification")
     with pytest.raises(ConfigError, match=r"eval.best: f1_micro is undefined for rows with one label each"):
-        refuse_unfit(
+        refuse_unfit_for_labels(
             {"labels": ["a", "b"], "problem_type": "single_label_classification"},
             RunConfig.model_validate({"model": "m", "data": "d", "eval": {"best": "f1_micro"}}), objective,
         )  # fmt: skip

@@ -12,6 +12,7 @@ from tasks.config import ConfigError, load
 from tasks.objectives.presets import resolve
 from tasks.training.trainer import FinetuneTrainer
 from tests.flow.scenes import executed
+from tests.selection import slow_except
 from tests.tiny import make_task
 
 SMOOTHED = ("text-classification", "token-classification", "sequence-sequence", "language-generation",
@@ -22,8 +23,8 @@ STEADY = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("adapter", [False, True])
-@pytest.mark.parametrize("task", SMOOTHED)
+@pytest.mark.parametrize("adapter", slow_except([True], [False, True]))
+@pytest.mark.parametrize("task", slow_except(["text-classification", "sequence-sequence"], SMOOTHED))
 def test_the_loss_is_torchs_and_accumulates(
     task: str, adapter: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from tasks.training.methods import METHODS
 from tasks.training.methods.labelled_logits import LabelledPositions
 from tasks.training.trainer import FinetuneTrainer
 from tests.flow.scenes import executed
+from tests.selection import slow_except
 from tests.tiny import make_task
 from tests.training.test_losses import resumed, weights
 
@@ -26,8 +27,8 @@ def config_of(task: str, tmp_path: Path, **train: Any) -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize("peft", ["none", "lora"])
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("peft", slow_except(["lora"], ["none", "lora"]))
+@pytest.mark.parametrize("smoothing", slow_except([0.2], [0.0, 0.2]))
 @pytest.mark.parametrize("task", TASKS)
 def test_the_loss_and_the_gradients_are_those_of_all_tokens(
     task: str, smoothing: float, peft: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -71,6 +72,7 @@ def test_logits_are_of_labelled_tokens_only(task: str, tmp_path: Path, monkeypat
     assert task != "language-modeling" or all(3 * logits < tokens for logits, _, tokens in found)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = config_of("language-modeling", tmp_path, max_steps=7) | {"methods": "labelled_logits"}
     whole, again = weights(executed(config)), weights(resumed(config, tmp_path, monkeypatch))

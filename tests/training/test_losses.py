@@ -24,6 +24,7 @@ from tasks.training.methods import METHODS
 from tasks.training.methods.base import TrainLabels
 from tasks.training.trainer import FinetuneTrainer
 from tests.flow.scenes import executed
+from tests.selection import slow_except
 from tests.tiny import TOPICS, make_rows, make_task
 
 ONE, SEVERAL = "single_label_classification", "multi_label_classification"
@@ -173,7 +174,8 @@ METHODS_OF = {
     "focal_loss": {"text-classification": {"alpha": {"fruit": 9}}, "multi-label": {"alpha": 0.25},
                    "token-classification": {"gamma": 1}},
 }  # fmt: skip
-CASES = [(name, task) for name, tasks in METHODS_OF.items() for task in tasks]
+QUICK = [("class_weights", "text-classification")]
+CASES = slow_except(QUICK, [(name, task) for name, tasks in METHODS_OF.items() for task in tasks])
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)
@@ -214,7 +216,11 @@ def resumed(config: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return done
 
 
-@pytest.mark.parametrize(("name", "task"), [("class_weights", "token-classification"), ("focal_loss", "multi-label")])
+@pytest.mark.parametrize(
+    ("name", "task"),
+    [("class_weights", "token-classification"),
+     pytest.param("focal_loss", "multi-label", marks=pytest.mark.slow)],
+)  # fmt: skip
 def test_a_stopped_training_ends_with_the_same_weights(
     name: str, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

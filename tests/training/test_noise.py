@@ -13,13 +13,14 @@ from tasks.config import ConfigError, load
 from tasks.objectives.presets import resolve
 from tasks.training.noise import noisy_embeddings
 from tests.flow.scenes import executed
+from tests.selection import slow_except
 from tests.tiny import TASKS, make_bert, make_t5, make_task
 from tests.training.test_losses import resumed, weights
 
 NOISED = [task for task in TASKS if task != "token-detection"]
 
 
-@pytest.mark.parametrize("task", NOISED)
+@pytest.mark.parametrize("task", slow_except(["text-classification"], NOISED))
 def test_it_changes_the_training_of_every_task(task: str, tmp_path: Path) -> None:
     config = make_task(task, tmp_path, dropout=0.0)
     config["train"] |= {"max_steps": 1, "eval_strategy": "no", "logging_steps": 1}
@@ -74,6 +75,7 @@ def test_encoder_and_decoder_have_noise(tmp_path: Path) -> None:
             assert not part.embed_tokens(ids).equal(part.embed_tokens(ids))
 
 
+@pytest.mark.slow
 def test_a_stopped_training_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_task("text-classification", tmp_path) | {"peft": "lora"}
     config["train"] |= {"max_steps": 7, "eval_strategy": "steps", "eval_steps": 3, "neftune_noise_alpha": 5.0}

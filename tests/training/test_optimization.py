@@ -68,6 +68,32 @@ def test_an_optimizer_works_or_is_refused_with_what_to_install(name: str, tmp_pa
     state.load_optimizer(optimizer, tmp_path)
 
 
+@pytest.mark.parametrize("name", ["adamw_8bit", "paged_lion_8bit", "ademamix_8bit"])
+def test_states_of_8_bits_share_a_code_book_and_resume(name: str, tmp_path: Path) -> None:
+    def begun() -> tuple[Any, Any]:
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(128, 64), torch.nn.Linear(64, 128))  # smaller states have 32 bits
+        arguments = TrainingArguments(str(tmp_path), optim=name, use_cpu=True, report_to="none")
+        kind, options = Trainer.get_optimizer_cls_and_kwargs(arguments)
+        return model, kind(model.parameters(), **options)
+
+    def step(model: Any, optimizer: Any) -> None:
+        torch.manual_seed(1)
+        model(torch.randn(8, 128)).pow(2).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    model, optimizer = begun()
+    step(model, optimizer)
+    state.save_optimizer(optimizer, tmp_path)
+    other, resumed = begun()
+    other.load_state_dict(model.state_dict())
+    state.load_optimizer(resumed, tmp_path)
+    for each in ((model, optimizer), (other, resumed)):
+        step(*each)
+    assert all(torch.equal(one, two) for one, two in zip(model.parameters(), other.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("kind", list(SchedulerType))
 def test_a_schedule_s_options_are_those_of_the_library(kind: SchedulerType) -> None:
     theirs: Any = {"reduce_lr_on_plateau": torch.optim.lr_scheduler.ReduceLROnPlateau.__init__,

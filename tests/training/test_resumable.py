@@ -64,7 +64,7 @@ def trained(make: Any, base: Path, folder: Path, stop_after: int | None) -> dict
     return {name: each.detach().clone() for name, each in model.named_parameters()}
 
 
-@pytest.mark.parametrize("make", [plain, sft], ids=["transformers", "trl"])
+@pytest.mark.parametrize("make", [plain, pytest.param(sft, marks=pytest.mark.slow)], ids=["transformers", "trl"])
 def test_stopped_and_gone_on_with(make: Any, tmp_path: Path) -> None:
     base = make_decoder(tmp_path / "base")
     whole = trained(make, base, tmp_path / "whole", None)

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +120,16 @@ def in_saving(number: int, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(state, "save_scheduler", save_scheduler)
 
 
-def raise_signalled(number: int, _: object) -> None:
-    raise Signalled(number)
+@pytest.fixture
+def ctrl_c_raises() -> Iterator[None]:
+    """SIGINT raises Signalled, as in a command."""
+
+    def raise_signalled(number: int, _: object) -> None:
+        raise Signalled(number)
+
+    before = signal.signal(signal.SIGINT, raise_signalled)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def signals_in_step(step: int, number: int, times: int, patch: pytest.MonkeyPatch) -> None:
@@ -145,32 +153,26 @@ def test_more_sigterms_let_the_checkpoint_be_saved(
     assert saved.name == "checkpoint-2" and newest_whole(saved.parent) == saved
 
 
+@pytest.mark.usefixtures("ctrl_c_raises")
 def test_a_second_ctrl_c_within_a_step_publishes_nothing(
     bert: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config(bert, rows, tmp_path, train__max_steps=4)
-    before = signal.signal(signal.SIGINT, raise_signalled)
-    try:
-        with monkeypatch.context() as patch, pytest.raises(Signalled):
-            signals_in_step(3, signal.SIGINT, 2, patch)
-            executed(config)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with monkeypatch.context() as patch, pytest.raises(Signalled):
+        signals_in_step(3, signal.SIGINT, 2, patch)
+        executed(config)
     assert not list(tmp_path.glob("records/s09_train/*.json")), "half a training must not count as a whole one"
 
 
+@pytest.mark.usefixtures("ctrl_c_raises")
 def test_a_second_ctrl_c_within_the_saving_says_that_nothing_is_saved(
     bert: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config(bert, rows, tmp_path, train__max_steps=4)
-    before = signal.signal(signal.SIGINT, raise_signalled)
-    try:
-        with monkeypatch.context() as patch, pytest.raises(Interrupted, match="after step 3 of 4; no checkpoint was"):
-            signals_in_step(3, signal.SIGINT, 1, patch)
-            in_saving(signal.SIGINT, patch)
-            executed(config)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted, match="after step 3 of 4; no checkpoint was"):
+        signals_in_step(3, signal.SIGINT, 1, patch)
+        in_saving(signal.SIGINT, patch)
+        executed(config)
     whole = make_config(bert, rows, tmp_path / "whole", train__max_steps=4)
     weights = [run.artifacts["s09_train"].select("*.safetensors").digest for run in (executed(config), executed(whole))]
     assert weights[0] == weights[1]

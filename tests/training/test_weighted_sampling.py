@@ -55,6 +55,7 @@ def uneven(tmp_path: Path) -> dict[str, Any]:
     return config
 
 
+@pytest.mark.slow
 def test_a_training_draws_classes_equally_often_and_resumes_exactly_within_an_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -65,6 +65,8 @@ PEERS: Mapping[str, str] = {
     "truncation_mode": "data.overlong",
     "max_samples": "data.max_train_samples",
     "adapter": "peft.method",
+    "adapter_name_or_path": "model.name",
+    "lora_model_dir": "model.name",
     "finetuning_type": "peft.method",
     "use_peft": "peft.method",
     "lora": "peft.method",

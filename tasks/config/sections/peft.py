@@ -6,8 +6,7 @@ under its own name, checked against `tuners.tuners()`.
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -15,23 +14,21 @@ from pydantic import (
     Discriminator,
     Field,
     GetJsonSchemaHandler,
-    ModelWrapValidatorHandler,
     Tag,
-    ValidationError,
     WithJsonSchema,
     field_validator,
-    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, InitErrorDetails
+from pydantic_core import CoreSchema
 
 from tasks.config.json_types import JsonObject, is_mapping
 from tasks.config.reading.words import refusal
+from tasks.config.sections.open_section import OpenSection
 from tasks.config.sections.section import NO_BOOL, Count, Section, Share
 from tasks.config.tuners import UNSUPPORTED, Tuner, tuners
 
 NUMBER = WithJsonSchema({"type": "number", "exclusiveMinimum": 0})  # whole or not: a form need not ask
-NONE, LORA = "none", "lora"
+NONE, LORA, CONTINUE = "none", "lora", "continue"
 VIRTUAL_TOKENS = 20  # if none are given, as in peft's documentation
 _START = "EVA, CorDA, LoRA-GA and LoftQ start from data or quantized weights, which is not supported"
 _NITER = "the random SVD of pissa_niter_N gives other values when the saved adapter is loaded; use pissa"
@@ -66,10 +63,19 @@ class NoPeft(PeftSection):
     method: Literal["none"] = Field(default=NONE, description="Train every weight.")
 
 
-class AdapterSection(PeftSection):
+class ContinuePeft(PeftSection):
+    """Train the base's own adapter on, with the settings in its `adapter_config.json`."""
+
+    model_config = ConfigDict(title=CONTINUE)
+    tag = CONTINUE
+
+    method: Literal["continue"] = Field(description="Train the adapter in model.name's folder on.")
+
+
+class AdapterSection(OpenSection, PeftSection):
     """A method of peft: names that are not written out are fields of its config class."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow")  # which the second base forbids
 
     @classmethod
     def expand(cls, value: Any) -> Any:
@@ -89,34 +95,19 @@ class AdapterSection(PeftSection):
     def virtual_tokens(self) -> int:
         return int(self.options.get("num_virtual_tokens") or VIRTUAL_TOKENS) if self.tuner.is_prompt else 0
 
-    @model_validator(mode="wrap")
     @classmethod
-    def _names(cls, value: object, handler: ModelWrapValidatorHandler[AdapterSection]) -> AdapterSection:
-        value = cls.expand(value)
-        if not is_mapping(value) or (tuner := tuners().get(str(value.get("method", LORA)))) is None:
-            return handler(value)
-        good, problems = _checked(cast(JsonObject, dict(value)), tuner, set(cls.model_fields))
-        try:
-            made = handler(good)
-        except ValidationError as error:
-            problems += [
-                InitErrorDetails(type=found["type"], loc=found["loc"], input=found["input"], ctx=found.get("ctx", {}))
-                for found in error.errors()
-            ]
-        if problems:
-            raise ValidationError.from_exception_data(cls.__name__, problems)
-        return made  # pyright: ignore[reportPossiblyUnboundVariable]
+    def check_field(cls, name: str, value: Any, given: JsonObject) -> object:
+        tuner = tuners().get(str(given.get("method", LORA)))
+        written_out = name == "method" or (
+            name in cls.model_fields and tuner and (name in tuner.settable or value is None)
+        )
+        return value if written_out or tuner is None else tuner.check(name, value)
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The form shows the written-out fields; a pattern allows the other names, so that typos are refused."""
-        schema = handler(core)
-        body = handler.resolve_ref_schema(schema)
-        own = [tuner for name, tuner in tuners().items() if (name == LORA) is (cls is Lora)]
-        others = {name for tuner in own for name in tuner.settable} - set(body["properties"])
-        body["patternProperties"] = {f"^({'|'.join(map(re.escape, sorted(others)))})$": {}}
-        body["additionalProperties"] = False
-        return schema
+    def other_names(cls) -> set[str]:
+        return {
+            field for name, tuner in tuners().items() if (name == LORA) is (cls is Lora) for field in tuner.settable
+        }
 
 
 class Lora(AdapterSection):
@@ -199,22 +190,7 @@ Adapter = Lora | OtherTuner
 
 def peft_methods() -> list[str]:
     """Return all values of `peft.method`."""
-    return [NONE, *tuners()]
-
-
-def _checked(values: JsonObject, tuner: Tuner, explicit: set[str]) -> tuple[JsonObject, list[InitErrorDetails]]:
-    """Return the valid values, and all problems of the others."""
-    good: JsonObject = {}
-    problems: list[InitErrorDetails] = []
-    for name, value in values.items():
-        if name == "method" or (name in explicit and (name in tuner.settable or value is None)):
-            good[name] = value
-            continue
-        try:
-            good[name] = tuner.check(name, value)
-        except ValueError as error:
-            problems.append(InitErrorDetails(type="value_error", loc=(name,), input=value, ctx={"error": error}))
-    return good, problems
+    return [NONE, *tuners(), CONTINUE]
 
 
 def _tag(value: Any) -> str | None:
@@ -222,7 +198,8 @@ def _tag(value: Any) -> str | None:
     if isinstance(value, PeftSection):
         return value.tag
     method = value.get("method") if is_mapping(value) else NONE
-    return {NONE: NONE, LORA: LORA, None: None}.get(method if isinstance(method, str) else None, OtherTuner.tag)
+    known = {name: name for name in (NONE, LORA, CONTINUE)}
+    return known.get(method, OtherTuner.tag) if isinstance(method, str) else None
 
 
 class _ShownAsChoices:
@@ -235,7 +212,10 @@ class _ShownAsChoices:
 
 
 PeftConfig = Annotated[
-    Annotated[NoPeft, Tag(NONE)] | Annotated[Lora, Tag(LORA)] | Annotated[OtherTuner, Tag(OtherTuner.tag)],
+    Annotated[NoPeft, Tag(NONE)]
+    | Annotated[Lora, Tag(LORA)]
+    | Annotated[OtherTuner, Tag(OtherTuner.tag)]
+    | Annotated[ContinuePeft, Tag(CONTINUE)],
     Discriminator(_tag),
     BeforeValidator(PeftSection.expand),
     _ShownAsChoices(),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from tasks.config.sections.section import Section
+
+FOUR_BIT = {"bnb_4bit_quant_type", "bnb_4bit_use_double_quant", "bnb_4bit_compute_dtype"}
+WIDTHS = {"load_in_4bit", "load_in_8bit"}
 
 
 class QuantConfig(Section):
@@ -22,7 +25,8 @@ class QuantConfig(Section):
         default="bfloat16", description="Data type in which 4-bit weights are multiplied."
     )
     on_unavailable: Literal["error", "ignore"] = Field(
-        default="error", description="Without CUDA: error refuses the run, ignore trains unquantized with a warning."
+        default="error",
+        description="Where bitsandbytes does not compute: error refuses the run, ignore warns and does not quantize.",
     )
 
     @classmethod
@@ -36,4 +40,17 @@ class QuantConfig(Section):
     def _one_width(self) -> QuantConfig:
         if self.load_in_4bit and self.load_in_8bit:
             raise ValueError("load_in_4bit and load_in_8bit are both true; set only one")
+        given = self.model_fields_set
+        if FOUR_BIT & given and not WIDTHS & given:
+            raise ValueError(f"{min(FOUR_BIT & given)} is given without load_in_4bit: true, so it has no effect")
         return self
+
+    @property
+    def bits(self) -> Literal[4, 8] | None:
+        """The bits of a quantized weight; None: the base is not quantized."""
+        return 4 if self.load_in_4bit else 8 if self.load_in_8bit else None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of `BitsAndBytesConfig` that affect what is computed."""
+        fields = FOUR_BIT | {"load_in_4bit"} if self.bits == 4 else {"load_in_8bit"}
+        return self.model_dump(mode="json", include=fields)

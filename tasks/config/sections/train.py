@@ -7,35 +7,31 @@ own name and checked against `arguments.catalogue()`.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
-    ModelWrapValidatorHandler,
-    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, InitErrorDetails
+from pydantic_core import CoreSchema, PydanticKnownError
 
 from tasks.config.arguments import catalogue, check
-from tasks.config.json_types import JsonObject, is_mapping
+from tasks.config.json_types import JsonObject
 from tasks.config.reading.old_names import DROPPED, RENAMED, modernise, old_name_problem
+from tasks.config.sections.open_section import OpenSection
 from tasks.config.sections.section import (
     NO_BOOL,
     Count,
     NotNegative,
     PathText,
     Positive,
-    Section,
     Share,
     WholeNotNegative,
     refuse_credentials,
@@ -108,10 +104,8 @@ def _in_catalogue(value: str | None, info: ValidationInfo) -> str | None:
 Choice = Annotated[str | None, AfterValidator(_in_catalogue)]
 
 
-class TrainConfig(Section):
+class TrainConfig(OpenSection):
     """Training. An omitted field has the task's default: `finetune plan` shows it and its origin."""
-
-    model_config = ConfigDict(extra="allow")
 
     learning_rate: NotNegative | None = Field(default=None, description="Peak learning rate.")
     per_device_train_batch_size: Count | None = Field(default=None, description="Rows per batch on one device.")
@@ -196,26 +190,27 @@ class TrainConfig(Section):
         default=None, description="CPU threads; another number may change the last bits of results. Omit: all cores."
     )
 
-    @model_validator(mode="wrap")
     @classmethod
-    def _names(cls, value: object, handler: ModelWrapValidatorHandler[TrainConfig]) -> TrainConfig:
-        value = cls.expand(value)
-        if not is_mapping(value):
-            return handler(value)
-        modern = modernise(cast("Mapping[str, Any]", value))
+    def with_current_names(cls, given: JsonObject) -> JsonObject:
+        modern = modernise(given)
         for notice in modern.notices:
             logging.getLogger(__name__).warning("%s", notice)
-        good, problems = _checked(modern.values, set(cls.model_fields))
-        try:
-            made = handler(good)
-        except ValidationError as error:
-            problems += [
-                InitErrorDetails(type=found["type"], loc=found["loc"], input=found["input"], ctx=found.get("ctx", {}))
-                for found in error.errors()
-            ]
-        if problems:
-            raise ValidationError.from_exception_data(cls.__name__, problems)
-        return made  # pyright: ignore[reportPossiblyUnboundVariable]
+        return modern.values
+
+    @classmethod
+    def check_field(cls, name: str, value: Any, given: JsonObject) -> object:
+        elsewhere = {**RESERVED, **SCRIPTS}
+        if reason := f"not allowed: {elsewhere[name]}" if name in elsewhere else old_name_problem(name):
+            raise ValueError(reason)
+        if name in cls.model_fields:
+            return value
+        if name not in catalogue():
+            raise PydanticKnownError("extra_forbidden")
+        return check(name, refuse_credentials(value))
+
+    @classmethod
+    def other_names(cls) -> set[str]:
+        return {*catalogue(), *RENAMED, *DROPPED} - set(RESERVED)
 
     @field_validator("max_steps")
     @classmethod
@@ -232,32 +227,9 @@ class TrainConfig(Section):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """The form shows the explicit fields; a pattern allows the other names, so that typos are refused."""
-        schema = handler(core)
-        body = handler.resolve_ref_schema(schema)
-        known = catalogue()
+        """Adds the valid names of schedules and optimizers."""
+        schema = super().__get_pydantic_json_schema__(core, handler)
+        properties = handler.resolve_ref_schema(schema)["properties"]
         for name in ("lr_scheduler_type", "optim"):
-            body["properties"][name]["anyOf"][0]["enum"] = list(known[name].choices)
-        others = {*known, *RENAMED, *DROPPED} - set(body["properties"]) - set(RESERVED)
-        body["patternProperties"] = {f"^({'|'.join(map(re.escape, sorted(others)))})$": {}}
-        body["additionalProperties"] = False
+            properties[name]["anyOf"][0]["enum"] = list(catalogue()[name].choices)
         return schema
-
-
-def _checked(values: JsonObject, explicit: set[str]) -> tuple[JsonObject, list[InitErrorDetails]]:
-    """Return the valid values, and all problems of the others."""
-    good: JsonObject = {}
-    problems: list[InitErrorDetails] = []
-    for name, value in values.items():
-        elsewhere = {**RESERVED, **SCRIPTS}
-        reason = f"not allowed: {elsewhere[name]}" if name in elsewhere else old_name_problem(name)
-        if reason is None and name not in explicit and name not in catalogue():
-            problems.append(InitErrorDetails(type="extra_forbidden", loc=(name,), input=value))
-            continue
-        try:
-            if reason is not None:
-                raise ValueError(reason)
-            good[name] = value if name in explicit else check(name, refuse_credentials(value))
-        except ValueError as error:
-            problems.append(InitErrorDetails(type="value_error", loc=(name,), input=value, ctx={"error": error}))
-    return good, problems

@@ -68,7 +68,7 @@ def _several(names: Sequence[str], separator: str) -> list[str]:
     if all(part.isdecimal() for name in names for part in parts_of(name, separator)):
         return joined
     parts = [parts_of(name, separator) for name in joined]
-    varied = {each[0] for each in parts} & {part for each in parts for part in each[1:]}
+    varied = _varied(parts)
     return [name for name, each in zip(joined, parts, strict=True) if varied & set(each)]
 
 
@@ -92,6 +92,10 @@ def _candidates(names: Sequence[str]) -> list[str]:
 def _likely(joined: Sequence[str], known: set[str], separator: str) -> list[str]:
     """Return the names with parts that all are classes, or first in one name and later in another."""
     parts = [parts_of(name, separator) for name in joined]
-    varied = {each[0] for each in parts} & {part for each in parts for part in each[1:]}
-    known = known | varied
+    known = known | _varied(parts)
     return [name for name, each in zip(joined, parts, strict=True) if set(each) <= known]
+
+
+def _varied(names: Sequence[Sequence[str]]) -> set[str]:
+    """Return the parts that are first in one name and later in another."""
+    return {parts[0] for parts in names} & {part for parts in names for part in parts[1:]}
