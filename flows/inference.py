@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from tasks.inference.predict import Asked
+    from tasks.inference.predict import InferenceResult
 
 
 def predict(
@@ -17,8 +17,8 @@ def predict(
     *,
     task: str | None = None,
     overrides: Sequence[str] = (),
-    say: Callable[[str], None] = lambda line: None,
-) -> "Asked":
+    info: Callable[[str], None] = lambda line: None,
+) -> "InferenceResult":
     """Predict with a trained model on unlabelled rows.
 
     Args:
@@ -27,12 +27,12 @@ def predict(
         output: a `.parquet`, `.arrow`, `.jsonl` or `.csv` file; None: JSON lines to stdout. The columns of the rows
             come before the predictions.
         overrides: `["data.columns.text=body", "train.generation_max_length=40", …]`.
-        say: called with notes for the user.
+        info: called with notes for the user.
 
     Raises:
         ConfigError, DataError: naming the argument, or the file and line.
     """
-    return _infer(model, source, output, task, overrides, say, labelled=False)
+    return _infer(model, source, output, task, overrides, info, labelled=False)
 
 
 def evaluate(
@@ -42,32 +42,32 @@ def evaluate(
     *,
     task: str | None = None,
     overrides: Sequence[str] = (),
-    say: Callable[[str], None] = lambda line: None,
-) -> "Asked":
+    info: Callable[[str], None] = lambda line: None,
+) -> "InferenceResult":
     """Score a trained model on labelled rows; see `predict`.
 
     Args:
         output: where to write the predictions; None: not written.
     """
-    return _infer(model, source, output, task, overrides, say, labelled=True)
+    return _infer(model, source, output, task, overrides, info, labelled=True)
 
 
 def _infer(
     model: str | Path, source: str, output: str | Path | None, task: str | None, overrides: Sequence[str],
-    say: Callable[[str], None], labelled: bool,
-) -> "Asked":  # fmt: skip
+    info: Callable[[str], None], labelled: bool,
+) -> "InferenceResult":  # fmt: skip
     from tasks.data.tables.write_rows import RowsFile
-    from tasks.inference.predict import ask_saved, config_for, with_arguments
+    from tasks.inference.predict import config_for, run_inference, with_arguments
     from tasks.inference.saved_model import open_saved
     from tasks.runtime.progress import RowProgress
 
     config = config_for(source, task, list(overrides))
     saved = with_arguments(open_saved(str(model), config), config)
     to = RowsFile(Path(output).expanduser() if output is not None else None)
-    with to, RowProgress("evaluation" if labelled else "prediction", say) as progress:
+    with to, RowProgress("evaluation" if labelled else "prediction", info) as progress:
 
         def drop(_: pa.Table) -> None:
             pass
 
         keep = to.write if output is not None or not labelled else drop
-        return ask_saved(saved, config.data, labelled, keep, progress.rows, say)
+        return run_inference(saved, config.data, labelled, keep, progress.rows, info)

@@ -17,6 +17,7 @@ from tasks.execution.execute import execute
 from tasks.execution.methods import refuse_unfit_methods
 from tasks.runtime.context import Paused
 from tasks.runtime.inputs import Unkeyed
+from tasks.runtime.ranks import rank_schedule
 from tasks.results.finetuned import FineTuned
 
 
@@ -45,13 +46,13 @@ def finetune(
 
 def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     """The twelve calls. `resolved` is `run` as YAML, saved with the model."""
-    objective, rows_of, judging = objective_of(run.task), s04_prepare.reading(run.data), run.eval
-    methods = Methods(run.methods)
+    objective, methods, judging = objective_of(run.task), Methods(run.methods), run.eval
     arguments = s01_arguments.arguments(objective=objective, train=computing(run.train), eval=judging,
                                         custom=s10_evaluate.own_metrics(judging))  # fmt: skip
     seeds = s02_seed.seed(seed=run.seed)
-    base = s03_base.base(model=Unkeyed(value=run.model), trust_remote_code=run.model.trust_remote_code)
-    rows = s04_prepare.prepare(objective=objective, reading=rows_of, data=Unkeyed(value=run.data))
+    base = s03_base.base(model=Unkeyed(value=run.model), trust_remote_code=run.model.trust_remote_code,
+                         chat_template=s03_base.template_text(run.model.chat_template))  # fmt: skip
+    rows = s04_prepare.prepare(objective=objective, reading=s04_prepare.reading(run.data), data=Unkeyed(value=run.data))
     shape = s05_tokenize.shape(objective, run.data, base, run.peft.virtual_tokens)
     loading = s06_model.loading(objective, run)
     refuse_unfit_methods(run)
@@ -63,7 +64,7 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     plan = s08_trainer.trainer(
         objective=objective, arguments=arguments, tokens=tokens.select("summary.json"), seeds=seeds,
         options=s08_trainer.options(objective, run.data), methods=methods,
-        labels=s08_trainer.labels(run.methods, rows, tokens),
+        labels=s08_trainer.labels(run.methods, rows, tokens), ranks=rank_schedule(run.peft, base),
     )  # fmt: skip
     trained = s09_train.train(
         objective=objective, methods=methods, plan=plan, tokens=tokens.select("train-*", "validation-*"),
@@ -83,7 +84,7 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
         model=model, plan=plan, trained=weights, history=Unkeyed(value=trained.select("history.json", "state*.json")),
         shape=shape, evaluated=evaluated.select(*s11_save.RESULTS), sources=s04_prepare.sources(run.data),
         output_dir=Unkeyed(value=run.output_dir), resolved=Unkeyed(value=with_effective_limits(resolved, shape)),
-        promote=Unkeyed(value=run.export.promote),
+        known=s03_base.known(run.model), promote=Unkeyed(value=run.export.promote),
     )  # fmt: skip
     files, results = saved.without(*s11_save.TIMED), evaluated.select("*s.json")
     return FineTuned.of(s12_handoff.handoff(objective=objective, saved=files, plan=plan, evaluated=results))

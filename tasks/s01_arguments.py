@@ -15,6 +15,7 @@ from tasks.artifacts.ref import ArtifactRef
 from tasks.config import EvalConfig, RunConfig
 from tasks.config.json_types import JsonObject
 from tasks.data.tables.arrow_file import open_table
+from tasks.evaluation.custom_metrics import result_name
 from tasks.objectives.base import Objective
 from tasks.objectives.measured import refuse_undefined, refuse_unfit_for_labels
 from tasks.runtime.build import Build
@@ -55,13 +56,12 @@ def fitting(objective: Objective, rows: ArtifactRef, run: RunConfig) -> Artifact
     found = current().open(rows)
     refuse_unfit_for_labels(found.json("head.json"), run, objective)
     if run.eval.best and "validation.arrow" in found:
-        refuse_undefined(run.eval.best, open_table(found.path("validation.arrow")))
+        refuse_undefined(objective, run.eval.best, open_table(found.path("validation.arrow")))
     return head
 
 
 def _best(objective: Objective, section: EvalConfig) -> JsonObject:
     if section.best is None:
         return {}
-    known = objective.greater_is_better.get(section.best, True)
-    upward = known if section.greater_is_better is None else section.greater_is_better
-    return {"metric_for_best_model": section.best.rpartition(":")[2], "greater_is_better": upward}
+    upward = objective.is_upward(section.best, section.greater_is_better)
+    return {"metric_for_best_model": result_name(section.best), "greater_is_better": upward}

@@ -14,14 +14,15 @@ from pathlib import Path
 from tasks.artifacts.formats import json, weights
 from tasks.artifacts.keys.digests import digest_of
 from tasks.config import ConfigError, ModelConfig
-from tasks.models.bases.base import base_files, public_name
+from tasks.models.bases.base import base_files, known, public_name
+from tasks.models.bases.chat_template import template_text
 from tasks.models.bases.files import INSIDE
 from tasks.models.bases.hub import commit_of
 from tasks.runtime.build import Build
 from tasks.runtime.inputs import Unkeyed
 from tasks.runtime.stage import stage
 
-__all__ = ["base", "public_name"]
+__all__ = ["base", "known", "public_name", "template_text"]
 
 
 def _files(model: Unkeyed, **_: object) -> Mapping[str, Path]:
@@ -29,8 +30,13 @@ def _files(model: Unkeyed, **_: object) -> Mapping[str, Path]:
 
 
 @stage(libraries=("transformers", "tokenizers"), files=_files, run_in_plan=True)
-def base(build: Build, *, model: ModelConfig, trust_remote_code: bool) -> Mapping[str, object]:
+def base(
+    build: Build, *, model: ModelConfig, trust_remote_code: bool, chat_template: str | None
+) -> Mapping[str, object]:
     """Write the tokenizer and facts about the base.
+
+    Args:
+        chat_template: text that replaces the tokenizer's own.
 
     Raises:
         ConfigError: no such model; no tokenizer with it; incomplete weights.
@@ -38,7 +44,7 @@ def base(build: Build, *, model: ModelConfig, trust_remote_code: bool) -> Mappin
     from tasks.models.bases.tokenizer import read_base
 
     folder = build.view()
-    facts = read_base(folder, build.out, trust_remote_code)
+    facts = read_base(folder, build.out, trust_remote_code, chat_template)
     shards = {name: path for name, path in build.files.items() if name.endswith(".safetensors")}
     try:
         headers = {name: weights.header(path).values() for name, path in shards.items()}

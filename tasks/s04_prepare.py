@@ -14,7 +14,7 @@ from typing import Any
 from tasks.artifacts.formats import json
 from tasks.config import DataConfig
 from tasks.config.json_types import JsonObject
-from tasks.data.rows.splits import SPLITS, read_splits, specs, split_files
+from tasks.data.rows.splits import SPLITS, read_splits, readers_of, specs, split_files
 from tasks.data.sources.fetch import commit_of
 from tasks.data.tables.arrow_file import write
 from tasks.objectives.base import Objective
@@ -24,11 +24,16 @@ from tasks.runtime.stage import stage
 
 # Fields read only by tokenization and training.
 SHAPES = ("max_length", "overlong", "stride", "prefix", "max_target_length", "merge", "packing", "append_eos",
-          "label_all_tokens", "mlm_probability")  # fmt: skip
+          "label_all_tokens", "mlm_probability", "train_on")  # fmt: skip
 
 
 def _files(data: Unkeyed, **_: object) -> Mapping[str, Path]:
     return split_files(data.value)
+
+
+def _readers(files: Mapping[str, Path], data: Unkeyed, objective: Objective, **_: object) -> Mapping[str, str]:
+    found = readers_of(files, data.value, objective.roles)
+    return {f"data.format {name}": reader for name, reader in found.items()}
 
 
 def sources(data: DataConfig) -> dict[str, str]:
@@ -44,7 +49,9 @@ def reading(data: DataConfig) -> JsonObject:
     return data.model_dump(mode="json", exclude={*SPLITS, *SHAPES})
 
 
-@stage(libraries=("pyarrow", "numpy"), components=("prepare", "roles"), files=_files, run_in_plan=True)
+@stage(
+    libraries=("pyarrow", "numpy"), components=("prepare", "roles"), files=_files, readers=_readers, run_in_plan=True
+)
 def prepare(
     build: Build, *, objective: Objective, reading: Mapping[str, Any], data: DataConfig
 ) -> Mapping[str, object]:

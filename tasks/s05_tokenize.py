@@ -1,9 +1,9 @@
 """Stage 5: tokenize the rows.
 
 In: the rows, the base's tokenizer, the fields of `data` that the task's encoder reads. Out: shards `<split>-<first
-row>.arrow` with each row's ids, label and origin, and `summary.json`: rows, tokens, longest, cut, lost. Each shard is
-an artifact: a build that was killed resumes at the first missing shard, and of a file added to the data only that file
-is tokenized.
+row>.arrow` with each row's ids, label and origin, and `summary.json`: rows, tokens, longest, overlong, dropped. Each
+shard is an artifact: a build that was killed resumes at the first missing shard, and of a file added to the data only
+that file is tokenized.
 
 A separate stage because it is slow, needs no weights, and is shared by all runs with the same rows and tokenizer.
 """
@@ -25,7 +25,7 @@ from tasks.data.tokens.token_rows import shard_name
 from tasks.data.tokens.token_table import open_tokens, token_lengths
 from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
-from tasks.runtime.lengths import within
+from tasks.runtime.lengths import limit_lengths
 from tasks.runtime.stage import stage
 
 ALL_IN_A_PLAN = 50_000  # rows; a few seconds
@@ -36,7 +36,7 @@ def shape(objective: Objective, data: DataConfig, base: ArtifactRef, virtual_tok
     """Return the fields of `data` that determine tokens, limited to what the base allows beside an adapter's virtual
     tokens."""
     wanted = {name: getattr(data, name) for name in ("max_length", "overlong", *objective.shape)}
-    return within(wanted, base, virtual_tokens)
+    return limit_lengths(wanted, base, virtual_tokens)
 
 
 def few(rows: ArtifactRef, **_: object) -> bool:
@@ -67,14 +67,14 @@ def tokenize(
     summary: dict[str, Any] = {"max_length": length}
     for split in (name for name in SPLITS if f"{name}.arrow" in rows):
         table = open_table(rows.path(f"{split}.arrow"))
-        paths, starts, cut, lost, notices = [], [], 0, 0, []
+        paths, starts, overlong, dropped, notices = [], [], 0, 0, []
         for at, shard in shards(table):
 
             def make(out: Path, shard: pa.Table = shard, split: str = split) -> Mapping[str, object]:
                 encoded = encode(shard, tokenizer, shape, f"data.{split}", split != "train")
                 write(encoded.table, out / "tokens.arrow")
-                return {"cut": encoded.cut, "lost": encoded.lost, "rows": encoded.table.num_rows,
-                        "told": list(encoded.told)}  # fmt: skip
+                return {"overlong": encoded.overlong, "dropped": encoded.dropped, "rows": encoded.table.num_rows,
+                        "notices": list(encoded.notices)}  # fmt: skip
 
             read = [name for name in shard.column_names if name in roles or name.startswith("__")]
             named = {"rows": digest(shard.select(read)), "labelled": split != "train"}
@@ -82,30 +82,35 @@ def tokenize(
             if piece.facts["rows"]:
                 paths.append(piece.members["tokens.arrow"])
                 starts.append(at)
-            cut, lost, notices = cut + piece.facts["cut"], lost + piece.facts["lost"], [*notices, *piece.facts["told"]]
+            overlong, dropped, notices = (
+                overlong + piece.facts["overlong"],
+                dropped + piece.facts["dropped"],
+                [*notices, *piece.facts["notices"]],
+            )
         if objective.gather:
             tables = [open_tokens([build.store.path(member)], [at]) for member, at in zip(paths, starts, strict=True)]
             gathered = objective.component("gather")(tables, shape, f"data.{split}")
             write(gathered.table, build.out / shard_name(split, 0))
-            found, cut, lost, notices = gathered.table, gathered.cut, gathered.lost, gathered.told
+            found, notices = gathered.table, [*notices, *gathered.notices]
+            overlong, dropped = overlong + gathered.overlong, dropped + gathered.dropped
         else:
             build.adopted.update({shard_name(split, at): each for at, each in zip(starts, paths, strict=True)})
             found = open_tokens([build.store.path(member) for member in paths], starts)
         for line in notices:
             build.warn(line)
-        summary[split] = _counts(found, cut, lost, split)
-        if cut:
+        summary[split] = _counts(found, overlong, dropped, split)
+        if overlong:
             what = {"truncate": "cut to", "drop": "dropped, longer than", "window": "split into windows of"}
-            build.warn(f"data.{split}: {cut} of {table.num_rows} rows {what.get(shape['overlong'], 'over')} {length} "
-                      "tokens (data.max_length, data.overlong)")  # fmt: skip
+            build.warn(f"data.{split}: {overlong} of {table.num_rows} rows {what.get(shape['overlong'], 'over')} "
+                      f"{length} tokens (data.max_length, data.overlong)")  # fmt: skip
     json.write(summary, build.out / "summary.json")
     return summary
 
 
-def _counts(table: pa.Table, cut: int, lost: int, split: str) -> JsonObject:
+def _counts(table: pa.Table, overlong: int, dropped: int, split: str) -> JsonObject:
     if not table.num_rows:
         raise ConfigError(f"data.{split}: no row is left: none fits in data.max_length (raise it, or set "
                           "data.overlong: truncate or window), or none has a token to learn from")  # fmt: skip
     lengths = token_lengths(table)
-    return {"rows": table.num_rows, "tokens": int(lengths.sum()), "longest": int(lengths.max()), "cut": cut,
-            "lost": lost}  # fmt: skip
+    return {"rows": table.num_rows, "tokens": int(lengths.sum()), "longest": int(lengths.max()), "overlong": overlong,
+            "dropped": dropped}  # fmt: skip

@@ -92,16 +92,16 @@ def model(
         build.warn(f"model.name: its tokenizer has more tokens ({tokens:,}) than the model has embeddings; they "
                    "are resized, and the whole model is saved")  # fmt: skip
     fitted = made.head
-    if fitted is not None and fitted.said:
-        (build.say if fitted.how == "kept" else build.warn)(f"model.name: {fitted.said}")
+    if fitted is not None and fitted.message:
+        (build.info if fitted.how == "kept" else build.warn)(f"model.name: {fitted.message}")
     spared = {"spared": made.spared} if made.quantized else {}
     if made.quantized:
-        build.say(f"quant: {made.quantized / made.parameters:.0%} of {made.parameters:,} weights are quantized; "
+        build.info(f"quant: {made.quantized / made.parameters:.0%} of {made.parameters:,} weights are quantized; "
                   "embeddings, norms and heads are not")  # fmt: skip
     json.write({**loading, **spared}, build.out / "load.json")
     json.write({**ends, "labels": fitted.labels if fitted else ends["labels"]}, build.out / "head.json")
     size = {"parameters": made.parameters, "quantized": made.quantized, "logits": made.logits,
-            "head": fitted.said if fitted else ""}  # fmt: skip
+            "head": fitted.message if fitted else ""}  # fmt: skip
     json.write(size, build.out / "size.json")
     facts = {"parameters": made.parameters, "classes": len(ends["labels"] or [])}
     return {**facts, "head": fitted.how} if fitted else facts

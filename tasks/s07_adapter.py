@@ -1,7 +1,8 @@
 """Stage 7: add an adapter to the model, if one is configured; for `peft.method: continue` the base's own.
 
 In: the model of stage 6 and the `peft` section. Out: `adapter_config.json` and `adapter_model.safetensors` with the
-adapter's initial weights and its saved head; for `peft.method: none` only `adapter.json`.
+adapter's initial weights and its saved head (and `prompt_encoder.safetensors` with the network that makes a prompt, if
+one does); for `peft.method: none` only `adapter.json`.
 
 A separate stage because a sweep over ranks must not create the model again, and because the initial weights are drawn
 at random: the generator continues from its state after stage 6, as in a script that seeds once.

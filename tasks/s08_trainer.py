@@ -26,7 +26,7 @@ from tasks.objectives.methods import Methods, fit_methods, fits_labels
 from tasks.objectives.optimization import BITSANDBYTES, optimized_by
 from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
-from tasks.training.arithmetic import check_schedule, count_steps
+from tasks.training.arithmetic import check_ranks, check_schedule, count_steps
 
 SCORING = ("scipy", "seqeval", "sacrebleu", "rouge-score")  # their scores may choose the best checkpoint
 
@@ -61,16 +61,18 @@ def trainer(
     options: Mapping[str, Any],
     methods: Methods,
     labels: Mapping[str, Artifact],
+    ranks: Mapping[str, int] | None,
 ) -> Mapping[str, object]:
     """Write `plan.json`.
 
     Args:
         options: fields of `data` that affect how rows are sampled in each epoch.
         methods: the training methods. labels: `head` and `rows`, if any of them depends on labels.
+        ranks: when an adapter lowers ranks, if it does.
 
     Raises:
-        ConfigError: a warm-up as long as the training, or a schedule that does not fit it; `eval.best` without
-            validation rows; options of methods that do not fit the labels.
+        ConfigError: a warm-up as long as the training, or a schedule that does not fit it, or no step in which to
+            lower ranks; `eval.best` without validation rows; options of methods that do not fit the labels.
     """
     given, summary = arguments.json("arguments.json"), tokens.json("summary.json")
     placement = placed(given)
@@ -82,10 +84,12 @@ def trainer(
         training["eval_strategy"] = "no"
     steps = count_steps(training, summary["train"]["rows"])
     check_schedule(training, steps, "validation" in summary)
+    check_ranks(ranks, steps.total)
     plan = {
         "task": objective.name,
         "options": dict(options),
         "methods": _planned(methods, labels, summary["train"]["rows"], build.warn),
+        "ranks": ranks,
         "patience": given["patience"],
         "max_samples": given["max_samples"],
         "own_best": given.get("own_best"),

@@ -20,6 +20,7 @@ from tasks.runtime.progress import Progress
 from tasks.runtime.resuming import begin, keep_end, keeps_end, named_files, resuming
 from tasks.runtime.rung import rung_of
 from tasks.runtime.stage import stage
+from tasks.runtime.tracking import tracking
 
 if TYPE_CHECKING:  # only the methods that a run uses are in its key
     from tasks.objectives.methods import Methods
@@ -79,7 +80,7 @@ def train(
         base.json("processor.json"), lambda: read_tokenizer(base.view()), evaluating,
         [*methods.hooks(live, planned), *adapter_hooks(live, planned)], build.warn,
     )  # fmt: skip
-    with computing_as(planned), Progress(planned["steps"]["total"], build.say) as progress:
+    with computing_as(planned), Progress(planned["steps"]["total"], build.info) as progress:
         watched = _watching(build, progress, watching, checkpoint, objective, rung.step, planned)
         done = run.train(live, planned, given, build.work, watched)
     rung.end(done)  # raises Paused if this is a pause
@@ -102,9 +103,10 @@ def _watching(
 ) -> Any:
     from tasks.training.run import Watching
 
+    arguments, trackers = tracking(build, arguments)
     falling = [name for name, upward in objective.greater_is_better.items() if not upward]
     return Watching(
         arguments, checkpoint.every_minutes, progress.step, progress.rows, progress.log,
         build.upload_checkpoint, build.remove_checkpoint,
-        build.say, build.warn, falling, until, keeps_end(planned, arguments),
+        build.info, build.warn, falling, until, keeps_end(planned, arguments), trackers,
     )  # fmt: skip

@@ -51,24 +51,10 @@ def own_metrics(section: EvalConfig) -> JsonObject:
     components=("auto_model", "view", "collate", "predictor", "scorer", "metric_names"),
 )
 def evaluate(
-    build: Build,
-    *,
-    objective: Objective,
-    plan: Artifact,
-    tokens: Artifact,
-    base: Artifact,
-    head: Artifact,
-    model: Artifact,
-    trained: Artifact,
-    metrics: list[str] | None,
-    custom: Mapping[str, Any],
-    bootstrap: int,
-    slices: list[str],
-    threshold: float | str,
-    splits: list[str],
-    seen: Artifact,
-    rows: Artifact | None,
-) -> Mapping[str, object]:
+    build: Build, *, objective: Objective, plan: Artifact, tokens: Artifact, base: Artifact, head: Artifact,
+    model: Artifact, trained: Artifact, metrics: list[str] | None, custom: Mapping[str, Any], bootstrap: int,
+    slices: list[str], threshold: float | str, splits: list[str], seen: Artifact, rows: Artifact | None,
+) -> Mapping[str, object]:  # fmt: skip
     """Write metrics and predictions of validation and test.
 
     Args:
@@ -80,7 +66,7 @@ def evaluate(
     Raises:
         ConfigError: an unknown metric or column.
     """
-    from tasks.evaluation.inference import ask
+    from tasks.evaluation.inference import predict_table
     from tasks.evaluation.threshold import decided, tune
     from tasks.models.assemble import trained_model
     from tasks.models.bases.tokenizer import read_tokenizer
@@ -92,19 +78,20 @@ def evaluate(
     found: dict[str, dict[str, Any]] = {"metrics": {}, "intervals": {}, "slices": {}, "classes": {}}
     for split in PREFIX:
         table = tokens_of(tokens.paths(f"{split}-")) if split in splits else None
-        if (table := scored_rows(table, planned["max_samples"], build.say)) is None:
+        if (table := scored_rows(table, planned["max_samples"], build.info)) is None:
             continue
+        collate = objective.component("collate")(processor)
         view = objective.component("view")(table, processor, planned["seed"], planned["options"])
         out = build.out / f"{split}.predictions.arrow"
         predictor = objective.component("predictor")(head=ends, processor=processor, generation=planned["arguments"],
                                         tokenizer=lambda: read_tokenizer(base.view()))  # fmt: skip
-        with computing_as(planned), RowProgress(f"evaluation of {split}", build.say) as progress:
-            loss = ask(live, view, objective.component("collate")(processor), predictor, planned, out, progress.rows)
-        ends = tune(ends, out, threshold, build.say) if split == "validation" else ends
-        said, scorer = open_table(out), objective.component("scorer")(ends)
-        columns = columns_of(slices, rows.path(f"{split}.arrow"), said) if rows else {}
+        with computing_as(planned), RowProgress(f"evaluation of {split}", build.info) as progress:
+            loss = predict_table(live, view, collate, predictor, planned, out, progress.rows)
+        ends = tune(ends, out, threshold, build.info) if split == "validation" else ends
+        predictions, scorer = open_table(out), objective.component("scorer")(ends)
+        columns = columns_of(slices, rows.path(f"{split}.arrow"), predictions) if rows else {}
         known = [] if objective.gather else seen.json("seen.json").get(split, [])  # a gathered row has several texts
-        scored = score_table(scorer, said, loss, metrics, bootstrap, columns, build.warn, known)
+        scored = score_table(scorer, predictions, loss, metrics, bootstrap, columns, build.warn, known)
         _note(found, scored, split)
     found["metrics"] = json.finite(found["metrics"])
     for name, values in {**found, "head": ends}.items():

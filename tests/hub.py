@@ -1,5 +1,6 @@
 """A stand-in of the Hugging Face hub's HTTP API on loopback, for models and data sets that lie in folders."""
 
+import base64
 import hashlib
 import json
 import re
@@ -16,6 +17,7 @@ import pytest
 
 OLD_OWNER = "legacy"  # a name without an owner is redirected to one, as the hub does with its oldest models
 REPO = re.compile(r"/api/(models|datasets)/(.+?)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?")
+WRITE = re.compile(r"/api/(?:(repos/create|validate-yaml)|models/(.+)/(preupload|commit)/main)")
 FILE = re.compile(r"/(datasets/)?(.+)/resolve/([^/]+)/(.+)")
 
 
@@ -25,6 +27,7 @@ class Hub:
 
     Attributes:
         revisions: commit by branch or tag. private, gated: the token that may read, by model.
+        writer: the token that may create and write models.
         failing: answers of this status to all requests whose path matches, while it is set.
         cut: the next file of more bytes than this is cut there, once. asked: the paths of all requests.
     """
@@ -34,6 +37,7 @@ class Hub:
     revisions: dict[str, str] = field(default_factory=lambda: {"main": "a" * 40, "v1": "b" * 40})
     private: dict[str, str] = field(default_factory=dict)
     gated: dict[str, str] = field(default_factory=dict)
+    writer: str | None = None
     failing: tuple[str, int] | None = None
     cut: int | None = None
     asked: list[str] = field(default_factory=list)
@@ -91,13 +95,55 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self._body()
+        if match := WRITE.fullmatch(unquote(urlparse(self.path).path)):
+            return self._write((match[1] or match[3]).removeprefix("repos/"), match[2] or "", body)
         match = REPO.fullmatch(unquote(urlparse(self.path).path))
         folder = self.hub.folder(match[1], match[2]) if match else None
         if folder is None:
             return self._send(404)
         named = json.loads(body) if body.startswith(b"{") else parse_qs(body.decode())
         return self._json([_entry(folder, name) for name in named.get("paths", []) if (folder / name).is_file()])
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parts = []
+        while size := int(self.rfile.readline(), 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
+    def _write(self, verb: str, name: str, body: bytes) -> None:
+        """Create a model, or commit files to it, at once."""
+        if self.hub.failing and re.search(self.hub.failing[0], self.path):
+            self._send(self.hub.failing[1])
+        elif verb == "validate-yaml":
+            self._json({"errors": [], "warnings": []})
+        elif self.headers.get("Authorization") != f"Bearer {self.hub.writer}":
+            self._send(401, b'{"error": "Invalid username or password."}')
+        elif verb == "create":
+            asked = json.loads(body)
+            name = "/".join(filter(None, (asked.get("organization"), asked["name"])))
+            (self.hub.root / "models" / name).mkdir(parents=True, exist_ok=True)
+            if asked.get("visibility") == "private":
+                self.hub.private[name] = str(self.hub.writer)
+            self._json({"url": f"{self.hub.url}/{name}"})
+        elif verb == "preupload":
+            files = [{"path": each["path"], "uploadMode": "regular", "shouldIgnore": False}
+                     for each in json.loads(body)["files"]]  # fmt: skip
+            self._json({"files": files})
+        else:
+            for line in map(json.loads, body.splitlines()):
+                place = self.hub.root / "models" / name / line["value"].get("path", "")
+                if line["key"] == "file":
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    place.write_bytes(base64.b64decode(line["value"]["content"]))
+                elif line["key"] == "deletedFile":
+                    place.unlink()
+            commit = self.hub.revisions["main"]
+            self._json({"commitUrl": f"{self.hub.url}/{name}/commit/{commit}", "commitOid": commit, "success": True})
 
     def do_GET(self) -> None:
         path = unquote(urlparse(self.path).path)

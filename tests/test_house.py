@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tasks import STAGES
+from tasks.config.formats import FORMATS, Format
 from tasks.objectives import OBJECTIVES, objective_of
 from tasks.runtime.stage import Stage
 
@@ -134,6 +135,8 @@ def test_the_flow_is_the_twelve_calls_in_order() -> None:
             "reading",
             "loading",
             "public_name",
+            "template_text",
+            "known",
             "shape",
             "options",
             "labels",
@@ -154,9 +157,13 @@ def test_objectives_name_parts_that_exist(objective) -> None:
     from tasks.models.load import model_class
 
     assert callable(model_class(objective.auto_model).from_pretrained)
-    assert objective.greater_is_better.keys() <= set(objective.metric_names)
     assert objective.peft_task_type in TaskType.__members__
     assert all(objective_of(alias) is objective for alias in objective.aliases)
+
+
+@pytest.mark.parametrize("format", FORMATS.values(), ids=FORMATS.keys())
+def test_formats_name_readers_that_exist(format: Format) -> None:
+    assert callable(format.load())
 
 
 @pytest.mark.xdist_group("house")

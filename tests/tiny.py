@@ -102,6 +102,20 @@ def make_decoder(folder: Path, dropout: float = 0.1) -> Path:
     return folder
 
 
+def make_chat(folder: Path, dropout: float = 0.1) -> Path:
+    """`make_decoder` with a chat template: ChatML, and turns that end with the end token."""
+    from transformers import AutoTokenizer
+
+    make_decoder(folder, dropout)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = (
+        "{% for turn in messages %}{{ '[' + turn['role'] + '] ' + turn['content'] + '<|end|>\\n' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '[assistant] ' }}{% endif %}"
+    )
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 def make_t5(folder: Path, dropout: float = 0.1) -> Path:
     """A random T5 (2 + 2 layers, width 32)."""
     import torch
@@ -170,12 +184,15 @@ def _task_row(task: str, words: list[str], at: int, i: int, draw: random.Random)
         start = len(" ".join(words[:at])) + (at > 0)
         answers = {"text": [words[at]], "answer_start": [start]}
         return {"question": f"{words[0]} ?", "context": text, "answers": answers}
+    if task == "sft":
+        turns = [("user", text), ("assistant", words[at])]
+        return {"messages": [{"role": role, "content": content} for role, content in turns]}
     if task == "sequence-sequence":
         return {"source": text, "target": f"{words[at]} {words[0]}"}
     return {"text": text}
 
 
-MAKERS = {"bert": make_bert, "llama": make_decoder, "t5": make_t5, "electra": make_electra}
+MAKERS = {"bert": make_bert, "llama": make_decoder, "t5": make_t5, "electra": make_electra, "chat": make_chat}
 # Every task (and each problem type): its name, the rows it learns, its base.
 TASKS = {
     "text-classification": ("text-classification", "single", "bert"),
@@ -185,6 +202,7 @@ TASKS = {
     "question-answering": ("question-answering", "question-answering", "bert"),
     "sequence-sequence": ("sequence-sequence", "sequence-sequence", "t5"),
     "language-generation": ("language-generation", "text", "llama"),
+    "sft": ("sft", "sft", "chat"),
     "language-modeling": ("language-modeling", "text", "bert"),
     "token-detection": ("token-detection", "text", "electra"),
 }

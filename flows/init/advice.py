@@ -98,7 +98,7 @@ def steps(config: RunConfig, origin: Mapping[str, str], rows: int) -> Iterator[A
         config, origin: with defaults filled in. rows: those that the model sees in an epoch.
     """
     train = config.train
-    said = {
+    reasons = {
         name: origin[f"train.{name}"] for name in ("learning_rate", "num_train_epochs", "per_device_train_batch_size")
     }
     batch, joined = train.per_device_train_batch_size or SMALLEST_BATCH, train.gradient_accumulation_steps or 1
@@ -113,12 +113,12 @@ def steps(config: RunConfig, origin: Mapping[str, str], rows: int) -> Iterator[A
         batch = max(batch // 2, SMALLEST_BATCH)
     per_epoch = max(math.ceil(rows / (batch * joined)), 1)
     fewer = f"fewer than the default of {usual}, as {rows:,} rows give few steps"
-    yield "train.per_device_train_batch_size", batch, fewer if batch < usual else said["per_device_train_batch_size"]
-    rate = f"{said['learning_rate']}; half and twice as much are worth trying (`finetune grid`)"
+    yield "train.per_device_train_batch_size", batch, fewer if batch < usual else reasons["per_device_train_batch_size"]
+    rate = f"{reasons['learning_rate']}; half and twice as much are worth trying (`finetune grid`)"
     yield "train.learning_rate", train.learning_rate, rate
     if (train.max_steps or -1) > 0:
         return
-    epochs, why = train.num_train_epochs or 3.0, said["num_train_epochs"]
+    epochs, why = train.num_train_epochs or 3.0, reasons["num_train_epochs"]
     if per_epoch * epochs < STEPS and epochs < MOST_EPOCHS:
         why = f"more than the default of {epochs:g}, which is only {count(math.ceil(per_epoch * epochs), 'step')}"
         epochs = float(min(MOST_EPOCHS, math.ceil(STEPS / per_epoch)))

@@ -212,7 +212,7 @@ def _best(objective: Objective, prepared: Prepared) -> Advice:
         ("f1_macro", "all classes count the same") if uneven else (names[0], f"the usual one of {objective.name}")
     )
     try:
-        refuse_undefined(best, prepared.splits["validation"])
+        refuse_undefined(objective, best, prepared.splits["validation"])
     except ConfigError:
         best, why = "loss", f"{best} is undefined for these validation rows"
     return "eval.best", best, f"{why}; the checkpoint that is best by it is kept"
@@ -230,8 +230,8 @@ def _text(made: Draft, prepared: Prepared) -> str:
     methods = loaded.config.methods
     labels = prepared.head["problem_type"] in ("single_label_classification", "multi_label_classification")
     if labels and not methods and (uneven := imbalance(prepared.preview["classes"])):
-        said = json.dumps(uneven, ensure_ascii=False)[1:-1].replace('\\"', '"')
-        text += f"# The classes are imbalanced: {said}. To give rare ones more weight:\n"
+        shares = json.dumps(uneven, ensure_ascii=False)[1:-1].replace('\\"', '"')
+        text += f"# The classes are imbalanced: {shares}. To give rare ones more weight:\n"
         text += "# methods: {class_weights: balanced}\n"
     return text
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from tasks.config.errors import DataError
 from tasks.data.messages import first
-from tasks.data.rows.columns import LABEL, SENTENCE, SPANS, TAG, TEXT, WORD, Role, choose
+from tasks.data.rows.columns import CONVERSATION, LABEL, SENTENCE, SPANS, TAG, TEXT, WORD, Role, choose
 from tasks.data.rows.labels import as_numbers, is_real
 from tasks.data.tables.class_names import names_in_order
 from tasks.objectives import OBJECTIVES, objective_of
@@ -21,6 +21,8 @@ from tasks.objectives.base import Objective
 
 PROSE = 3  # mean words of a column of texts; labels have fewer
 MANY = 30  # classes; more whole numbers than that are amounts
+# Column names of a prompt and its answer that other tasks do not have.
+CHAT_PAIRS = (("instruction", "output"), ("instruction", "response"), ("prompt", "completion"), ("prompt", "response"))
 PLAIN_TASKS = {
     "language-generation": "a causal model learns to continue the texts",
     "language-modeling": "a masked model, such as BERT, learns to fill in words",
@@ -168,6 +170,11 @@ def _candidates(table: pa.Table, wanted: Mapping[str, Any]) -> Iterator[Guess]:
     if found := columns("question-answering"):
         yield Guess("question-answering", f"{_listed(found)}: questions with answers in a text")
         return
+    if found := _conversation(table, wanted):
+        yield Guess("sft", f"{_listed(found)}: conversations, or prompts with answers")
+        pairs = [*_pairs(table, columns("sequence-sequence"))]
+        yield from (each for each, _ in pairs)
+        return
     label = wanted.get("label")
     if isinstance(label, list):
         yield Guess("text-classification", f"data.columns.label lists {len(label)} columns, one a class")
@@ -182,6 +189,18 @@ def _candidates(table: pa.Table, wanted: Mapping[str, Any]) -> Iterator[Guess]:
     elif (found := columns("regression")) and not np.isnan(as_numbers(table[found["label"]])).all():
         yield Guess("regression", f"column {found['label']!r} holds numbers", _as_classes(table[found["label"]], found))
     yield from (each for each, _ in pairs)
+
+
+def _conversation(table: pa.Table, wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns of conversations, if there are any whose names mean nothing else."""
+    try:
+        found = choose(visible(table), {**dict.fromkeys(role.name for role in CONVERSATION), **wanted}, CONVERSATION)
+    except DataError:
+        return {}
+    named = {role: column for role, column in found.items() if wanted.get(role) or role == "messages"}
+    names = {role: column.lower() for role, column in found.items()}
+    pair = (names.get("prompt"), names.get("completion")) in CHAT_PAIRS
+    return found if named or pair else {}
 
 
 def _pairs(table: pa.Table, found: Mapping[str, str]) -> Iterator[tuple[Guess, bool]]:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from tasks.config import RunConfig
 from tasks.execution.lint import encode_whole
 from tasks.execution.sample import sampled
-from tasks.models.bases.base import link, words_files
+from tasks.models.bases.base import link, tokenizer_files
 from tasks.models.bases.core_tokenizer import check_tokenizer, read_words
 from tasks.objectives.base import Objective
 
@@ -57,7 +57,7 @@ def tokenizer_of(config: RunConfig) -> Tokenizer | None:
     Raises:
         ConfigError: there is no such model on this machine or the hub.
     """
-    files = words_files(config.model)
+    files = tokenizer_files(config.model)
     with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
         found = read_words(link(files, Path(scratch, "base")))
     return Tokenizer(*found) if found else None
@@ -74,7 +74,7 @@ def measure(rows: pa.Table, config: RunConfig, objective: Objective, tokenizer: 
     """
     some = sampled(rows)
     scale = rows.num_rows / some.num_rows
-    if tokenizer is None:
+    if tokenizer is None or "chat_template" in objective.needs:  # the core tokenizer has none
         inputs = [role.name for role in objective.roles if role.name not in ("label", "tags", "answers", "target")]
         targets = _estimated(some, ["target"]) if "target" in some.column_names else None
         return Lengths(_estimated(some, inputs), targets, scale, False)

@@ -31,12 +31,12 @@ def run_sweep(
     parameters = {name: getattr(loaded.base.config, name) for name in SECTIONS}
 
     def call(server: Server | None) -> Grid:
-        from flows.sweep.execute import listening
+        from flows.sweep.execute import cell_listener
         from flows.sweep.flow import grid as flow
 
         if on_server and server:
             on_server(server)
-        with listening(listener):
+        with cell_listener(listener):
             return flow(**parameters, sweep=loaded.sweep)  # type: ignore[return-value] — Prefect's overloads
 
     with exclusive_run(), with_caller(CallerOptions(loaded.base.origin)):

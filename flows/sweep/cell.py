@@ -29,14 +29,14 @@ from tasks.runtime.parallel.slots import slot
 from tasks.runtime.parallel.zygote import leave
 from tasks.runtime.prefect_api import launch
 from tasks.runtime.rung import TRAIN, reached_by_key, step_at
-from tasks.runtime.secrets import hidden
+from tasks.runtime.secrets import redact
 
 POINTS = 200  # kept of a learning curve; more cannot be told apart in a plot
 FAILED, INTERRUPTED = 4, 130
-TELLING_SECONDS = 15  # to report to a persistent API a cell whose sweep is gone
+REPORT_SECONDS = 15  # to report to a persistent API a cell whose sweep is gone
 
 
-def carry(order: str) -> int:
+def run_cell(order: str) -> int:
     """Run the cell described by the file `order`; return the exit code of `finetune run`."""
     spec = json.loads(Path(order).read_text())
     outcome: dict[str, Any] = {"state": "failed", "metrics": {}, "stages": [], "run": None, "error": None,
@@ -52,13 +52,13 @@ def carry(order: str) -> int:
         code = 0
     except FinetuneError as error:
         state = "interrupted" if error.exit_code == INTERRUPTED else "failed"
-        outcome |= {"error": hidden(str(error)), "kind": type(error).__name__, "state": state}
+        outcome |= {"error": redact(str(error)), "kind": type(error).__name__, "state": state}
         code = error.exit_code
     except KeyboardInterrupt:
         outcome |= {"error": "interrupted", "state": "interrupted"}
     except Exception as error:  # noqa: BLE001 — any error fails this cell only
         traceback.print_exc()
-        outcome["error"] = hidden(f"{type(error).__name__}: {error}")
+        outcome["error"] = redact(f"{type(error).__name__}: {error}")
     if outcome["error"] and (here := socket.gethostname()) != spec["host"]:
         outcome["error"] = f"{here}: {outcome['error']}"
     outcome["seconds"] = round(time.monotonic() - started, 3)
@@ -93,10 +93,10 @@ def _run_cell(spec: dict[str, Any], stages: list[Any]) -> dict[str, Any]:
     def ended(_: BaseException) -> None:
         # If the sweep was killed, its API is down or going down, and Prefect's client would retry for a minute.
         if not _has_parent(spec):
-            if not launch.heard():
+            if not launch.api_answers():
                 _write_outcome(spec, {})
                 leave(INTERRUPTED)
-            timer = threading.Timer(TELLING_SECONDS, lambda: (_write_outcome(spec, {}), os._exit(INTERRUPTED)))
+            timer = threading.Timer(REPORT_SECONDS, lambda: (_write_outcome(spec, {}), os._exit(INTERRUPTED)))
             timer.daemon = True
             timer.start()
 

@@ -19,7 +19,7 @@ from tasks.execution.execute import current_caller, open_store, run_name, store_
 from tasks.execution.preflight import check_paths
 from tasks.objectives.presets import resolve
 from tasks.runtime.context import now
-from tasks.runtime.log import say
+from tasks.runtime.log import info
 from tasks.runtime.parallel.fanout import Fanout, warn_of
 from tasks.runtime.parallel.reach import api_url, check_api
 from tasks.runtime.parallel.slots import devices
@@ -46,7 +46,7 @@ _listener: ContextVar[Callable[[CellProgress], None] | None] = ContextVar("finet
 
 
 @contextmanager
-def listening(listener: Callable[[CellProgress], None] | None) -> Iterator[None]:
+def cell_listener(listener: Callable[[CellProgress], None] | None) -> Iterator[None]:
     """Within, a sweep calls `listener` with each cell as it ends."""
     token = _listener.set(listener)
     try:
@@ -55,7 +55,7 @@ def listening(listener: Callable[[CellProgress], None] | None) -> Iterator[None]
         _listener.reset(token)
 
 
-def carry_sweep(config: RunConfig, sweep: SweepConfig, note: Callable[[Grid], None]) -> Grid:
+def execute_sweep(config: RunConfig, sweep: SweepConfig, note: Callable[[Grid], None]) -> Grid:
     """Run a sweep as the current flow run.
 
     Args:
@@ -76,7 +76,7 @@ def carry_sweep(config: RunConfig, sweep: SweepConfig, note: Callable[[Grid], No
     check_api(sweep, api_url())
     store = open_store(config.store)
     if overwritten := check_paths(resolved, store, probe=True, varied=varied):
-        say(f"output_dir: {overwritten}; the best cell's model replaces it")
+        info(f"output_dir: {overwritten}; the best cell's model replaces it")
     grid = Grid(run_name(), cells_of(base, corners(sweep)), {}, goal, [], base)
     if sweep.sampler == "tpe":
         grid.cells.clear()  # cells are drawn later; the corners were only created to check the space
@@ -86,7 +86,7 @@ def carry_sweep(config: RunConfig, sweep: SweepConfig, note: Callable[[Grid], No
         note(grid)
         try:
             with Fanout(sweep, slots) as fanout:
-                _Sweeping(grid, resolved, fanout).carry()
+                _Sweeping(grid, resolved, fanout).run()
         except BaseException as error:
             stopped = isinstance(error, Interrupted) or not isinstance(error, Exception)
             grid.unfinished, grid.ended = "interrupted" if stopped else "failed", now()
@@ -103,13 +103,13 @@ class _Sweeping:
     fanout: Fanout
     built: Counter[str] = field(default_factory=Counter)
 
-    def carry(self) -> None:
+    def run(self) -> None:
         """Run all cells, then the best one to its end."""
         if self.grid.base.sweep.sampler == "tpe":
             self.search()
         else:
             self.halve()
-        self.crown()
+        self.finish_best()
 
     def halve(self) -> None:
         """Run the remaining cells to each rung; without halving the only rung is the end."""
@@ -141,7 +141,7 @@ class _Sweeping:
             goal = self._settle()
             search.tell([mean_of(each, self.grid.outcomes, goal.metric) for each in by_group(cells).values()])
 
-    def crown(self) -> None:
+    def finish_best(self) -> None:
         """Rank the cells; run the best one again as its own run, which tests and saves it."""
         grid, goal = self.grid, self._settle()
         grid.rank()
@@ -157,7 +157,7 @@ class _Sweeping:
                 grid.best = {"overrides": dict(cell.overrides), "metrics": found["metrics"], "run": found["run"],
                              "path": found["path"], "kept": found.get("kept"), "cell": cell.index}  # fmt: skip
             else:
-                grid.uncrowned = _outcome(found, None, 1.0)
+                grid.best_failure = _outcome(found, None, 1.0)
         grid.ended, grid.unfinished = now(), None
 
     def _run(self, cells: Sequence[Cell], share: float) -> None:

@@ -5,7 +5,7 @@ Cells share a store, so a result that several need is built once, by the first t
 
 from prefect.states import Completed
 
-from flows.sweep.execute import carry_sweep
+from flows.sweep.execute import execute_sweep
 from flows.sweep.report import note, publish
 from flows.sweep.result import Grid
 from tasks.config import (
@@ -26,7 +26,7 @@ from tasks.config import (
 )  # fmt: skip
 from tasks.objectives import schema
 from tasks.runtime.prefect_api.as_flow import as_flow
-from tasks.runtime.secrets import discreet, lending
+from tasks.runtime.secrets import redacting_errors, secrets_in_environment
 
 
 @as_flow("grid")
@@ -51,8 +51,8 @@ def grid(
 ) -> Grid:
     """Fine-tune once per combination of values, and keep the best. Running it again builds only what is missing."""
     sections = {name: value for name, value in locals().items() if name != "sweep"}
-    with discreet(), lending(secrets):
-        done = carry_sweep(RunConfig.model_validate(sections), sweep, note)
+    with redacting_errors(), secrets_in_environment(secrets):
+        done = execute_sweep(RunConfig.model_validate(sections), sweep, note)
         publish(done)
     done.raise_if_failed()
     if done.state == "partial":

@@ -30,7 +30,7 @@ class Grid:
         rungs: of halving: `{"share", "groups", "common", "agreement"}`: how many groups have a score at this rung
             and the one before, and the rank correlation of the two (None: see `tasks.sweep.halving.agreement`).
         built: how often each stage was built (not cached), over all processes.
-        uncrowned: the outcome of the best cell's own run, if it did not finish.
+        best_failure: the outcome of the best cell's own run, if it did not finish.
         started, ended: when, in UTC, as ISO 8601.
         unfinished: `running`, `interrupted` or `failed`, until there is a leaderboard.
     """
@@ -44,7 +44,7 @@ class Grid:
     best: dict[str, Any] | None = None
     rungs: list[dict[str, Any]] = field(default_factory=list)
     built: dict[str, int] = field(default_factory=dict)
-    uncrowned: Outcome | None = None
+    best_failure: Outcome | None = None
     started: str = field(default_factory=now)
     ended: str | None = None
     unfinished: str | None = None
@@ -66,18 +66,21 @@ class Grid:
         if self.best is not None:
             return
         ended = [self.outcomes[cell.index] for cell in self.failed if cell.index in self.outcomes]
-        if self.uncrowned is not None:
-            ended, said = [self.uncrowned], "the cells are done, but the run that tests and saves the best one failed"
+        if self.best_failure is not None:
+            ended, message = (
+                [self.best_failure],
+                "the cells are done, but the run that tests and saves the best one failed",
+            )
         elif len(self.failed) == len(self.cells):
-            said = f"all {len(self.cells)} cells of the sweep failed"
+            message = f"all {len(self.cells)} cells of the sweep failed"
         else:
             names = dict.fromkeys(name for outcome in self.outcomes.values() for name in outcome.metrics)
             there = ", ".join(names) or "no metrics"
-            ended, said = [], f"no finished cell has a value for {self.goal.metric}; available are {there}"
+            ended, message = [], f"no finished cell has a value for {self.goal.metric}; available are {there}"
         kinds = {outcome.kind for outcome in ended}
         raised = KINDS.get(kinds.pop() or "", TrainingError) if len(kinds) == 1 else TrainingError
         errors = list(dict.fromkeys(outcome.error for outcome in ended if outcome.error))[:SHOWN_ERRORS]
-        raise raised("\n- ".join([f"{said}:" if errors else said, *errors]))
+        raise raised("\n- ".join([f"{message}:" if errors else message, *errors]))
 
     def rank(self) -> None:
         """Make the leaderboard of what is known of the cells."""

@@ -38,7 +38,8 @@ def show_run(done: FineTuned) -> None:
     adapter = json.loads(path.read_text()) if path.exists() else None
     console.print(f"model: [bold]{done.path}[/bold]\nuse it:\n", highlight=False, soft_wrap=True)
     objective = objective_of(done.arguments["task"])
-    print(indent(usage(str(done.path), objective.auto_model, objective.pipeline_tag, adapter), "    "))
+    lines = usage(str(done.path), objective.auto_model, objective.pipeline_tag, adapter, objective.sample)
+    print(indent(lines, "    "))
 
 
 def show_metrics(

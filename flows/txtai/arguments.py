@@ -91,7 +91,8 @@ def adapter_of(lora: Any) -> Any:
     fields = dict(lora if isinstance(lora, Mapping) else lora.to_dict())
     kind = fields.get("peft_type") or "lora"
     method = str(getattr(kind, "value", kind)).lower()
-    usual = {} if isinstance(lora, Mapping) else type(lora)().to_dict()
+    needed = {"total_step": fields["total_step"]} if "total_step" in fields else {}  # AdaLoRA's; the training sets it
+    usual = {} if isinstance(lora, Mapping) else type(lora)(**needed).to_dict()
     given = {name: sorted(value) if isinstance(value, set) else value for name, value in fields.items()
              if name not in FROM_TASK and value is not None and value != usual.get(name)}  # fmt: skip
     return {**({"r": 8, "lora_alpha": 8, "lora_dropout": 0.0} if method == "lora" else {}), **given, "method": method}

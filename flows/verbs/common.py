@@ -56,29 +56,29 @@ def existing_store(options: argparse.Namespace) -> "Store":
 
 
 @contextmanager
-def hearing_warnings() -> Iterator[list[str]]:
+def collecting_warnings() -> Iterator[list[str]]:
     """Collect the warnings logged within, without duplicates, for the JSON output."""
-    heard: list[str] = []
+    lines: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if (line := record.getMessage()) not in heard:
-                heard.append(line)
+            if (line := record.getMessage()) not in lines:
+                lines.append(line)
 
     listener, logger = Listener(logging.WARNING), logging.getLogger("finetune")
     logger.addHandler(listener)
     try:
-        yield heard
+        yield lines
     finally:
         logger.removeHandler(listener)
 
 
-def tell(entry: "StageEntry") -> None:
+def print_stage(entry: "StageEntry") -> None:
     """Print a stage's outcome."""
     print(f"  {entry.stage:<14} {entry.state:<7} {entry.seconds:7.1f} s  {entry.reason}", file=sys.stderr)
 
 
-def greet(server: "Server") -> None:
+def on_server_ready(server: "Server") -> None:
     """Once the API answers, silence Prefect's own log lines and print the URL of the runs page."""
     from tasks.runtime.prefect_api.launch import silence_prefect
 
@@ -87,20 +87,20 @@ def greet(server: "Server") -> None:
         print(f"watch it at {server.url.removesuffix('/api')}/runs", file=sys.stderr)
 
 
-def takes_config(sub: argparse.ArgumentParser) -> None:
+def add_config_arguments(sub: argparse.ArgumentParser) -> None:
     """Add the arguments of a verb that takes a config."""
     sub.add_argument("config", help="a YAML file")
     sub.add_argument("overrides", nargs="*", metavar="key=value", help="override, such as train.learning_rate=1e-4")
-    takes_store(sub)
+    add_store_argument(sub)
     sub.add_argument("--json", action="store_true", help="end stdout with one JSON object")
 
 
-def takes_overwrite(sub: argparse.ArgumentParser) -> None:
+def add_overwrite_argument(sub: argparse.ArgumentParser) -> None:
     """Add the argument of a verb that writes `output_dir`, or plans to."""
     sub.add_argument("--overwrite", action="store_true",
                      help="allow output_dir to have unrelated files, or another config's model")  # fmt: skip
 
 
-def takes_store(sub: argparse.ArgumentParser) -> None:
+def add_store_argument(sub: argparse.ArgumentParser) -> None:
     """Add the argument of a verb that reads a store."""
     sub.add_argument("--store", help="where artifacts are stored: a folder, an fsspec URL, or `memory`")

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from flows.verbs.common import Verbs, greet, load_config, takes_config, takes_overwrite
+from flows.verbs.common import Verbs, add_config_arguments, add_overwrite_argument, load_config, on_server_ready
 
 if TYPE_CHECKING:
     from flows.sweep.execute import CellProgress
@@ -17,8 +17,8 @@ WHAT = "run a config's sweep: one run per combination of values, the best one is
 def add(verbs: Verbs) -> None:
     """Add this verb to the command."""
     sub = verbs.add_parser("grid", help=WHAT, description=WHAT)
-    takes_config(sub)
-    takes_overwrite(sub)
+    add_config_arguments(sub)
+    add_overwrite_argument(sub)
     sub.add_argument("--runner", help="where cells run: processes (on this machine), ray or dask; sets sweep.runner")
     sub.set_defaults(verb=_grid, goes_on=True)
 
@@ -29,7 +29,7 @@ def _grid(options: argparse.Namespace) -> int:
     loaded = load_config(options, load_sweep)
     from flows.sweep.api import run_sweep
 
-    done = run_sweep(loaded, listener=None if options.json else tell, on_server=greet)
+    done = run_sweep(loaded, listener=None if options.json else print_cell, on_server=on_server_ready)
     if options.json:
         from flows.sweep.report import summary
 
@@ -41,7 +41,7 @@ def _grid(options: argparse.Namespace) -> int:
     return PARTIAL if done.state == "partial" else 0
 
 
-def tell(event: "CellProgress") -> None:
+def print_cell(event: "CellProgress") -> None:
     """Print a cell's outcome; why it failed is a separate warning."""
     outcome = event.outcome
     found = ((name, value) for name, value in outcome.metrics.items() if name != "eval_loss" and value is not None)

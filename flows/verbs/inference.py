@@ -31,11 +31,13 @@ def _infer(options: argparse.Namespace) -> int:
 
     notes: list[str] = []
 
-    def say(line: str) -> None:
+    def info(line: str) -> None:
         notes.append(line)
         print(f"note: {line}", file=sys.stderr)
 
-    done = verb(options.model, options.source, options.output, task=options.task, overrides=options.overrides, say=say)
+    done = verb(
+        options.model, options.source, options.output, task=options.task, overrides=options.overrides, info=info
+    )
     if options.labelled and options.json:
         print(
             json.dumps(

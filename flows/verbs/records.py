@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from flows.verbs.common import Verbs, existing_store, takes_store
+from flows.verbs.common import Verbs, add_store_argument, existing_store
 
 WHICH = "its name or a prefix of it; or its config's name or model folder (the newest run)"
 
@@ -24,17 +24,17 @@ def add(verbs: Verbs) -> None:
 
 
 def _takes(sub: argparse.ArgumentParser, verb: object) -> None:
-    takes_store(sub)
+    add_store_argument(sub)
     sub.add_argument("--json", action="store_true", help="end stdout with one JSON object")
     sub.set_defaults(verb=verb)
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from tasks.runtime.runs import line_of, runs
+    from tasks.runtime.runs import run_line, runs
     from tasks.runtime.sweeps import sweep_line, sweeps
 
     store, limit = existing_store(options), max(options.limit, 0)
-    found = [line_of(store, record) for record in runs(store)[:limit]]
+    found = [run_line(store, record) for record in runs(store)[:limit]]
     swept = [sweep_line(record) for record in sweeps(store)[:limit]]
     if options.json:
         print(json.dumps({"runs": found, "sweeps": swept}))

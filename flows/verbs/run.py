@@ -6,7 +6,15 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.verbs.common import Verbs, greet, hearing_warnings, load_config, takes_config, takes_overwrite, tell
+from flows.verbs.common import (
+    Verbs,
+    add_config_arguments,
+    add_overwrite_argument,
+    collecting_warnings,
+    load_config,
+    on_server_ready,
+    print_stage,
+)
 
 if TYPE_CHECKING:
     from tasks.config import LoadedSweep
@@ -20,11 +28,11 @@ def add(verbs: Verbs) -> None:
         ("lint", _lint, "check a config's data"),
     ):
         sub = verbs.add_parser(name, help=what, description=what)
-        takes_config(sub)
+        add_config_arguments(sub)
         if verb is _lint:
             sub.add_argument("--rejected", type=Path, help="file for bad rows: JSON lines of file, line, why, row")
         else:
-            takes_overwrite(sub)
+            add_overwrite_argument(sub)
         sub.set_defaults(verb=verb, goes_on=verb is _run)
 
 
@@ -32,7 +40,7 @@ def _run(options: argparse.Namespace) -> int:
     loaded = load_config(options)
     from flows.api import run
 
-    done = run(loaded, listener=tell, on_server=greet)
+    done = run(loaded, listener=print_stage, on_server=on_server_ready)
     if options.json:
         stages = [entry.__dict__ for entry in done.stages]
         path = str(done.path) if done.path else None
@@ -55,15 +63,15 @@ def _plan(options: argparse.Namespace) -> int:
     from tasks.execution.advice import advice
     from tasks.execution.estimate import estimate
 
-    with hearing_warnings() as warnings:
+    with collecting_warnings() as warnings:
         resolved, context = plan(loaded)
         costs = estimate(resolved, context)
     notes = advice(resolved, context, costs)
     if options.json:
         found = costs.__dict__ if costs else {}
         stages = [entry.__dict__ for entry in context.entries]
-        said = {"overwrites": context.overwrites, "warnings": warnings, "advice": notes}
-        print(json.dumps({"stages": stages, **found, **said}))
+        messages = {"overwrites": context.overwrites, "warnings": warnings, "advice": notes}
+        print(json.dumps({"stages": stages, **found, **messages}))
     else:
         from flows.terminal.run import show_plan
 

@@ -21,7 +21,7 @@ def _serve(options: argparse.Namespace) -> int:
     from tasks.runtime.prefect_api import serving, worker
 
     url = serving.address(options.port)
-    for name in serving.put_up(url, options.deployments or serving.DEPLOYMENTS):
+    for name in serving.register(url, options.deployments or serving.DEPLOYMENTS):
         print(f"  {name}", file=sys.stderr)
     print(f"open {url.removesuffix('/api')}/deployments, choose one, press Run; Ctrl-C here stops the worker, "
           "`finetune server stop` a local server", file=sys.stderr)  # fmt: skip

@@ -4,7 +4,7 @@ import argparse
 import json
 import shutil
 
-from flows.verbs.common import Verbs, existing_store, takes_store
+from flows.verbs.common import Verbs, add_store_argument, existing_store
 
 
 def add(verbs: Verbs) -> None:
@@ -12,14 +12,14 @@ def add(verbs: Verbs) -> None:
     sub = verbs.add_parser("schema", help="print the config's JSON Schema")
     sub.set_defaults(verb=_schema)
     sub = verbs.add_parser("gc", help="list unused results; --yes deletes them")
-    takes_store(sub)
+    add_store_argument(sub)
     sub.add_argument("--keep-runs", type=int, default=20,
                      help="newest runs to keep, and sweeps, each with its best run (default %(default)s)")  # fmt: skip
     sub.add_argument("--grace-hours", type=float, default=24.0, help="keep everything younger (default %(default)s)")
     sub.add_argument("--yes", action="store_true", help="delete them")
     sub.set_defaults(verb=_gc)
     sub = verbs.add_parser("verify", help="check every stored file against its hash")
-    takes_store(sub)
+    add_store_argument(sub)
     sub.set_defaults(verb=_verify)
     sub = verbs.add_parser("server", help="a persistent local Prefect server with its UI")
     sub.add_argument("action", choices=("start", "status", "stop"))

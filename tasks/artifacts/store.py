@@ -207,7 +207,7 @@ class Store:
         return Member(sha256=digest, size=size, stamp=_stamp(target))
 
     @contextmanager
-    def guard(self, exclusive: bool = False) -> Generator[None]:
+    def gc_lock(self, exclusive: bool = False) -> Generator[None]:
         """Hold the lock between runs that look up or publish (shared) and `gc` that removes (exclusive).
 
         Remote roots have no such lock: there only the grace period of `gc` protects what is being published.

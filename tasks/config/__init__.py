@@ -12,7 +12,8 @@ from tasks.config.reading.load import Loaded, LoadedSweep, load, load_either, lo
 from tasks.config.resolved import to_yaml, with_effective_limits
 from tasks.config.schema import json_schema
 from tasks.config.sections.checkpoint import CheckpointConfig
-from tasks.config.sections.data import ColumnsConfig, DataConfig, SplitConfig
+from tasks.config.sections.columns import ColumnsConfig
+from tasks.config.sections.data import DataConfig, SplitConfig
 from tasks.config.sections.eval import EvalConfig
 from tasks.config.sections.export import ExportConfig
 from tasks.config.sections.methods import MethodsConfig

@@ -20,6 +20,10 @@ from tasks.config.sections.section import refuse_credentials
 
 PROMPT = "PromptLearningConfig"
 _SAMPLES = "its start is computed from samples of the data, which is not supported; use pissa, olora or orthogonal"
+LOFTQ = (
+    "LoftQ replaces the base's weights by quantized ones, which are not saved, and peft computes them on a GPU only; "
+    "use quant for QLoRA"
+)
 _OBJECT = "it is a Python object of peft, which a config file cannot contain"
 _NOT_TRAINED = "it needs Megatron, with which nothing is trained here"
 
@@ -40,16 +44,13 @@ RESERVED_FIELDS: Mapping[str, str] = {
     "eva_config": _SAMPLES,
     "corda_config": _SAMPLES,
     "lora_ga_config": _SAMPLES,
-    "loftq_config": "LoftQ replaces the base's weights by quantized ones, which are not saved; use quant for QLoRA",
+    "loftq_config": LOFTQ,
     "total_step": "it is the number of steps of the training; remove it",
     "use_asa": "adaptive subspace allocation is not supported; remove it",
     "alora_invocation_tokens": "activated LoRA is not supported; remove it",
     **dict.fromkeys(("monteclora_config", "kasa_config", "use_bdlora"), _OBJECT),
     "arrow_config": "it routes between trained adapters; it has nothing to train",
     "layer_replication": "it makes another model of the base; the adapter could not be merged into it",
-    **dict.fromkeys(("prefix_projection", "encoder_hidden_size"),
-                    "peft saves the prefix that its encoder makes, not the encoder, so that a training could not "
-                    "resume; remove it"),
     **dict.fromkeys(("token_dim", "num_transformer_submodules", "num_attention_heads", "num_layers"),
                     "peft reads it from the model; remove it"),
 }  # fmt: skip
@@ -61,19 +62,19 @@ UNSUPPORTED: Mapping[str, str] = {
     "multitask_prompt_tuning": "it needs a task identifier with each row",
     "adaption_prompt": "it replaces the attention of Llama as it was in transformers 4",
     "cartridge": "its start is computed by a separate pass over a corpus",
-    "p_tuning": "peft saves the prompt that its encoder makes, not the encoder, so that a training could not resume",
     "cpt": "it needs token ids and a token type mask of a context, and its loss is weighted by row position",
     "shadow": "it runs a second model beside the base and returns another loss",
 }
 
 
-LENGTHENING = ("prompt_tuning",)  # its vectors are part of the sequence, also of its logits
+ADALORA = "adalora"
+LENGTHENING = ("p_tuning", "prompt_tuning")  # their vectors are part of the sequence, also of its logits
 UNMERGEABLE = ("bottleneck", "lily")  # besides those with prompts: they change more than weights
 OWN = {"bottleneck": "tasks.models.bottleneck"}  # tuners that peft lacks: modules that register them with it
 # Tuners that work with quantized weights, of 4 and of 8 bits. Others compute with the bytes of quantized weights as if
 # they were the weights, some without an error.
 QUANTIZABLE = ("lora", "adalora", "beft", "boft", "bottleneck", "c3a", "fourierft", "gralora", "hira", "ia3", "lily",
-               "ln_tuning", "miss", "oft", "prefix_tuning", "prompt_tuning", "pvera", "randlora", "road",
+               "ln_tuning", "miss", "oft", "p_tuning", "prefix_tuning", "prompt_tuning", "pvera", "randlora", "road",
                "trainable_tokens", "vblora", "vera", "waveft")  # fmt: skip
 
 

@@ -31,17 +31,17 @@ def rows_at(table: pa.Table | None, rows: Sequence[int] | Any, shown: int = SHOW
     else:
         places = [f"row {row + 1}" for row in head]
     more = f" and {len(rows) - shown:,} more" if len(rows) > shown else ""
-    said = ", ".join(places) + more
+    text = ", ".join(places) + more
     if (listeners := _LISTENERS.get()) is not None and table is not None:
-        listeners.append(MentionedRows(said, table, [int(row) for row in rows]))
-    return said
+        listeners.append(MentionedRows(text, table, [int(row) for row in rows]))
+    return text
 
 
 @dataclass(frozen=True)
 class MentionedRows:
     """Rows mentioned in a message: its text for them, their table, their positions in it."""
 
-    said: str
+    text: str
     table: pa.Table
     rows: list[int]
 
@@ -50,12 +50,12 @@ _LISTENERS: ContextVar[list[MentionedRows] | None] = ContextVar("told_rows", def
 
 
 @contextmanager
-def listening() -> Iterator[list[MentionedRows]]:
+def collecting_rows() -> Iterator[list[MentionedRows]]:
     """Collect all rows that messages within this context refer to; a message itself lists only the first few."""
-    told: list[MentionedRows] = []
-    token = _LISTENERS.set(told)
+    mentioned: list[MentionedRows] = []
+    token = _LISTENERS.set(mentioned)
     try:
-        yield told
+        yield mentioned
     finally:
         _LISTENERS.reset(token)
 

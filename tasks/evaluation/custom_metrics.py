@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
-from typing import Any
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any
 
 from tasks.config.errors import ConfigError
 from tasks.config.reading.names import nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def is_own(name: str) -> bool:
@@ -19,6 +20,15 @@ def is_own(name: str) -> bool:
 
 
 BROUGHT = "live:"  # prefix in `eval.best` of a number returned by the caller's function
+
+
+def result_name(name: str) -> str:
+    """Return a metric's name in results, without prefix: for the path of a function, the function's name."""
+    if name.startswith(BROUGHT):
+        return name.removeprefix(BROUGHT)
+    return name.rpartition(":")[2].rpartition(".")[2] if is_own(name) else name
+
+
 _brought: ContextVar[Callable[[Any], Mapping[str, float]] | None] = ContextVar("finetune_metrics", default=None)
 
 
@@ -62,7 +72,7 @@ def find(path: str) -> Callable[..., Any]:
     return function
 
 
-def call(path: str, table: pa.Table) -> dict[str, float]:
+def call(path: str, table: "pa.Table") -> dict[str, float]:
     """Call a user's metric with a predictions table.
 
     A function with a single parameter `table` gets the table; any other gets two lists, the predictions and the labels
@@ -72,7 +82,6 @@ def call(path: str, table: pa.Table) -> dict[str, float]:
         TypeError: it returned something else. Errors of the function itself are passed on.
     """
     function = find(path)
-    name = path.rpartition(":")[2].rpartition(".")[2]
     if list(inspect.signature(function).parameters) == ["table"]:
         found = function(table)
     else:
@@ -82,7 +91,7 @@ def call(path: str, table: pa.Table) -> dict[str, float]:
         return {str(key): float(value) for key, value in found.items()}
     if isinstance(found, str) or not hasattr(found, "__float__"):
         raise TypeError(f"it returned {type(found).__name__}, not a number or a mapping of numbers")
-    return {name: float(found)}
+    return {result_name(path): float(found)}
 
 
 SIDES = (("prediction", "nll"), ("label", "answers", "tokens"))

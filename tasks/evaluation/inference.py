@@ -13,7 +13,7 @@ from tasks.evaluation.predictor import Predictor, predict_batches
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def ask(
+def predict_table(
     model: torch.nn.Module,
     rows: TokenRows,
     collate: Callable[..., Mapping[str, torch.Tensor]],

@@ -22,7 +22,7 @@ def decided(head: Mapping[str, Any], threshold: float | str) -> JsonObject:
     return {**head, "threshold": HALF if isinstance(threshold, str) else float(threshold)}
 
 
-def tune(head: Mapping[str, Any], predictions: Path, how: float | str, say: Callable[[str], None]) -> JsonObject:
+def tune(head: Mapping[str, Any], predictions: Path, how: float | str, info: Callable[[str], None]) -> JsonObject:
     """Return `head` with the threshold that is best for `predictions`, and rewrite that file with it.
 
     The optimum of F1 is in general below one half (Lipton et al., 2014, "Thresholding Classifiers to Maximize F1
@@ -39,13 +39,13 @@ def tune(head: Mapping[str, Any], predictions: Path, how: float | str, say: Call
     counts = _counts(table, labels)
     if how == "tuned":
         best = _best(counts.sum(1))
-        say(f"eval.threshold: tuned to {best:g} for f1_micro of {table.num_rows:,} validation rows")
+        info(f"eval.threshold: tuned to {best:g} for f1_micro of {table.num_rows:,} validation rows")
     else:
         best = [_best(counts[:, at]) for at in range(len(labels))]
-        say(f"eval.threshold: tuned for the f1 of each label on {table.num_rows:,} validation rows: {min(best):g} "
+        info(f"eval.threshold: tuned for the f1 of each label on {table.num_rows:,} validation rows: {min(best):g} "
             f"({labels[np.argmin(best)]}) to {max(best):g} ({labels[np.argmax(best)]})")  # fmt: skip
         if absent := [name for name, held in zip(labels, counts[1].sum(1), strict=True) if not held]:
-            say(f"eval.threshold: no validation row has {', '.join(absent)}: the threshold there is {HALF:g}")
+            info(f"eval.threshold: no validation row has {', '.join(absent)}: the threshold there is {HALF:g}")
     found = {**head, "threshold": best, "tuned": how}
     decide_again(predictions, found)
     return found
@@ -86,8 +86,8 @@ def decide_again(path: Path, head: Mapping[str, Any]) -> None:
 def at_threshold(table: pa.Table, names: pa.Array, threshold: float | Sequence[float]) -> pa.Table:
     """Return predictions with the labels whose probability reaches a threshold, one or one for each label."""
     at = table.schema.get_field_index("prediction")
-    said = chosen(probabilities(table) >= np.asarray(threshold, dtype=np.float32), names)
-    return table.set_column(at, table.schema.field(at), said)
+    predicted = chosen(probabilities(table) >= np.asarray(threshold, dtype=np.float32), names)
+    return table.set_column(at, table.schema.field(at), predicted)
 
 
 def probabilities(table: pa.Table) -> np.ndarray:

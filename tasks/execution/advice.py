@@ -73,7 +73,7 @@ def _classes(config: RunConfig, classes: Mapping[str, int]) -> Iterator[str]:
 
 def _lengths(config: RunConfig, origin: Mapping[str, str], train: Mapping[str, int], limit: int) -> Iterator[str]:
     """A length that was given is a choice, and the rows it truncates are reported by the stage."""
-    share = train["cut"] / train["rows"]
+    share = train["overlong"] / train["rows"]
     if config.data.overlong == "truncate" and share >= CUT and origin["data.max_length"].startswith("the default"):
         cut = f"the default truncates {100 * share:.0f} % of the training rows at {limit} tokens"
         yield f"data.max_length: {cut}; raise it if the model takes more, or set data.overlong: window"

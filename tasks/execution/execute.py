@@ -26,8 +26,9 @@ from tasks.execution.preflight import check_paths
 from tasks.objectives.presets import resolve
 from tasks.results.publish import publish, publish_failure
 from tasks.runtime.context import Paused, RunContext, StageEntry, open_run
-from tasks.runtime.log import say, warn
-from tasks.runtime.secrets import discreet, lending
+from tasks.runtime.log import info, warn
+from tasks.runtime.secrets import redacting_errors, secrets_in_environment
+from tasks.runtime.tracking import reporting
 
 Result = TypeVar("Result")
 NAME_LENGTH = 100
@@ -139,7 +140,7 @@ def execute(config: RunConfig, pipeline: Callable[[RunConfig, str], Result]) -> 
     Raises:
         FinetuneError: an error the user can fix.
     """
-    with exclusive_run(), discreet(), lending(config.secrets), fetching_once():
+    with exclusive_run(), redacting_errors(), secrets_in_environment(config.secrets), fetching_once():
         return _execute(config, pipeline, current_caller())
 
 
@@ -161,8 +162,8 @@ def _execute(config: RunConfig, pipeline: Callable[[RunConfig, str], Result], ca
     context.overwrite = caller.overwrite or resolved.export.overwrite
     context.overwrites = check_paths(resolved, context.store, probe=True, overwrite=context.overwrite)
     if context.overwrites:
-        say(f"output_dir: {context.overwrites}; this run replaces it{unless_better(resolved)}")
-    with open_run(context), context.store.run_lock(context.run):
+        info(f"output_dir: {context.overwrites}; this run replaces it{unless_better(resolved)}")
+    with open_run(context), context.store.run_lock(context.run), reporting(context):
         try:
             result = _with_retries(context, lambda: pipeline(resolved, text))
         except OSError as error:  # outside stages, in which they are MachineErrors already

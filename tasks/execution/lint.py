@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pyarrow as pa
 
 from tasks.artifacts.formats import json as json_file
-from tasks.config import ConfigError, DataError, RunConfig
+from tasks.config import ConfigError, DataError, ModelConfig, RunConfig
 from tasks.config.json_types import JsonObject
-from tasks.data.messages import MentionedRows, count, listening
+from tasks.data.messages import MentionedRows, collecting_rows, count
 from tasks.data.tokens.encode import UNBOUNDED
 from tasks.data.tokens.encode_answers import refuse_questions
 from tasks.data.tokens.shards import shards
 from tasks.execution.sample import sampled
-from tasks.models.bases.base import link, words_files
+from tasks.models.bases.base import link, tokenizer_files
 from tasks.objectives import objective_of
 from tasks.objectives.base import Objective
 from tasks.runtime import lengths
@@ -39,7 +39,7 @@ def rejecting_rows(check: Callable[[], Result], rejected: Path | None) -> Result
     """
     if rejected is not None and not rejected.absolute().parent.is_dir():
         raise ConfigError(f"--rejected: the folder {str(rejected.parent)!r} does not exist")
-    with listening() as told:
+    with collecting_rows() as told:
         try:
             return check()
         except DataError as error:
@@ -56,7 +56,7 @@ def _rejected_rows(message: str, told: Sequence[MentionedRows]) -> Iterator[Json
         each = _mentioned_in(line, told)
         if each is None or "__file" not in each.table.column_names:
             continue
-        reason = line.replace(f": {each.said}", "").strip()
+        reason = line.replace(f": {each.text}", "").strip()
         for at in each.rows:
             row = {name: value[0] for name, value in each.table.slice(at, 1).to_pydict().items()}
             place = str(row.pop("__file")), int(row.pop("__row"))
@@ -73,7 +73,7 @@ def _mentioned_in(line: str, told: Sequence[MentionedRows]) -> MentionedRows | N
     """Return the rows mentioned in a line of an error. Earlier warnings mention rows too: their text may equal the
     line's list of places, or its beginning or end."""
     for each in reversed(told):
-        if each.said and re.search(rf"(?:: |at |\(){re.escape(each.said)}(?!\d|, \S+:\d| and [\d,]+ more)", line):
+        if each.text and re.search(rf"(?:: |at |\(){re.escape(each.text)}(?!\d|, \S+:\d| and [\d,]+ more)", line):
             return each
     return None
 
@@ -94,13 +94,13 @@ def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> JsonObject | No
         DataError: rows that would stop the run. ConfigError: the tokenizer lacks what the task needs.
     """
     try:
-        files = words_files(config.model)
+        files = tokenizer_files(config.model)
     except ConfigError:
         return None
     from tasks.models.bases.core_tokenizer import check_room, check_tokenizer
 
     objective, data = objective_of(config.task), config.data
-    tokenizer, longest = _tokenizer(files, config.model.trust_remote_code)
+    tokenizer, longest = _tokenizer(files, config.model, "chat_template" in objective.needs)
     special = sorted({*tokenizer.all_special_ids} - {tokenizer.unk_token_id})
     check_tokenizer(tokenizer, objective.name, objective.needs)
     limit = min(data.max_length or longest, longest)
@@ -117,8 +117,8 @@ def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> JsonObject | No
     among = f" (of {some.num_rows} sampled rows)" if some.num_rows < splits["train"].num_rows else ""
     lowered = limit < (data.max_length or limit) < lengths.UNBOUNDED
     notes = [f"data.max_length: {data.max_length} → {limit} tokens, {lengths.WHY['max_length']}"] if lowered else []
-    if notes or read.told:
-        found["warnings"] = [*notes, *(f"{line}{among}" for line in read.told)]
+    if notes or read.notices:
+        found["warnings"] = [*notes, *(f"{line}{among}" for line in read.notices)]
     if "max_target_length" in shape:
         most = shape["max_target_length"] or limit
         found["targets"] = _over(encoded["labels"], most, most, becomes)
@@ -131,17 +131,18 @@ def encode_whole(objective: Objective, rows: pa.Table, tokenizer: Any, shape: Ma
     return objective.component("encode")(rows, tokenizer, whole, "data.train", False)
 
 
-def _tokenizer(files: Mapping[str, Path], trust_remote_code: bool) -> tuple[Any, int]:
-    """Return a base's tokenizer and maximum length, importing torch only if necessary."""
+def _tokenizer(files: Mapping[str, Path], model: ModelConfig, whole: bool) -> tuple[Any, int]:
+    """Return a base's tokenizer and maximum length, importing torch only if necessary, or a `whole` one is needed."""
     from tasks.models.bases.core_tokenizer import read_words
 
     with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
         folder, out = link(files, Path(scratch, "base")), Path(scratch, "read")
-        if (found := read_words(folder)) is not None:
+        if not whole and (found := read_words(folder)) is not None:
             return found
+        from tasks.models.bases.chat_template import template_text
         from tasks.models.bases.tokenizer import read_base, read_tokenizer
 
-        facts = read_base(folder, out, trust_remote_code)
+        facts = read_base(folder, out, model.trust_remote_code, template_text(model.chat_template))
         json_file.write(facts, out / "base.json")
         return read_tokenizer(out), facts["max_length"]
 

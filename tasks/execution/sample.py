@@ -7,15 +7,17 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.artifacts.ref import ArtifactRef
-from tasks.config import RunConfig
+from tasks.config import ConfigError, RunConfig
 from tasks.config.json_types import JsonObject
 from tasks.data.tokens.token_table import token_lengths
 from tasks.models.device import placed
 from tasks.objectives import objective_of
 from tasks.runtime.context import RunContext, open_run
 from tasks.runtime.inputs import Pending
-from tasks.runtime.lengths import within
-from tasks.training.arithmetic import count_steps
+from tasks.runtime.lengths import limit_lengths
+from tasks.runtime.log import warn
+from tasks.runtime.ranks import rank_schedule
+from tasks.training.arithmetic import check_ranks, count_steps
 
 SAMPLE = 2000  # rows whose tokens are counted
 
@@ -40,8 +42,13 @@ def sampled_plan(config: RunConfig, context: RunContext) -> JsonObject | None:
         tokens = _tokens(config, context, some, context.refs["s03_base"])
     lengths, scale = token_lengths(tokens), rows.num_rows / some.num_rows
     placement = placed(arguments)
+    steps = count_steps(placement["arguments"], round(tokens.num_rows * scale))
+    try:
+        check_ranks(rank_schedule(config.peft, context.refs["s03_base"]), steps.total)
+    except ConfigError as error:  # by an estimate
+        warn(f"{error} (the number of steps is estimated from a sample)")
     return placement | {
-        "steps": asdict(count_steps(placement["arguments"], round(tokens.num_rows * scale))),
+        "steps": asdict(steps),
         "tokens_per_epoch": round(int(lengths.sum()) * scale),
         "longest": int(lengths.max(initial=0)),
         "sampled": (some.num_rows, rows.num_rows),
@@ -55,7 +62,7 @@ def _tokens(config: RunConfig, context: RunContext, rows: pa.Table, base: Artifa
     objective, opened = objective_of(config.task), context.open(base)
     arguments = {name: getattr(config.data, name) for name in ("max_length", "overlong", *objective.shape)}
     shape: Mapping[str, Any] = {
-        **within(arguments, base, config.peft.virtual_tokens),
+        **limit_lengths(arguments, base, config.peft.virtual_tokens),
         "special_ids": opened.json("processor.json")["special_ids"],
     }
     encoded = objective.component("encode")(rows, read_tokenizer(opened.view()), shape, "data.train", False)

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def load_saved(
-    folder: Path, loading: Mapping[str, Any], asked: bool, base: Mapping[str, str] | None = None
+    folder: Path, loading: Mapping[str, Any], unlabelled: bool, base: Mapping[str, str] | None = None
 ) -> "torch.nn.Module":
     """Return the model in `folder`, in eval mode.
 
     Args:
         loading: fields of `Loading`; its `auto_model` may be ours (`module:attr`), with parts in separate folders.
-        asked: whether it predicts on unlabelled rows; for replaced-token detection this loads the discriminator.
+        unlabelled: whether it predicts on unlabelled rows; for replaced-token detection this loads the discriminator.
         base: digests of the weights that an adapter was trained on, by file; if empty, its base is not checked.
 
     Raises:
@@ -36,7 +36,7 @@ def load_saved(
     more: dict[str, Any] = {"dtype": loading.get("dtype", "auto"), **({"attn_implementation": attn} if attn else {})}
     more |= {"trust_remote_code": True} if loading.get("trust_remote_code") else {}
     if ":" in auto_model and not auto_model.startswith(LIVE):
-        return _load_composite(folder, auto_model, asked, more).eval()
+        return _load_composite(folder, auto_model, unlabelled, more).eval()
     if not is_adapter(folder):
         return _load_whole(folder, auto_model, more).eval()
     if loading.get("quantization"):
@@ -57,9 +57,9 @@ def as_here(folder: Path, loading: Mapping[str, Any]) -> tuple[Mapping[str, Any]
     return {**loading, **ours}, "" if then == now else f"its base was quantized by {then} in training, by {now} here"
 
 
-def _load_composite(folder: Path, auto_model: str, asked: bool, more: Mapping[str, Any]) -> "torch.nn.Module":
+def _load_composite(folder: Path, auto_model: str, unlabelled: bool, more: Mapping[str, Any]) -> "torch.nn.Module":
     kind = model_class(auto_model)
-    return kind.discriminator_from(folder, **more) if asked else kind.from_parts(folder, **more)
+    return kind.discriminator_from(folder, **more) if unlabelled else kind.from_parts(folder, **more)
 
 
 def _load_whole(folder: Path, auto_model: str, more: Mapping[str, Any]) -> "torch.nn.Module":

@@ -33,29 +33,29 @@ COMPONENTS = ("encode", "view", "collate", "predictor")
 
 
 @dataclass(frozen=True)
-class Asked:
+class InferenceResult:
     """The result of inference: rows, truncated rows and, for labelled rows, metrics and scores by class."""
 
     rows: int
-    cut: int
+    overlong: int
     metrics: Mapping[str, float]
     intervals: Mapping[str, tuple[float, float]]
     classes: Mapping[str, Any] = field(default_factory=dict)
 
 
-def ask_saved(
+def run_inference(
     saved: Saved,
     data: DataConfig,
     labelled: bool,
     write: Callable[[pa.Table], None],
     on_rows: Callable[[int, int], None] = lambda done, of: None,
-    say: Callable[[str], None] = lambda line: None,
-) -> Asked:
+    info: Callable[[str], None] = lambda line: None,
+) -> InferenceResult:
     """Read `data.train` and run the model on every row.
 
     Args:
         labelled: whether the rows have labels, to score the model. write: called with batches of rows with
-            predictions, in the input's order. on_rows: called with rows done and in total. say: called with notes.
+            predictions, in the input's order. on_rows: called with rows done and in total. info: called with notes.
 
     Raises:
         DataError: invalid rows, with file and line. ConfigError: the model cannot be loaded.
@@ -63,39 +63,39 @@ def ask_saved(
     objective = objective_of(saved.task)
     found = _read(saved, objective, data)
     data = _as_trained(saved, data, found.table.column_names)
-    rows = _rows(objective, found, data, saved.head, labelled, say)
-    saved = _adapted_to(saved, rows, labelled, say)
+    rows = _rows(objective, found, data, saved.head, labelled, info)
+    saved = _adapted_to(saved, rows, labelled, info)
     given = found.table if found.table.num_rows == rows.num_rows else rows  # sentences of a word per row
     parts = {} if labelled else objective.inference
-    model = _load_model(saved, not labelled and bool(parts), say)
+    model = _load_model(saved, not labelled and bool(parts), info)
     components = {name: parts.get(name, getattr(objective, name)) for name in COMPONENTS}
     inference = _Inference(saved, model, saved.tokenizer(), components)
     gather = objective.gather if labelled else None
     step = rows.num_rows if labelled else CHUNK
-    cut, loss, tables = 0, float("nan"), []
+    overlong, loss, tables = 0, float("nan"), []
     with tempfile.TemporaryDirectory(prefix="finetune-") as scratch, _configured(saved.seed):
         for at in range(0, rows.num_rows, max(step, 1)):
             some = rows.slice(at, step)
             out = Path(scratch) / f"{at:09d}.arrow"
 
-            def told(done: int, of: int, at: int = at, some: pa.Table = some) -> None:
+            def on_part(done: int, of: int, at: int = at, some: pa.Table = some) -> None:
                 on_rows(at + done * some.num_rows // max(of, 1), rows.num_rows)
 
-            encoded, loss = inference.run(some, _shape(saved, labelled), gather, labelled, out, told)
-            cut += encoded.cut
-            for notice in encoded.told:
-                say(notice)
+            encoded, loss = inference.run(some, _shape(saved, labelled), gather, labelled, out, on_part)
+            overlong += encoded.overlong
+            for notice in encoded.notices:
+                info(notice)
             predictions = _open(out)
             shown = predictions if gather else readable(predictions, some, saved.head)
-            _write_rows(write, shown, given.slice(at, step), gather, say if at == 0 else None)
+            _write_rows(write, shown, given.slice(at, step), gather, info if at == 0 else None)
             tables.append(predictions)
-        scored = score_table(objective.component("scorer")(saved.head), tables[0], loss, None, 1000, {}, say) \
+        scored = score_table(objective.component("scorer")(saved.head), tables[0], loss, None, 1000, {}, info) \
             if labelled else Scores()  # fmt: skip
-    if cut:
-        say(f"INPUT: {cut} of {rows.num_rows} rows are longer than the model's {saved.shape['max_length']} tokens "
-            f"({saved.shape['overlong']})")  # fmt: skip
-    return Asked(
-        rows.num_rows, cut, dict(sorted(json.finite(scored.metrics).items())), scored.intervals, scored.classes
+    if overlong:
+        info(f"INPUT: {overlong} of {rows.num_rows} rows are longer than the model's {saved.shape['max_length']} "
+             f"tokens ({saved.shape['overlong']})")  # fmt: skip
+    return InferenceResult(
+        rows.num_rows, overlong, dict(sorted(json.finite(scored.metrics).items())), scored.intervals, scored.classes
     )
 
 
@@ -107,7 +107,7 @@ def _read(saved: Saved, objective: Objective, data: DataConfig) -> Read:
 
 def _rows(
     objective: Objective, found: Read, data: DataConfig, head: Mapping[str, Any], labelled: bool,
-    say: Callable[[str], None],
+    info: Callable[[str], None],
 ) -> pa.Table:  # fmt: skip
     try:
         rows, notices = objective.component("inference_rows")(
@@ -116,11 +116,11 @@ def _rows(
     except DataError as error:
         raise DataError(_about_input(str(error))) from error
     for notice in (*found.notices, *notices):
-        say(_about_input(notice))
+        info(_about_input(notice))
     return rows
 
 
-def _adapted_to(saved: Saved, rows: pa.Table, labelled: bool, say: Callable[[str], None]) -> Saved:
+def _adapted_to(saved: Saved, rows: pa.Table, labelled: bool, info: Callable[[str], None]) -> Saved:
     """Adapt `saved` to the rows: predictions are always generated, even if training did not generate; on rows with
     unanswerable questions the model may leave questions unanswered, unless its training data had none of them."""
     if not labelled and "predict_with_generate" in saved.arguments:
@@ -131,7 +131,7 @@ def _adapted_to(saved: Saved, rows: pa.Table, labelled: bool, say: Callable[[str
     can = "no_answer" not in saved.head and saved.processor.get("cls_token_id") is not None
     if unanswered:
         does = "may leave questions unanswered" if can else "was trained without such questions and answers each"
-        say(f"INPUT: {unanswered} of {rows.num_rows} questions have no answer; the model {does}")
+        info(f"INPUT: {unanswered} of {rows.num_rows} questions have no answer; the model {does}")
     return replace(saved, head={**saved.head, "no_answer": True}) if unanswered and can else saved
 
 
@@ -140,17 +140,17 @@ def _about_input(message: str) -> str:
     return message.replace("data.train:", "INPUT:")
 
 
-def _load_model(saved: Saved, asked: bool, say: Callable[[str], None]) -> Any:
+def _load_model(saved: Saved, unlabelled: bool, info: Callable[[str], None]) -> Any:
     from tasks.inference.load_saved import as_here, load_saved
 
     loading, changed = as_here(saved.folder, saved.loading)
     if changed:
-        say(f"MODEL: {changed}; its metrics may differ")
-    model = load_saved(saved.folder, loading, asked, saved.base)
+        info(f"MODEL: {changed}; its metrics may differ")
+    model = load_saved(saved.folder, loading, unlabelled, saved.base)
     if saved.arguments.get("predict_with_generate") and (line := unused(_generation(model), saved.arguments)):
-        say(f"MODEL: {line}")
+        info(f"MODEL: {line}")
     if saved.arguments.get("predict_with_generate") and (line := unlimited(_generation(model), saved.arguments)):
-        say(f"MODEL: {line}")
+        info(f"MODEL: {line}")
     return model
 
 
@@ -171,7 +171,7 @@ class _Inference:
         on_rows: Callable[[int, int], None],
     ) -> tuple["Encoded", float]:  # fmt: skip
         """Write the predictions for `rows`; return their tokens and the mean loss."""
-        from tasks.evaluation.inference import ask
+        from tasks.evaluation.inference import predict_table
 
         saved = self.saved
         encoded = named(self.parts["encode"])(rows, self.tokenizer, shape, "INPUT", True)
@@ -182,7 +182,9 @@ class _Inference:
             head=saved.head, processor=saved.processor, tokenizer=lambda: self.tokenizer, generation=saved.arguments
         )
         plan = {"arguments": saved.arguments, "device": device()}
-        loss = ask(self.model, view, named(self.parts["collate"])(saved.processor), predictor, plan, out, on_rows)
+        loss = predict_table(
+            self.model, view, named(self.parts["collate"])(saved.processor), predictor, plan, out, on_rows
+        )
         return encoded, loss
 
 
@@ -196,9 +198,9 @@ def _shape(saved: Saved, labelled: bool) -> JsonObject:
 
 def _as_trained(saved: Saved, data: DataConfig, names: list[str]) -> DataConfig:
     """Use the column names of training if they exist and the user does not set others."""
-    said = {role: column for role, column in saved.columns.items() if column in names}
+    in_training = {role: column for role, column in saved.columns.items() if column in names}
     given = {role: column for role, column in data.columns.model_dump().items() if column is not None}
-    return data.model_copy(update={"columns": data.columns.model_copy(update=said | given)})
+    return data.model_copy(update={"columns": data.columns.model_copy(update=in_training | given)})
 
 
 def _open(path: Path) -> pa.Table:
@@ -217,14 +219,14 @@ def _configured(seed: int) -> Iterator[None]:
 
 def _write_rows(
     write: Callable[[pa.Table], None], predictions: pa.Table, rows: pa.Table, gather: str | None,
-    say: Callable[[str], None] | None,
+    info: Callable[[str], None] | None,
 ) -> None:  # fmt: skip
     from tasks.data.rows.inference_rows import join_predictions, renamed_inputs
 
     kept = [name for name in predictions.column_names if not name.startswith("__")]
-    if say is not None and not gather:
+    if info is not None and not gather:
         for name, new in renamed_inputs(kept, rows.column_names).items():
-            say(f"INPUT: its column {name!r} is written as {new!r}: {name!r} is a column of the predictions")
+            info(f"INPUT: its column {name!r} is written as {new!r}: {name!r} is a column of the predictions")
     write(predictions.select(kept) if gather else join_predictions(predictions, rows))
 
 

@@ -12,12 +12,10 @@ from peft import (
     PeftModel,
     get_peft_model,
     prepare_model_for_kbit_training,
-    set_peft_model_state_dict,
 )
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
 from peft.utils import ModulesToSaveWrapper
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING
-from safetensors.torch import load_file
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -25,7 +23,8 @@ import tasks.models.bottleneck  # noqa: F401 — adds its method to peft's
 from tasks.config import Adapter, ConfigError, Lora
 from tasks.config.json_types import JsonObject
 from tasks.config.reading.names import nearest
-from tasks.models.bases.files import ADAPTER_WEIGHTS
+from tasks.models.prompts import load_prompt
+from tasks.models.sharing import unshare
 
 ALL_LINEAR = "all-linear"
 CHOOSING = ("bottleneck", "trainable_tokens")  # tuners that find their layers in any model, or refuse it
@@ -46,7 +45,16 @@ def _peft_config(
     if saved:
         options["modules_to_save"] = saved
     made: Any = PEFT_TYPE_TO_CONFIG_MAPPING[section.method.upper()]  # type: ignore[index] — our own are strings too
-    return made(task_type=task_type, **options)
+    return made(task_type=peft_class(task_type, section.tuner.is_prompt), **options)
+
+
+def peft_class(task_type: str, is_prompt: bool) -> str | None:
+    """Return the `task_type` of an adapter's config, by which peft chooses the class around the model.
+
+    Its class for question answering drops `token_type_ids`: a model would be trained and scored without them, and
+    compute something else once merged. Its general class passes all inputs on, but has no prompts.
+    """
+    return None if task_type == "QUESTION_ANS" and not is_prompt else task_type
 
 
 def _lora(section: Lora, heads: list[str]) -> JsonObject:
@@ -121,9 +129,9 @@ def attach(
         config: Any = _peft_config(model, section, task_type, heads, tokenizer)
         adapted = wrapped(model, config)
     except REFUSALS as error:
-        said = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         raise ConfigError(f"peft: {section.method} does not fit {type(model).__name__} with these options: "
-                          f"{said or type(error).__name__}") from error  # fmt: skip
+                          f"{reason or type(error).__name__}") from error  # fmt: skip
     if hasattr(config, "prompt_tuning_init"):  # a prompt that is loaded is not initialized again
         config.prompt_tuning_init, config.tokenizer_name_or_path = "RANDOM", None
     return adapted
@@ -167,7 +175,9 @@ def merged(model: PeftModel) -> PreTrainedModel:
         if isinstance(module, ModulesToSaveWrapper):
             parent, _, name = path.rpartition(".")
             setattr(inner.get_submodule(parent), name, module.unload_and_optionally_merge_module(True, False, None))
-    return model.base_model.merge_and_unload()  # type: ignore[operator]
+    whole: Any = model.base_model.merge_and_unload()  # type: ignore[operator]
+    unshare(whole)
+    return whole
 
 
 def _can_adapt(layer: Any) -> bool:
@@ -188,7 +198,7 @@ def reattach(model: PreTrainedModel, folder: Path, trainable: bool) -> PeftModel
         return _usable(PeftModel.from_pretrained(_ready(model), folder, is_trainable=trainable))
     config.inference_mode = False  # peft loads prompts only for inference
     adapted = wrapped(model, config)
-    set_peft_model_state_dict(adapted, load_file(folder / ADAPTER_WEIGHTS))
+    load_prompt(adapted, folder)
     return adapted
 
 

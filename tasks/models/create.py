@@ -17,7 +17,7 @@ from tasks.config.json_types import JsonObject
 from tasks.models.bases.files import INSIDE, MERGED
 from tasks.models.bases.live import check_width
 from tasks.models.folding import Folded, fold, parts_of
-from tasks.models.heads import Fitted, fit
+from tasks.models.heads import HeadChange, fit
 from tasks.models.load import NEW, Loading, config_of, load, quiet
 from tasks.models.quantized import quantized_weights, spared_modules
 
@@ -41,7 +41,7 @@ class Created:
     quantized: int
     spared: list[str]
     unused: list[str]
-    head: Fitted | None
+    head: HeadChange | None
     resized: bool = False
     logits: int = 0
 
@@ -151,7 +151,7 @@ def _resized(model: PreTrainedModel, vocabulary: int, fixed: bool) -> set[str]:
 
 def _fit_head(
     model: PreTrainedModel, head: Mapping[str, Any], base: PreTrainedConfig, info: Mapping[str, Any], adapted: set[str]
-) -> Fitted | None:
+) -> HeadChange | None:
     """Fit the base's head and the config's class names to the classes, or to a number; leave other heads unchanged."""
     if not (head["labels"] or head["problem_type"] == "regression") or not hasattr(model, "num_labels"):
         return None
@@ -194,8 +194,8 @@ def head_config(head: Mapping[str, Any]) -> JsonObject:
     names = {} if labels is None else {
         "id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}
     }  # fmt: skip
-    said = {"problem_type": problem} if problem else {}
-    return {"num_labels": 1 if labels is None else len(labels), **names, **said}
+    problem_type = {"problem_type": problem} if problem else {}
+    return {"num_labels": 1 if labels is None else len(labels), **names, **problem_type}
 
 
 def restore_rng(path: Path, seed: int) -> None:

@@ -73,14 +73,14 @@ def _visible() -> list[Gpu]:
     """Return the GPUs in `CUDA_VISIBLE_DEVICES`, read as CUDA does: by index or UUID, up to the first invalid entry;
     none if one is repeated. Indices are in bus order (`CUDA_DEVICE_ORDER`, see `flows`).
     """
-    asked = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if asked in ("", "-1") or version("torch").endswith("+cpu"):
+    requested = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if requested in ("", "-1") or version("torch").endswith("+cpu"):
         return []
     gpus = _gpus()
-    if asked is None:
+    if requested is None:
         return gpus
     chosen: list[Gpu] = []
-    for part in map(str.strip, asked.split(",")):
+    for part in map(str.strip, requested.split(",")):
         if part.startswith("MIG-"):
             found = [gpu._replace(name=part) for gpu in gpus[:1]]
         elif part.isdigit():
@@ -118,35 +118,35 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
-def threads(asked: int | None = None) -> int:
+def threads(requested: int | None = None) -> int:
     """Return the number of torch threads: the configured one, else `OMP_NUM_THREADS`, else the available cores."""
     given = os.environ.get("OMP_NUM_THREADS", "")
-    return asked or (int(given) if given.isdigit() and int(given) > 0 else cores())
+    return requested or (int(given) if given.isdigit() and int(given) > 0 else cores())
 
 
-def matmul_precision(asked: str = "auto") -> str:
+def matmul_precision(requested: str = "auto") -> str:
     """Return the value for `torch.set_float32_matmul_precision`.
 
     `auto` is `medium` on CPUs: its kernels are faster (1.8 × here) and their error is still that of float32 (8.7e-5
     against 4.2e-5 on a layer). On CPUs with AMX, where `medium` may compute in bfloat16, and on GPUs, `auto` is
     `highest`.
     """
-    if asked != "auto":
-        return asked
+    if requested != "auto":
+        return requested
     return "highest" if device() != "cpu" or _has_amx() else "medium"
 
 
-def placed(asked: Mapping[str, Any]) -> JsonObject:
+def placed(requested: Mapping[str, Any]) -> JsonObject:
     """Return device and precision of a training on this machine.
 
     Args:
-        asked: stage 1's `arguments.json`.
+        requested: stage 1's `arguments.json`.
 
     Returns:
         `arguments` (with `bf16` if the device has it and no precision is set), `device`, `deterministic` (whether a GPU
         may only use deterministic kernels; a CPU always does), `threads` and `float32_matmul_precision`.
     """
-    training = dict(asked["training"])
+    training = dict(requested["training"])
     where = training_device(training.get("use_cpu"))
     if where != "cpu" and not any(name in training for name in ("bf16", "fp16")):
         import torch
@@ -156,8 +156,8 @@ def placed(asked: Mapping[str, Any]) -> JsonObject:
         "deterministic": training.pop("full_determinism", None) is not False and where != "cpu",
         "arguments": training,
         "device": where,
-        "threads": threads(asked["torch_num_threads"]),
-        "float32_matmul_precision": matmul_precision(asked["float32_matmul_precision"] or "auto"),
+        "threads": threads(requested["torch_num_threads"]),
+        "float32_matmul_precision": matmul_precision(requested["float32_matmul_precision"] or "auto"),
     }
 
 

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from tasks.artifacts.formats import weights
 from tasks.artifacts.formats.weights import Tensor
 from tasks.config.errors import ConfigError
-from tasks.models.adapters import REFUSALS, merged, wrapped
+from tasks.models.adapters import REFUSALS, merged, peft_class, wrapped
 from tasks.models.bases.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 ROOTS = ("base_model.model.", "base_model.")  # peft's prefixes of parameter names; the second one with prompts
@@ -50,16 +50,16 @@ def fold(model: PreTrainedModel, folder: Path, merge: bool = True) -> Folded:
         if not merge:
             tensors = {each: tensor for each, tensor in tensors.items() if _is_whole(each, saved)}
         place, host = _host(part, list(filter(_is_inner, tensors)))
-        lost = _unplaced(host, tensors, saved)
+        unplaced = _unplaced(host, tensors, saved)
         if merge:
-            lost |= _merge(host, folder, config, tensors, lost)
+            unplaced |= _merge(host, folder, config, tensors, unplaced)
         else:
             whole = {_plain(each): tensor for each, tensor in load_file(folder / ADAPTER_WEIGHTS).items()}
-            host.load_state_dict({each: whole[each] for each in tensors.keys() - lost}, strict=False)
+            host.load_state_dict({each: whole[each] for each in tensors.keys() - unplaced}, strict=False)
         modules = {each for each, _ in host.named_modules()}
-        touched = tuple(f"{name}{place}{_owner(each, modules)}." for each in tensors.keys() - lost)
+        touched = tuple(f"{name}{place}{_owner(each, modules)}." for each in tensors.keys() - unplaced)
         changed |= {each for each in model.state_dict() if each.startswith(touched)}
-        unused |= lost
+        unused |= unplaced
     return Folded(changed, sorted(unused))
 
 
@@ -78,7 +78,8 @@ def continued(model: PreTrainedModel, folder: Path, task_type: str, heads: list[
         raise ConfigError(f"peft.method: continue is for adapters in layers, and that of model.name is a {kind}")
     if heads and not hasattr(config, "modules_to_save"):
         raise ConfigError(f"peft.method: {kind} cannot train the new head ({', '.join(heads)}) beside it")
-    config.task_type, config.inference_mode, config.modules_to_save = task_type, False, heads or None
+    config.task_type = peft_class(task_type, is_prompt=False)
+    config.inference_mode, config.modules_to_save = False, heads or None
     if without_weights and hasattr(config, "init_lora_weights"):
         config.init_lora_weights = True  # others are computed from weights
     try:
@@ -186,15 +187,15 @@ def _merge(host: Any, folder: Path, config: PeftConfig, tensors: Mapping[str, Te
     except (KeyError, TypeError, ValueError, AttributeError, ImportError) as error:
         raise _unmergeable(config, error) from error
     loaded = {_plain(name): tensor for name, tensor in get_peft_model_state_dict(adapted).items()} | there
-    lost = {name for name in kept if name not in loaded}
-    wrong = {name for name in kept - lost if tuple(loaded[name].shape) != tensors[name].shape}
-    if wrong := wrong | set(filter(_is_inner, lost)):
+    unplaced = {name for name in kept if name not in loaded}
+    wrong = {name for name in kept - unplaced if tuple(loaded[name].shape) != tensors[name].shape}
+    if wrong := wrong | set(filter(_is_inner, unplaced)):
         raise ConfigError(f"model.name: its adapter is for a base of other sizes ({min(wrong)}, …)")
     try:
         merged(adapted)
     except (NotImplementedError, ValueError) as error:
         raise _unmergeable(config, error) from error
-    return lost
+    return unplaced
 
 
 def _unmergeable(config: PeftConfig, error: Exception) -> ConfigError:

@@ -12,19 +12,19 @@ SHOWN = 5  # class names in a message
 
 
 @dataclass(frozen=True)
-class Fitted:
+class HeadChange:
     """The result of `fit` for a base's head.
 
     Attributes:
         labels: the model's final class names, in the order of their ids; None for a number (regression).
         how: `new` (the base has no such head), `kept`, `reordered` (rows matched by class name) or `redrawn`.
-        said: a message for the user; empty if the head is new.
+        message: a message for the user; empty if the head is new.
         changed: names of the parameters whose values differ from the base's.
     """
 
     labels: list[str] | None
     how: str
-    said: str = ""
+    message: str = ""
     changed: frozenset[str] = frozenset()
 
 
@@ -56,7 +56,7 @@ def heads_of(model: PreTrainedModel, new: Iterable[str]) -> list[str]:
 def fit(
     model: PreTrainedModel, labels: list[str] | None, base: PreTrainedConfig, new: set[str],
     mismatched: Mapping[str, int], adapted: set[str],
-) -> Fitted:  # fmt: skip
+) -> HeadChange:  # fmt: skip
     """Match the rows of a base's head to `labels` by name, in place. A head with other classes, with placeholder names
     (LABEL_0, …, unless the data numbers its classes) or repeated names is newly initialized, like a missing one.
 
@@ -70,48 +70,49 @@ def fit(
     new, mismatched = new - adapted, {name: size for name, size in mismatched.items() if name not in adapted}
     if sizes := sorted({rows for name, rows in mismatched.items() if not _in_body(model, name)}):
         needed = "needs a number" if labels is None else _classes(len(labels), labels)
-        return Fitted(labels, "redrawn", f"the base's head has {_classes(sizes[-1], _names(base, sizes[-1]))}, "
+        return HeadChange(labels, "redrawn", f"the base's head has {_classes(sizes[-1], _names(base, sizes[-1]))}, "
                       f"the data {needed}: the head is newly initialized")  # fmt: skip
     rows = label_rows(model)
     if not rows.keys() - new:
-        return Fitted(labels, "new")
+        return HeadChange(labels, "new")
     written_for = getattr(base, "architectures", None) or [type(model).__name__]
     trained = type(model).__name__ in written_for or not any("For" in each for each in written_for)
     if not (trained or rows.keys() & adapted) or rows.keys() & new:
         _initialize(model, rows)
-        return Fitted(labels, "redrawn", f"the base's head is that of a {written_for[0]}, for another task: "
+        return HeadChange(labels, "redrawn", f"the base's head is that of a {written_for[0]}, for another task: "
                       "the head is newly initialized", frozenset(rows))  # fmt: skip
     if labels is None:
-        return Fitted(None, "kept", "training continues from the base's head for a number")
+        return HeadChange(None, "kept", "training continues from the base's head for a number")
     return _by_name(model, labels, _names(base, len(labels)), rows)
 
 
-def _by_name(model: PreTrainedModel, labels: list[str], known: list[str], rows: Mapping[str, int]) -> Fitted:
+def _by_name(model: PreTrainedModel, labels: list[str], known: list[str], rows: Mapping[str, int]) -> HeadChange:
     repeated = next((name for name in known if known.count(name) > 1), None)
     if repeated is not None:
         _initialize(model, rows)
-        return Fitted(labels, "redrawn", f"the base's head names several of its classes {repeated!r}, so its rows "
+        return HeadChange(labels, "redrawn", f"the base's head names several of its classes {repeated!r}, so its rows "
                       f"cannot be matched to {_first(labels)}: the head is newly "
                       "initialized", frozenset(rows))  # fmt: skip
     if known == labels:
-        return Fitted(labels, "kept", f"training continues from the base's head for {_first(labels)}")
+        return HeadChange(labels, "kept", f"training continues from the base's head for {_first(labels)}")
     if set(known) == set(labels):
         order = torch.tensor([known.index(name) for name in labels])
         for name, axis in rows.items():
             parameter = model.get_parameter(name)
             parameter.data = parameter.data.index_select(axis, order)
-        return Fitted(labels, "reordered", f"the base's head has the same classes in another order ({_first(known)}): "
-                      "its rows are matched by class name", frozenset(rows))  # fmt: skip
+        return HeadChange(labels, "reordered", f"the base's head has the same classes in another order "
+                      f"({_first(known)}): its rows are matched by class name", frozenset(rows))  # fmt: skip
     unnamed = known == _placeholders(len(known))
     if labels == [str(at) for at in range(len(known))]:
-        return Fitted(labels if unnamed else known, "kept", f"labels 0 to {len(known) - 1} are the base's classes "
+        return HeadChange(labels if unnamed else known, "kept", f"labels 0 to {len(known) - 1} are the base's classes "
                       f"{_first(known)}: its head {'is' if unnamed else 'and names are'} kept")  # fmt: skip
     _initialize(model, rows)
     if unnamed:
-        return Fitted(labels, "redrawn", f"the base's head has no class names ({_first(known)}), so its rows cannot be "
-                      f"matched to {_first(labels)}: the head is newly initialized (to keep it, name its classes in "
-                      "id2label of the base's config.json, or number the data's from 0)", frozenset(rows))  # fmt: skip
-    return Fitted(labels, "redrawn", f"the base's head is for other classes ({_first(known)}) than the data's "
+        return HeadChange(labels, "redrawn", f"the base's head has no class names ({_first(known)}), so its rows "
+                      f"cannot be matched to {_first(labels)}: the head is newly initialized (to keep it, name its "
+                      "classes in id2label of the base's config.json, or number the data's from 0)",
+                      frozenset(rows))  # fmt: skip
+    return HeadChange(labels, "redrawn", f"the base's head is for other classes ({_first(known)}) than the data's "
                   f"({_first(labels)}): the head is newly initialized", frozenset(rows))  # fmt: skip
 
 

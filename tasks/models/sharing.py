@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -22,3 +23,18 @@ def absent(model: nn.Module, missing: Iterable[str]) -> list[str]:
     state, missing = model.state_dict(), set(missing)
     there = {tensor.data_ptr() for name, tensor in state.items() if name not in missing}
     return sorted(name for name in missing if name in state and state[name].data_ptr() not in there)
+
+
+def unshare(model: Any) -> None:
+    """Give each tied parameter of a transformers model its own memory if its config no longer ties them.
+
+    peft sets it so where a merge separates some of them. transformers would save the others once, and initialize those
+    it does not find.
+    """
+    if getattr(model.config, "tie_word_embeddings", False):
+        return
+    for name in getattr(model, "all_tied_weights_keys", {}):
+        owner, _, leaf = name.rpartition(".")
+        module = model.get_submodule(owner)
+        setattr(module, leaf, nn.Parameter(getattr(module, leaf).detach().clone()))
+    model.all_tied_weights_keys = {}

@@ -41,7 +41,7 @@ def deterministic(wanted: bool) -> Iterator[None]:
     """
     settings: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), settings.fill_uninitialized_memory
-    told = os.environ.get("FLASH_ATTENTION_DETERMINISTIC")
+    flash_before = os.environ.get("FLASH_ATTENTION_DETERMINISTIC")
     os.environ["FLASH_ATTENTION_DETERMINISTIC"] = str(int(wanted))  # read by transformers for flash-attention
     torch.use_deterministic_algorithms(wanted)
     settings.fill_uninitialized_memory = False  # filling unused memory takes time
@@ -50,7 +50,7 @@ def deterministic(wanted: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0])
         settings.fill_uninitialized_memory = before[1]
-        if told is None:
+        if flash_before is None:
             del os.environ["FLASH_ATTENTION_DETERMINISTIC"]
         else:
-            os.environ["FLASH_ATTENTION_DETERMINISTIC"] = told
+            os.environ["FLASH_ATTENTION_DETERMINISTIC"] = flash_before

@@ -8,9 +8,9 @@ whose entries name an `Objective`.
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
 
 from tasks.config.errors import ConfigError
+from tasks.config.plugins import installed
 from tasks.config.reading.names import nearest
 from tasks.objectives.base import Objective
 from tasks.objectives.language_generation import LANGUAGE_GENERATION
@@ -18,6 +18,7 @@ from tasks.objectives.language_modeling import LANGUAGE_MODELING
 from tasks.objectives.question_answering import QUESTION_ANSWERING
 from tasks.objectives.regression import REGRESSION
 from tasks.objectives.sequence_sequence import SEQUENCE_SEQUENCE
+from tasks.objectives.sft import SFT
 from tasks.objectives.text_classification import TEXT_CLASSIFICATION
 from tasks.objectives.token_classification import TOKEN_CLASSIFICATION
 from tasks.objectives.token_detection import TOKEN_DETECTION
@@ -29,6 +30,7 @@ OBJECTIVES: Mapping[str, Objective] = {
     "question-answering": QUESTION_ANSWERING,
     "sequence-sequence": SEQUENCE_SEQUENCE,
     "language-generation": LANGUAGE_GENERATION,
+    "sft": SFT,
     "language-modeling": LANGUAGE_MODELING,
     "token-detection": TOKEN_DETECTION,
 }
@@ -36,9 +38,12 @@ OBJECTIVES: Mapping[str, Objective] = {
 
 @cache
 def objectives() -> Mapping[str, Objective]:
-    """Return every known objective by name: built-in ones, and those of installed packages."""
-    others = {entry.name: entry.load() for entry in entry_points(group="finetune_flow.objectives")}
-    return {**others, **OBJECTIVES}
+    """Return every known objective by name: built-in ones, and those of installed packages.
+
+    Raises:
+        ConfigError: a package's cannot be loaded.
+    """
+    return {**installed("finetune_flow.objectives", Objective), **OBJECTIVES}
 
 
 def objective_of(task: str) -> Objective:

@@ -1,5 +1,6 @@
 """The definition of a task type."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
@@ -7,6 +8,9 @@ from typing import Any
 
 from tasks.config.json_types import JsonObject
 from tasks.data.rows.columns import Role
+from tasks.objectives.metrics import Metric, installed_metrics
+
+PART = re.compile(r"[\w.]+:\w+")  # module:attribute
 
 
 @dataclass(frozen=True)
@@ -30,9 +34,10 @@ class Objective:
         peft_task_type: peft's `TaskType`.
         predictor: batch -> one predictions row a data row (`tasks.evaluation`).
         scorer: head -> the scorer of its predictions (`tasks.evaluation.score.Scorer`).
-        metric_names: what `scorer` returns, best known first; `greater_is_better` gives their direction. If they depend
-            on the rows, `metrics_by_problem` has them by transformers' `problem_type`.
-        pipeline_tag: the hub's name of the task.
+        metrics: what `scorer` returns, best known first. If they depend on the rows, `metrics_by_problem` has their
+            names by transformers' `problem_type`.
+        pipeline_tag: the hub's name of the task; empty if it has none.
+        sample: Python for what an example of usage gives a pipeline, if that is not a text.
         loss_ignores_num_items: the model's loss is a mean over the micro-batch. The Trainer must then divide it by
             the accumulation steps itself, which transformers 5.23 leaves out for forwards with `**kwargs`.
         inference_rows: rows as read -> rows for inference, and notices for the user (`tasks.data.rows.inference_rows`).
@@ -53,14 +58,14 @@ class Objective:
     peft_task_type: str
     predictor: str
     scorer: str
-    metric_names: tuple[str, ...]
-    greater_is_better: Mapping[str, bool]
+    metrics: tuple[Metric, ...]
     pipeline_tag: str
     loss_ignores_num_items: bool
     inference_rows: str
     inference: Mapping[str, str] = field(default_factory=dict)
     metrics_by_problem: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     gather: str | None = None
+    sample: str = ""
     trainer: str = "tasks.training.trainer:FinetuneTrainer"
     loss: str | None = None
     cross_entropy: str | None = None
@@ -74,19 +79,38 @@ class Objective:
         """`cross_entropy`; None if the task has a loss of its own."""
         return None if self.loss else self.cross_entropy
 
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The names of `metrics`."""
+        return tuple(metric.name for metric in self.metrics)
+
+    @property
+    def greater_is_better(self) -> dict[str, bool]:
+        """The metrics of which less is better, with `False`."""
+        return {metric.name: False for metric in self.metrics if not metric.greater_is_better}
+
+    def metric(self, name: str | None) -> Metric | None:
+        """Return the task's metric of this name, or that of another package; None if there is none."""
+        ours = next((metric for metric in self.metrics if metric.name == name), None)
+        return ours or installed_metrics().get(name or "")
+
+    def is_upward(self, name: str, given: bool | None = None) -> bool:
+        """Whether more of a metric is better: as `given` by the user, else as defined, else true."""
+        metric = self.metric(name) if given is None else None
+        return metric.greater_is_better if metric else given is not False
+
     def component(self, name: str) -> Any:
         """Import and return a component; None if the task has none."""
         return named(value) if (value := getattr(self, name)) else None
 
     def describe(self, components: tuple[str, ...]) -> JsonObject:
         """Name and components as JSON, for a key."""
-        described = asdict(self)
-        return {name: _jsonable(described[name]) for name in ("name", *components)}
+        return {name: _jsonable(getattr(self, name)) for name in ("name", *components)}
 
     def modules(self, components: tuple[str, ...]) -> list[str]:
         """Return the modules of the components, whose code is part of the keys of the stages that use them."""
         values = [getattr(self, name) for name in components]
-        return [value.split(":")[0] for value in values if isinstance(value, str) and ":" in value]
+        return [value.split(":")[0] for value in values if isinstance(value, str) and PART.fullmatch(value)]
 
 
 def named(part: str) -> Any:
@@ -96,6 +120,8 @@ def named(part: str) -> Any:
 
 
 def _jsonable(value: object) -> Any:
+    if isinstance(value, Role):
+        value = asdict(value)
     if isinstance(value, Mapping):
         return {name: _jsonable(leaf) for name, leaf in value.items()}
     return [_jsonable(leaf) for leaf in value] if isinstance(value, tuple | list) else value

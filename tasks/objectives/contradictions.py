@@ -5,13 +5,15 @@ from itertools import chain
 
 from tasks.config import Adapter, ConfigError, ContinuePeft, Lora, NoPeft, OtherTuner, PeftConfig, RunConfig
 from tasks.config.sections.data import DataConfig
-from tasks.config.tuners import LENGTHENING, QUANTIZABLE, UNMERGEABLE
+from tasks.config.tuners import ADALORA, LENGTHENING, QUANTIZABLE, UNMERGEABLE
 from tasks.objectives.base import Objective
 from tasks.objectives.methods import check_methods
 from tasks.objectives.optimization import optimization_problems
+from tasks.objectives.reporting import reporting_problems
+from tasks.training.arithmetic import check_ranks
 
 SHAPING = ("merge", "packing", "append_eos", "prefix", "max_target_length", "label_all_tokens", "stride",
-           "mlm_probability")  # fmt: skip
+           "mlm_probability", "train_on")  # fmt: skip
 TXTAI_STRIDE = 128  # the preset sets it for every task
 TAGGED = ("text", "spans", "sentence")  # of texts with spans, or of one word per row: made into words and tags
 
@@ -23,7 +25,8 @@ def refuse_contradictions(config: RunConfig, objective: Objective, known: Mappin
         objective: of the config's task. known: all objectives, by name.
     """
     refused = (_contradictions(config, objective), optimization_problems(config, objective),
-               check_methods(config, objective), _without_effect(config, objective, known))  # fmt: skip
+               check_methods(config, objective), _without_effect(config, objective, known),
+               reporting_problems(config))  # fmt: skip
     if found := [*chain(*refused)]:
         raise ConfigError("\n".join(found))
 
@@ -69,8 +72,44 @@ def _adapter(peft: Adapter, merge: bool, objective: Objective) -> Iterator[str]:
     blocks = [name for name in peft.options if name.endswith("_adapter")]
     if peft.target_modules is not None and blocks:
         yield f"peft.target_modules: also says where adapters go, as peft.{blocks[0]} does; leave one of the two out"
+    yield from _encoder(peft)
     if peft.method == "trainable_tokens" and not peft.options.get("token_indices"):
         yield "peft.token_indices: missing; the ids of the tokens whose embeddings are trained"
+
+
+def _encoder(peft: Adapter) -> Iterator[str]:
+    """Yield options of the network that makes a prompt that it would not use."""
+    needs = {"encoder_num_layers": "encoder_reparameterization_type: LSTM",
+             "encoder_dropout": "encoder_reparameterization_type: LSTM"}  # fmt: skip
+    if peft.method == "prefix_tuning":
+        needs = {} if peft.options.get("prefix_projection") else {"encoder_hidden_size": "prefix_projection: true"}
+    elif peft.options.get("encoder_reparameterization_type") == "LSTM":
+        needs = {"encoder_dropout": "encoder_num_layers: 2"} if peft.options.get("encoder_num_layers") == 1 else {}
+    for name in needs.keys() & peft.options.keys():
+        yield f"peft.{name}: is only used with peft.{needs[name]}; leave it out, or set that"
+
+
+def _ranks(peft: OtherTuner, steps: int) -> Iterator[str]:
+    """Yield why AdaLoRA would not lower ranks as configured; peft trains on regardless.
+
+    Args:
+        steps: of the training; 0 if they depend on the rows.
+    """
+    negative = [name for name in ("tinit", "tfinal") if peft.options.get(name, 0) < 0]
+    yield from (f"peft.{name}: {peft.options[name]} given; valid: a number of steps, 0 or more" for name in negative)
+    if peft.options.get("deltaT", 1) < 1:
+        yield f"peft.deltaT: {peft.options['deltaT']} given; valid: a number of steps, 1 or more"
+    if "r" in peft.options:
+        yield "peft.r: AdaLoRA does not use it; set peft.init_r and peft.target_r, its ranks at the start and the end"
+    first, last = (peft.options.get(name, peft.tuner.fields[name].default) for name in ("init_r", "target_r"))
+    if last > first:
+        yield (f"peft.target_r: {last} ({'given' if 'target_r' in peft.options else 'the default'}) is above "
+               f"peft.init_r: {first}, so no rank would be lowered; set peft.target_r to at most {first}")  # fmt: skip
+    if steps > 0 and not negative:
+        try:
+            check_ranks({name: peft.options.get(name, 0) for name in ("tinit", "tfinal")}, steps)
+        except ConfigError as error:
+            yield str(error)
 
 
 def _quantized(peft: PeftConfig) -> Iterator[str]:
@@ -90,8 +129,13 @@ def _contradictions(config: RunConfig, objective: Objective) -> Iterator[str]:
         yield "export.merge: there is no adapter to merge; set peft: lora, or leave export.merge out"
     if isinstance(config.peft, Lora | OtherTuner):
         yield from _adapter(config.peft, config.export.merge, objective)
+    if isinstance(config.peft, OtherTuner) and config.peft.method == ADALORA:
+        yield from _ranks(config.peft, config.train.max_steps or 0)
     if isinstance(config.peft, ContinuePeft) and ":" in objective.auto_model:
         yield f"peft.method: continue is for tasks that train one model, and {objective.name} trains two"
+    if config.peft.method == "prefix_tuning" and config.train.gradient_checkpointing:
+        yield ("train.gradient_checkpointing: it runs layers without the cache that peft.method: prefix_tuning puts a "
+               "prefix into; leave one of the two out, or use prompt_tuning")  # fmt: skip
     if config.quant.bits is not None:
         yield from _quantized(config.peft)
     if config.train.save_strategy == "best" and config.eval.best is None:

@@ -35,7 +35,7 @@ LORA: Mapping[str, Any] = {"train.learning_rate": 3e-4}
 # its paper (arXiv:2310.11454, table 8), prompts as in peft's examples. Bottleneck adapters as in AdapterHub's. Other
 # methods are near LoRA.
 RATE_BY_METHOD: Mapping[str, float] = {
-    "bottleneck": 1e-4, "ia3": 3e-3, "vera": 4e-3, "prefix_tuning": 1e-2, "prompt_tuning": 3e-2,
+    "bottleneck": 1e-4, "ia3": 3e-3, "vera": 4e-3, "p_tuning": 1e-3, "prefix_tuning": 1e-2, "prompt_tuning": 3e-2,
 }  # fmt: skip
 
 # Masked language models: Hugging Face's run_mlm, one line per row, grouped by length.

@@ -3,6 +3,7 @@
 from tasks.data.rows.columns import PLAIN, TEXT_PAIR
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import COMMON
+from tasks.objectives.metrics import named
 
 LANGUAGE_GENERATION = Objective(
     name="language-generation",
@@ -18,11 +19,10 @@ LANGUAGE_GENERATION = Objective(
     peft_task_type="CAUSAL_LM",
     predictor="tasks.evaluation.predictors.tokens:NextTokenPredictor",
     scorer="tasks.evaluation.scorers.tokens:scorer",
-    metric_names=("perplexity", "token_accuracy", "loss"),
-    greater_is_better={"loss": False, "perplexity": False},
+    metrics=named("perplexity", "token_accuracy", "loss"),
     pipeline_tag="text-generation",
     loss_ignores_num_items=False,
-    inference_rows="tasks.data.rows.inference_rows:written",
+    inference_rows="tasks.data.rows.inference_rows:text_rows",
     inference={
         "encode": "tasks.data.tokens.encode:encode_prompt",
         "view": "tasks.data.tokens.dataset:TokenRows",

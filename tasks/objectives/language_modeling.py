@@ -3,6 +3,7 @@
 from tasks.data.rows.columns import PLAIN, TEXT_PAIR
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import MASKED, MASKED_LORA
+from tasks.objectives.metrics import named
 
 LANGUAGE_MODELING = Objective(
     name="language-modeling",
@@ -19,11 +20,10 @@ LANGUAGE_MODELING = Objective(
     peft_task_type="FEATURE_EXTRACTION",
     predictor="tasks.evaluation.predictors.tokens:TokenPredictor",
     scorer="tasks.evaluation.scorers.tokens:scorer",
-    metric_names=("perplexity", "token_accuracy", "loss"),
-    greater_is_better={"loss": False, "perplexity": False},
+    metrics=named("perplexity", "token_accuracy", "loss"),
     pipeline_tag="fill-mask",
     loss_ignores_num_items=True,
-    inference_rows="tasks.data.rows.inference_rows:written",
+    inference_rows="tasks.data.rows.inference_rows:text_rows",
     inference={
         "encode": "tasks.data.tokens.encode:encode_text",
         "view": "tasks.data.tokens.dataset:TokenRows",

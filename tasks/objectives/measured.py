@@ -7,15 +7,14 @@ from tasks.config import ConfigError, EvalConfig, RunConfig
 from tasks.config.reading.names import nearest
 from tasks.objectives.base import Objective
 from tasks.objectives.methods import fit_methods
+from tasks.objectives.metrics import installed_metrics
 
 PROBLEMS = {
     "single_label_classification": "for rows with one label each",
     "multi_label_classification": "for rows with several labels",
     "regression": "for rows with a number",
 }
-OF_PRODUCED_TEXT = ("rouge1", "rouge2", "rougeL", "rougeLsum", "bleu", "chrf", "exact_match")
-OF_DIFFERENCES = ("roc_auc", "pearson", "spearman", "r2")
-OF_ANSWERS = {"has_answer_": "has an answer", "no_answer_": "lacks an answer"}
+ANSWERS = {"an answer": "has an answer", "no answer": "lacks an answer"}
 
 
 def refuse_unmeasured(config: RunConfig, objective: Objective) -> None:
@@ -27,12 +26,15 @@ def refuse_unmeasured(config: RunConfig, objective: Objective) -> None:
     valid = ", ".join(objective.metric_names)
     if kinds := objective.metrics_by_problem:
         valid = "; ".join(f"{PROBLEMS[problem]}: {', '.join(names)}" for problem, names in kinds.items())
-    for field, name in asked(config.eval):
+    if theirs := installed_metrics():
+        valid += f"; of other packages: {', '.join(theirs)}"
+    for field, name in named_metrics(config.eval):
         if name not in objective.metric_names:
             raise ConfigError(f"{field}: {objective.name} has no metric {name!r}; valid are {valid}, and your own as "
-                              f"package.module:function{hint(name, objective.metric_names)}")  # fmt: skip
+                              f"package.module:function{hint(name, [*objective.metric_names, *theirs])}")  # fmt: skip
     best, produces = config.eval.best, getattr(config.train, "predict_with_generate", None)
-    if best in OF_PRODUCED_TEXT and "train.predict_with_generate" in objective.defaults and produces is False:
+    may_produce = "train.predict_with_generate" in objective.defaults
+    if may_produce and produces is False and _needs(objective, best) == "generated texts":
         raise ConfigError(f"eval.best: {best} needs generated texts, and train.predict_with_generate is false; set it "
                           "to true, or choose loss, perplexity or token_accuracy")  # fmt: skip
 
@@ -48,7 +50,7 @@ def refuse_unfit_for_labels(head: Mapping[str, Any], config: RunConfig, objectiv
     """
     problem = str(head["problem_type"])
     valid = objective.metrics_by_problem.get(problem, ())
-    for field, name in asked(config.eval):
+    for field, name in named_metrics(config.eval):
         if valid and name not in valid:
             raise ConfigError(f"{field}: {name} is undefined {PROBLEMS[problem]}, as these are; valid are "
                               f"{', '.join(valid)}{hint(name, valid)}")  # fmt: skip
@@ -62,24 +64,24 @@ def refuse_unfit_for_labels(head: Mapping[str, Any], config: RunConfig, objectiv
     fit_methods(config.methods, head)
 
 
-def refuse_undefined(best: str | None, rows: Any) -> None:
+def refuse_undefined(objective: Objective, best: str | None, rows: Any) -> None:
     """Refuse an `eval.best` that is undefined for the validation rows (an Arrow table with columns by role).
 
     Raises:
         ConfigError: the rows lack what the metric needs.
     """
-    if best in OF_DIFFERENCES and "label" in rows.column_names and _all_equal(rows["label"]):
+    needs = _needs(objective, best)
+    if needs == "different labels" and "label" in rows.column_names and _all_equal(rows["label"]):
         raise ConfigError(f"eval.best: {best} is undefined: all {rows.num_rows} validation rows have the same label; "
                           "use other rows, or choose loss")  # fmt: skip
-    prefix = next((prefix for prefix in OF_ANSWERS if (best or "").startswith(prefix)), None)
-    if prefix and "answers" in rows.column_names:
+    if needs in ANSWERS and "answers" in rows.column_names:
         answered = (bool(each["text"]) for chunk in rows["answers"].chunks for each in chunk.to_pylist())
-        if (prefix == "has_answer_") not in answered:
+        if (needs == "an answer") not in answered:
             raise ConfigError(f"eval.best: {best} is undefined: none of the {rows.num_rows} validation rows "
-                              f"{OF_ANSWERS[prefix]}; choose f1 or exact_match")  # fmt: skip
+                              f"{ANSWERS[needs]}; choose f1 or exact_match")  # fmt: skip
 
 
-def asked(section: EvalConfig) -> Iterator[tuple[str, str]]:
+def named_metrics(section: EvalConfig) -> Iterator[tuple[str, str]]:
     """Yield the task's metrics that a config names, each with its field."""
     named = [("eval.best", section.best)] if section.best else []
     named += [("eval.metrics", name) for name in section.metrics or []]
@@ -90,6 +92,11 @@ def hint(name: str, valid: Sequence[str]) -> str:
     """Return `; did you mean 'loss'?`, or an empty string."""
     guess = nearest(name, valid)
     return f"; did you mean {guess!r}?" if guess else ""
+
+
+def _needs(objective: Objective, name: str | None) -> str | None:
+    metric = objective.metric(name)
+    return metric.needs if metric else None
 
 
 def _all_equal(column: Any) -> bool:

@@ -157,11 +157,7 @@ def _unwatched(kind: str, given: Mapping[str, Any], config: RunConfig, objective
         yield (f"train.eval_strategy: 'no' given; train.lr_scheduler_type: {kind} depends on evaluations; set epoch or "
                "steps")  # fmt: skip
     best = config.eval.best
-    if best is None:
-        upward = False
-    else:
-        known = objective.greater_is_better.get(best, True)
-        upward = known if config.eval.greater_is_better is None else config.eval.greater_is_better
+    upward = objective.is_upward(best, config.eval.greater_is_better) if best else False
     mode = "max" if upward else "min"
     if given.get("mode", "min") != mode:
         yield (f"{KWARGS}.mode: {given.get('mode', 'min, the default,')} given; {kind} watches {best or 'the loss'} "

@@ -9,6 +9,7 @@ from tasks.objectives.contradictions import has_effect, refuse_contradictions
 from tasks.objectives.defaults import RATE_BY_METHOD
 from tasks.objectives.measured import refuse_unmeasured
 from tasks.objectives.methods import resolve_methods
+from tasks.objectives.metrics import with_functions
 from tasks.training.methods import methods
 
 UNLIMITED = 1_000_000  # tokens; the model's own limit decides
@@ -60,8 +61,12 @@ def resolve(config: RunConfig, origin: Mapping[str, str]) -> tuple[RunConfig, di
         layers.insert(0, Layer("needed by eval.best", {"train.eval_strategy": "epoch"}))
     for name in config.methods.keys() & methods().keys():
         layers.insert(0, Layer(f"needed by methods.{name}", methods()[name].defaults))
+    if (best := objective.metric(config.eval.best)) and best.function:
+        layers.insert(0, Layer(f"the metric {best.name}", {"eval.greater_is_better": best.greater_is_better}))
     filled, origins = fill(config, origin, layers)
-    filled = filled.model_copy(update={"methods": resolve_methods(filled.methods)})
+    filled = filled.model_copy(update={
+        "methods": resolve_methods(filled.methods), "eval": with_functions(filled.eval, objective.metric_names),
+    })  # fmt: skip
     refuse_contradictions(filled, objective, objectives())
     refuse_unmeasured(filled, objective)
     return filled.model_copy(update={"task": objective.name}), origins

@@ -3,6 +3,7 @@
 from tasks.data.rows.columns import ANSWER_START, ANSWERS, CONTEXT, QUESTION
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import COMMON, LORA
+from tasks.objectives.metrics import named
 
 QUESTION_ANSWERING = Objective(
     name="question-answering",
@@ -16,14 +17,13 @@ QUESTION_ANSWERING = Objective(
     peft_task_type="QUESTION_ANS",
     predictor="tasks.evaluation.predictors.spans:SpanPredictor",
     scorer="tasks.evaluation.scorers.answers:scorer",
-    metric_names=(
+    metrics=named(
         "f1", "exact_match", "loss", "has_answer_f1", "has_answer_exact_match", "no_answer_f1",
         "no_answer_exact_match",
     ),
-    greater_is_better={"loss": False},
     pipeline_tag="question-answering",
     loss_ignores_num_items=True,
-    inference_rows="tasks.data.rows.inference_rows:asked",
+    inference_rows="tasks.data.rows.inference_rows:question_rows",
     needs=("fast",),
     # Hugging Face's run_qa: 3e-5, batch 12, two epochs, windows of 384 tokens with an overlap of 128.
     defaults={

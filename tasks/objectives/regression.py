@@ -3,6 +3,7 @@
 from tasks.data.rows.columns import SCORE, TEXT, TEXT_PAIR
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import COMMON, LORA
+from tasks.objectives.metrics import named
 
 REGRESSION = Objective(
     name="regression",
@@ -16,11 +17,10 @@ REGRESSION = Objective(
     peft_task_type="SEQ_CLS",
     predictor="tasks.evaluation.predictors.classes:ClassPredictor",
     scorer="tasks.evaluation.scorers.classes:scorer",
-    metric_names=("pearson", "spearman", "mse", "rmse", "mae", "r2", "loss"),
-    greater_is_better={"loss": False, "mse": False, "rmse": False, "mae": False},
+    metrics=named("pearson", "spearman", "mse", "rmse", "mae", "r2", "loss"),
     pipeline_tag="text-classification",
     loss_ignores_num_items=True,
-    inference_rows="tasks.data.rows.inference_rows:classified",
+    inference_rows="tasks.data.rows.inference_rows:classification_rows",
     defaults={**COMMON, "train.num_train_epochs": 4.0},
     lora_defaults=LORA,
 )

@@ -1,6 +1,6 @@
 """The JSON Schema of a run with all installed tasks, their columns, and training methods."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import GetJsonSchemaHandler
@@ -9,6 +9,7 @@ from pydantic_core import CoreSchema
 from tasks.config import DataConfig, MethodsConfig, PeftConfig, Text, TrainConfig
 from tasks.config.json_types import JsonObject
 from tasks.config.schema import json_schema as config_schema
+from tasks.config.sections.section import More
 from tasks.objectives import objectives
 from tasks.objectives.presets import default_of
 from tasks.training.methods import methods
@@ -25,19 +26,9 @@ def task_names() -> list[str]:
 def _say_defaults(section: str, properties: Mapping[str, dict[str, Any]]) -> None:
     """End the description of each field that may be omitted with what it is then."""
     for name, field in properties.items():
-        said = field.get("description", "")
-        if field.get("default") is None and "Omit:" not in said and (default := default_of(f"{section}.{name}")):
-            field["description"] = f"{said} Omit: {default}."
-
-
-class _Closed:
-    """Adds to a parameter's JSON Schema what is installed when the schema is made."""
-
-    def __init__(self, more: Callable[[], dict[str, Any]]) -> None:
-        self.more = more
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonObject:
-        return handler(core) | self.more()
+        description = field.get("description", "")
+        if field.get("default") is None and "Omit:" not in description and (default := default_of(f"{section}.{name}")):
+            field["description"] = f"{description} Omit: {default}."
 
 
 class _SaysDefaults:
@@ -55,8 +46,8 @@ class _SaysDefaults:
 
 
 # The types of a flow's parameters: Prefect's run form shows them, and its server validates against them.
-Task = Annotated[Text, _Closed(lambda: {"enum": task_names()})]
-Methods = Annotated[MethodsConfig, _Closed(lambda: {"propertyNames": {"enum": list(methods())}})]
+Task = Annotated[Text, More(lambda: {"enum": task_names()})]
+Methods = Annotated[MethodsConfig, More(lambda: {"propertyNames": {"enum": list(methods())}})]
 Train = Annotated[TrainConfig, _SaysDefaults()]
 Data = Annotated[DataConfig, _SaysDefaults()]
 Peft = Annotated[PeftConfig, _SaysDefaults()]

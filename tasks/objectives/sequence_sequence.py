@@ -3,6 +3,7 @@
 from tasks.data.rows.columns import SOURCE, TARGET
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import COMMON
+from tasks.objectives.metrics import named
 
 SEQUENCE_SEQUENCE = Objective(
     name="sequence-sequence",
@@ -17,14 +18,13 @@ SEQUENCE_SEQUENCE = Objective(
     peft_task_type="SEQ_2_SEQ_LM",
     predictor="tasks.evaluation.predictors.texts:TextPredictor",
     scorer="tasks.evaluation.scorers.texts:scorer",
-    metric_names=(
-        "rougeL", "rouge1", "rouge2", "rougeLsum", "bleu", "chrf", "exact_match", "token_accuracy", "perplexity",
-        "loss",
+    metrics=named(
+        "rougeL", "rouge1", "rouge2", "rougeLsum", "bleu", "chrf", "exact_match", "token_accuracy",
+        "perplexity", "loss",
     ),
-    greater_is_better={"loss": False, "perplexity": False},
     pipeline_tag="text2text-generation",
     loss_ignores_num_items=True,
-    inference_rows="tasks.data.rows.inference_rows:rewritten",
+    inference_rows="tasks.data.rows.inference_rows:pair_rows",
     # T5 hardly learns at 5e-5 (transformers PR 13240: 1e-4 to 3e-4; the original 1e-3).
     defaults={
         **COMMON,

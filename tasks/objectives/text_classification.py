@@ -3,6 +3,19 @@
 from tasks.data.rows.columns import LABEL, TEXT, TEXT_PAIR
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import COMMON, LORA
+from tasks.objectives.metrics import named
+from tasks.objectives.regression import REGRESSION
+
+METRICS_BY_PROBLEM = {
+    "single_label_classification": (
+        "accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro", "matthews", "roc_auc", "loss",
+    ),
+    "multi_label_classification": (
+        "f1_micro", "f1_macro", "f1_weighted", "f1_samples", "precision_micro", "recall_micro", "accuracy", "roc_auc",
+        "loss",
+    ),
+    "regression": REGRESSION.metric_names,
+}  # fmt: skip
 
 TEXT_CLASSIFICATION = Objective(
     name="text-classification",
@@ -20,24 +33,11 @@ TEXT_CLASSIFICATION = Objective(
     peft_task_type="SEQ_CLS",
     predictor="tasks.evaluation.predictors.classes:ClassPredictor",
     scorer="tasks.evaluation.scorers.classes:scorer",
-    metric_names=(
-        "accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro", "matthews", "roc_auc", "loss",
-        "f1_micro", "f1_samples", "precision_micro", "recall_micro", "pearson", "spearman", "mse", "rmse", "mae", "r2",
-    ),
-    metrics_by_problem={
-        "single_label_classification": (
-            "accuracy", "f1_macro", "f1_weighted", "precision_macro", "recall_macro", "matthews", "roc_auc", "loss",
-        ),
-        "multi_label_classification": (
-            "f1_micro", "f1_macro", "f1_weighted", "f1_samples", "precision_micro", "recall_micro", "accuracy",
-            "roc_auc", "loss",
-        ),
-        "regression": ("pearson", "spearman", "mse", "rmse", "mae", "r2", "loss"),
-    },
-    greater_is_better={"loss": False, "mse": False, "rmse": False, "mae": False},
+    metrics=named(*(name for names in METRICS_BY_PROBLEM.values() for name in names)),
+    metrics_by_problem=METRICS_BY_PROBLEM,
     pipeline_tag="text-classification",
     loss_ignores_num_items=True,
-    inference_rows="tasks.data.rows.inference_rows:classified",
+    inference_rows="tasks.data.rows.inference_rows:classification_rows",
     defaults=COMMON,
     lora_defaults=LORA,
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from tasks.data.rows.columns import TAGS, TOKENS
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import COMMON, LORA
+from tasks.objectives.metrics import named
 
 TOKEN_CLASSIFICATION = Objective(
     name="token-classification",
@@ -17,11 +18,10 @@ TOKEN_CLASSIFICATION = Objective(
     peft_task_type="TOKEN_CLS",
     predictor="tasks.evaluation.predictors.words:WordPredictor",
     scorer="tasks.evaluation.scorers.tags:scorer",
-    metric_names=("f1", "precision", "recall", "accuracy", "loss"),
-    greater_is_better={"loss": False},
+    metrics=named("f1", "precision", "recall", "accuracy", "loss"),
     pipeline_tag="token-classification",
     loss_ignores_num_items=True,
-    inference_rows="tasks.data.rows.inference_rows:tagged",
+    inference_rows="tasks.data.rows.inference_rows:tagging_rows",
     needs=("fast",),
     # Hugging Face's run_ner trains with 5e-5; truncation loses tags, windows do not.
     defaults={

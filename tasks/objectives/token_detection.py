@@ -3,6 +3,7 @@
 from tasks.data.rows.columns import PLAIN, TEXT_PAIR
 from tasks.objectives.base import Objective
 from tasks.objectives.defaults import MASKED, MASKED_LORA
+from tasks.objectives.metrics import named
 
 TOKEN_DETECTION = Objective(
     name="token-detection",
@@ -18,13 +19,13 @@ TOKEN_DETECTION = Objective(
     peft_task_type="FEATURE_EXTRACTION",
     predictor="tasks.evaluation.predictors.detection:DetectionPredictor",
     scorer="tasks.evaluation.scorers.detection:scorer",
-    metric_names=(
-        "f1", "precision", "recall", "accuracy", "generator_loss", "discriminator_loss", "token_accuracy", "loss",
+    metrics=named(
+        "f1", "precision", "recall", "accuracy", "generator_loss", "discriminator_loss", "token_accuracy",
+        "loss",
     ),
-    greater_is_better={"loss": False, "generator_loss": False, "discriminator_loss": False},
-    pipeline_tag="token-detection",
+    pipeline_tag="",
     loss_ignores_num_items=True,
-    inference_rows="tasks.data.rows.inference_rows:written",
+    inference_rows="tasks.data.rows.inference_rows:text_rows",
     inference={
         "encode": "tasks.data.tokens.encode:encode_text",
         "view": "tasks.data.tokens.dataset:TokenRows",

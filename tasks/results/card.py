@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.evaluation.per_class import confused_line, matrix_cells, score_cells
+from tasks.results.metadata import metadata
 from tasks.results.usage import usage
 
 SHOWN = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps",
          "weight_decay", "warmup_steps", "lr_scheduler_type", "optim")  # fmt: skip
+REPORT_LINE = "\nThe run, stage by stage: `report.html`.\n"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ def card(
     picture: str | None,
     classes: Mapping[str, Any],
     confusion: str | None,
+    known: Mapping[str, Any],
+    sample: str,
     warnings: Sequence[str] = (),
 ) -> str:
     """Return a model card in markdown with the hub's front matter.
@@ -54,16 +58,18 @@ def card(
         plan: `plan.json`. data: `data.json`, with `sources`: hub datasets by field. head: `head.json`.
         metrics, intervals, classes: `metrics.json`, `intervals.json`, `classes.json`.
         picture, confusion: names of the files with the training curves and the confusion matrix.
+        known: license and language, as the base's card has them. sample: what the example gives a pipeline.
         warnings: warnings of all stages; those already in `data` are not repeated.
     """
     scores = "\n".join(score_rows(metrics, intervals))
     shown = f"\n![Confusion matrix]({confusion})\n" if confusion else ""
     curves = f"\n![Loss and metrics by step]({picture})\n" if picture else ""
-    known = f"base_model: {base.name}\n" if base.commit else ""
-    named = {"base_model_name_or_path": base.name if base.commit else "path/to/the/base"}
+    hub_base = base.name if base.commit else None
+    method = adapter["peft_type"].lower() if adapter else None
+    header = metadata(name, plan["task"], tag, hub_base, method, metrics, data.get("sources", {}), known)
+    named = {"base_model_name_or_path": hub_base or "path/to/the/base"}
     return f"""---
-{known}pipeline_tag: {tag}
-library_name: {"peft" if adapter else "transformers"}
+{header}
 ---
 
 # {name}
@@ -73,7 +79,7 @@ library_name: {"peft" if adapter else "transformers"}
 ## Use
 
 ```python
-{usage(".", auto_model, tag, adapter and {**adapter, **named})}
+{usage(".", auto_model, tag, adapter and {**adapter, **named}, sample)}
 ```
 
 ## Results
@@ -110,9 +116,7 @@ def _training(plan: Mapping[str, Any], warnings: Sequence[str]) -> str:
 | steps | {plan["steps"]["total"]} |
 | seed | {plan["seed"]} |
 | device | {plan["device"]} |
-{_list("Warnings", warnings)}
-The run, stage by stage: `report.html`.
-"""
+{_list("Warnings", warnings)}{REPORT_LINE}"""
 
 
 def _list(title: str, lines: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from pydantic import TypeAdapter, ValidationError
@@ -52,15 +53,15 @@ def export_folder(
     folder.mkdir(parents=True, exist_ok=True)
     with only_writer(folder):
         if promote == "if_better":
-            best = plan.json("plan.json")["arguments"].get("metric_for_best_model")
-            if why := _better_there(folder, saved.ref.key, objective.name, best, evaluated.json("metrics.json")):
+            arguments = plan.json("plan.json")["arguments"]
+            if why := _better_there(folder, saved.ref.key, objective.name, arguments, evaluated.json("metrics.json")):
                 context.kept = f"kept the current model: {why}"
                 warn(f"{output_dir}: {context.kept}")
                 return context.kept
         check_owner(output_dir, folder, resolved, context.overwrite)
         contents: dict[str, Path | str] = {name: saved.path(name) for name in saved.ref.members}
         if "adapter_config.json" in contents:
-            contents["adapter_config.json"] = _adapter_config(saved, base, model_name)
+            contents["adapter_config.json"] = adapter_config(saved, base.externals(), model_name)
         before = written(folder) or WrittenFiles(None, None, {})
         _write_model(folder, contents, saved, before, context.run, resolved)
     was = f", in place of run {before.run}'s" if before.run and before.key not in (None, saved.ref.key) else ""
@@ -150,7 +151,7 @@ def _remove(folder: Path, name: str, digest: str, before: WrittenFiles) -> None:
 
 
 def _better_there(
-    folder: Path, key: str, task: str, best: str | None, metrics: Mapping[str, float | None]
+    folder: Path, key: str, task: str, arguments: Mapping[str, Any], metrics: Mapping[str, float | None]
 ) -> str | None:
     """Return why the model in `folder` is kept; None if there is none, it is no better, or it cannot be compared."""
     found = written(folder)
@@ -161,13 +162,14 @@ def _better_there(
     except (FileNotFoundError, IsADirectoryError, ValidationError):
         return None
     old = {name: value for name, value in measured.items() if value is not None}
+    best, given = arguments.get("metric_for_best_model"), arguments.get("greater_is_better")
     shown, name = main_metric(task, best, old), main_metric(task, best, old, metrics)
     if shown is None:
         return None
     ours = metrics[name] if name else None
     if name is None or ours is None:
         return f"it has {shown} {_short(old[shown])}, the new one has none"
-    if not better(task, name, old[name], ours):
+    if not better(task, name, old[name], ours, given):
         return None
     return f"{name} {_short(old[name])} {'>' if old[name] > ours else '<'} {_short(ours)}"
 
@@ -176,10 +178,10 @@ def _short(value: float) -> str:
     return f"{value:.6g}"
 
 
-def _adapter_config(saved: Artifact, base: Artifact, model_name: str) -> str:
-    """Return the adapter's config with its base's hub name and commit, or local folder; if it continues another
-    adapter, with that one's base."""
-    files, config = base.externals(), saved.json("adapter_config.json")
+def adapter_config(saved: Artifact, files: Mapping[str, Path], model_name: str) -> str:
+    """Return the adapter's config with its base's hub name and commit, or the local folder of the base's `files`; if it
+    continues another adapter, with that one's base."""
+    config = saved.json("adapter_config.json")
     if (other := files.get(INSIDE + ADAPTER_CONFIG)) is not None:
         named = json.read(other)
         return json.text(config | {name: named.get(name) for name in ("base_model_name_or_path", "revision")})

@@ -16,7 +16,7 @@ from tasks.results.report_markdown import markdown, table_of_metrics
 from tasks.runtime.context import RunContext
 from tasks.runtime.log import warn
 from tasks.runtime.prefect_api import launch
-from tasks.runtime.secrets import hidden
+from tasks.runtime.secrets import redact
 
 
 def publish(context: RunContext) -> None:
@@ -28,7 +28,7 @@ def publish(context: RunContext) -> None:
     if report.folder:
         place, key = Path(report.folder), context.refs["s11_save"].key
         attempt(REPORT, lambda: write_report(place, key, lambda: html(report)), None, warn)
-    if launch.in_flow() and launch.heard():
+    if launch.in_flow() and launch.api_answers():
         _create_prefect_artifacts(report)
 
 
@@ -39,8 +39,8 @@ def publish_failure(context: RunContext, error: BaseException, state: str) -> No
     done = {entry.stage for entry in context.entries}
     stage = context.building[0] if context.building else next((name for name in STAGES if name not in done), None)
     message = str(error) if isinstance(error, FinetuneError) or str(error) else "it was stopped"
-    context.summary["failure"] = {"stage": stage, "kind": type(error).__name__, "message": hidden(message)}
-    if launch.in_flow() and launch.heard():
+    context.summary["failure"] = {"stage": stage, "kind": type(error).__name__, "message": redact(message)}
+    if launch.in_flow() and launch.api_answers():
         _make("report", lambda: _markdown(markdown(Report(context.record(state)))))
 
 

@@ -181,4 +181,4 @@ def _usage(report: Report) -> str | None:
     with suppress(OSError, KeyError, TypeError, ValueError):
         found = json.read(Path(report.folder) / "adapter_config.json")
         adapter = {name: found[name] for name in ("base_model_name_or_path", "peft_type")}
-    return usage(report.folder, objective.auto_model, objective.pipeline_tag, adapter)
+    return usage(report.folder, objective.auto_model, objective.pipeline_tag, adapter, objective.sample)

@@ -6,12 +6,13 @@ from typing import Any
 from tasks.config.tuners import OWN
 
 
-def usage(folder: str, auto_model: str, tag: str, adapter: Mapping[str, Any] | None) -> str:
+def usage(folder: str, auto_model: str, tag: str, adapter: Mapping[str, Any] | None, sample: str = "") -> str:
     """Return the lines that load and run the model in `folder`.
 
     Args:
-        adapter: its `adapter_config.json`, if it is one.
+        adapter: its `adapter_config.json`, if it is one. sample: what to give the pipeline, if not a text.
     """
+    given = sample or PIPELINES.get(tag)
     if auto_model.startswith("live:"):
         return f"""from safetensors.torch import load_file
 
@@ -28,7 +29,7 @@ tokenizer = AutoTokenizer.from_pretrained({folder!r})"""
         if tag in PIPELINES and tag != "fill-mask":
             return f"""from transformers import pipeline
 
-print(pipeline({tag!r}, {folder!r})({PIPELINES[tag]}))"""
+print(pipeline({tag!r}, {folder!r})({given}))"""
     else:
         imports = f"""from peft import PeftModel
 from transformers import AutoConfig, {auto_model}, AutoTokenizer"""
@@ -49,7 +50,7 @@ tokenizer = AutoTokenizer.from_pretrained({folder!r})"""
     return f"""{imports}
 
 {loading}
-{EXAMPLES.get(tag) or f"print(pipeline({tag!r}, model=model, tokenizer=tokenizer)({PIPELINES[tag]}))"}"""
+{EXAMPLES.get(tag) or f"print(pipeline({tag!r}, model=model, tokenizer=tokenizer)({given}))"}"""
 
 
 # Tasks that transformers 5 has a pipeline for, with an example input.

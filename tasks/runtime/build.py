@@ -16,8 +16,9 @@ from tasks.artifacts.record import Member
 from tasks.artifacts.ref import ArtifactRef
 from tasks.artifacts.store import Store
 from tasks.config.json_types import JsonObject
-from tasks.runtime.log import say, warn
-from tasks.runtime.secrets import hidden
+from tasks.runtime.log import info as log_info
+from tasks.runtime.log import warn
+from tasks.runtime.secrets import redact
 
 
 def piece_of(document: Mapping[str, Any], named: Mapping[str, Any], instead_of: str = "") -> JsonObject:
@@ -38,7 +39,7 @@ class Build:
         adopted: members of other artifacts that this one includes by reference, without a copy.
         document: the key document. run: the run that builds.
         until: the share of the training after which to pause; None: never.
-        told: the warnings so far. They are stored with the artifact, and logged in every run that reuses it.
+        warnings: the warnings so far. They are stored with the artifact, and logged in every run that reuses it.
     """
 
     store: Store
@@ -50,12 +51,12 @@ class Build:
     document: Mapping[str, Any] = field(default_factory=dict[str, Any])
     run: str = ""
     until: float | None = None
-    say: Callable[[str], None] = say
-    told: list[str] = field(default_factory=list[str])
+    info: Callable[[str], None] = log_info
+    warnings: list[str] = field(default_factory=list[str])
 
     def warn(self, message: str) -> None:
         """Log a warning, and keep it with the artifact."""
-        self.told.append(hidden(message))
+        self.warnings.append(redact(message))
         warn(message)
 
     @property
@@ -81,7 +82,7 @@ class Build:
                 return found
             with self.store.building(stage, key) as out:
                 facts = make(out)
-                with self.store.guard():
+                with self.store.gc_lock():
                     made = self.store.publish(
                         stage, key, document, out, facts=facts, run=self.run, seconds=time.perf_counter() - started
                     )

@@ -85,6 +85,7 @@ class RunContext:
     overwrite: bool = False  # whether anything in `output_dir` may be replaced
     kept: str | None = None  # why `output_dir` keeps the model it had, if it does
     overwrites: str | None = None  # what in `output_dir` the run's model replaces
+    trackers: list[Any] = field(default_factory=list[Any])  # of the training, to be closed at the end
     notes: list[str] = field(default_factory=list[str])  # warnings that belong to no stage
     started: str = field(default_factory=lambda: now())
 

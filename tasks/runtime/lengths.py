@@ -7,13 +7,13 @@ from tasks.artifacts.ref import ArtifactRef
 from tasks.config.json_types import JsonObject
 from tasks.data.tokens.encode import stride_of
 from tasks.runtime.context import current
-from tasks.runtime.log import say
+from tasks.runtime.log import info
 
 UNBOUNDED = 1_000_000  # a value this high means the model's maximum
 WHY = {"max_length": "the model's maximum", "stride": "a third of a row: windows must advance"}
 
 
-def within(shape: Mapping[str, Any], base: ArtifactRef, virtual_tokens: int = 0) -> JsonObject:
+def limit_lengths(shape: Mapping[str, Any], base: ArtifactRef, virtual_tokens: int = 0) -> JsonObject:
     """Return `shape` with `max_length` and `stride` limited to what a base allows; unchanged if a plan has no base yet.
 
     A changed value of the user is a warning, a changed default an info line.
@@ -30,8 +30,10 @@ def within(shape: Mapping[str, Any], base: ArtifactRef, virtual_tokens: int = 0)
         found["stride"] = stride_of(found)
     given = {path for path, _, _ in context.summary.get("given", ())}
     for name in WHY.keys() & found.keys():
-        asked, read = shape[name], name != "stride" or shape["overlong"] == "window"
-        if asked and read and found[name] < asked < UNBOUNDED:
+        requested, read = shape[name], name != "stride" or shape["overlong"] == "window"
+        if requested and read and found[name] < requested < UNBOUNDED:
             why = WHY[name] + (f" less {virtual_tokens} virtual tokens" if virtual_tokens else "")
-            (context.note if f"data.{name}" in given else say)(f"data.{name}: {asked} → {found[name]} tokens, {why}")
+            (context.note if f"data.{name}" in given else info)(
+                f"data.{name}: {requested} → {found[name]} tokens, {why}"
+            )
     return found

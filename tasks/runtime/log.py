@@ -3,14 +3,14 @@
 import logging
 import sys
 
-from tasks.runtime.secrets import hidden
+from tasks.runtime.secrets import redact
 
 LOGGER = logging.getLogger("finetune")
 
 
-def say(message: str, level: int = logging.INFO) -> None:
+def info(message: str, level: int = logging.INFO) -> None:
     """Log `message` to the `finetune` logger and to the run's Prefect log."""
-    message = hidden(message)
+    message = redact(message)
     if not _log_to_prefect(message, level) or LOGGER.handlers:
         LOGGER.log(level, message)
 
@@ -30,4 +30,4 @@ def _log_to_prefect(message: str, level: int) -> bool:
 
 def warn(message: str) -> None:
     """Log a warning."""
-    say(message, logging.WARNING)
+    info(message, logging.WARNING)

@@ -5,6 +5,7 @@ from typing import Any
 
 from tasks.config import ConfigError
 from tasks.config.json_types import JsonObject
+from tasks.evaluation.custom_metrics import result_name
 from tasks.objectives import objective_of
 
 PREFIXES = ("test_", "eval_")
@@ -31,17 +32,17 @@ def main_metric(task: str, best: str | None, *each: Mapping[str, float | None]) 
     return None
 
 
-def is_upward(task: str, name: str) -> bool:
-    """Whether a greater value of a metric is better; `name` may have a prefix."""
-    return objective_of(task).greater_is_better.get(name.removeprefix("test_").removeprefix("eval_"), True)
+def is_upward(task: str, name: str, given: bool | None = None) -> bool:
+    """Whether a greater value of a metric is better, if the config does not say (`given`); `name` may have a prefix."""
+    return objective_of(task).is_upward(name.removeprefix("test_").removeprefix("eval_"), given)
 
 
-def better(task: str, name: str, one: float, other: float) -> bool:
-    """Whether `one` is a better value of `name` than `other`."""
-    return one > other if is_upward(task, name) else one < other
+def better(task: str, name: str, one: float, other: float, given: bool | None = None) -> bool:
+    """Whether `one` is a better value of `name` than `other`; see `is_upward`."""
+    return one > other if is_upward(task, name, given) else one < other
 
 
 def best_of(config: Mapping[str, Any]) -> str | None:
-    """Return `eval.best` of a config given as plain data."""
+    """Return the name in results of `eval.best`, from a config given as plain data."""
     section: JsonObject = config.get("eval") or {}
-    return section.get("best")
+    return result_name(best) if (best := section.get("best")) else None

@@ -24,11 +24,11 @@ class RowProgress:
     """Reports rows as a model scores them: a bar, and a line every few seconds with rate and time left.
 
     Args:
-        what: what is done with the rows, at the start of each line. say: called with each line.
+        what: what is done with the rows, at the start of each line. info: called with each line.
     """
 
-    def __init__(self, what: str, say: Callable[[str], None], clock: Clock = time.monotonic) -> None:
-        self.what, self.say, self.clock = what, say, clock
+    def __init__(self, what: str, info: Callable[[str], None], clock: Clock = time.monotonic) -> None:
+        self.what, self.info, self.clock = what, info, clock
         self._bar = tqdm(unit="row", desc=what, disable=not sys.stderr.isatty(), leave=False)
         self._pace, self._told = Pace("row"), clock()
         self._pace.mark(self._told, 0)
@@ -47,18 +47,18 @@ class RowProgress:
         self._pace.mark(now, done)
         if now - self._told > LOG_SECONDS and done < total:
             self._told = now
-            self.say(f"{self.what}: {done:,} of {total:,} rows, {self._pace.line(total)}")
+            self.info(f"{self.what}: {done:,} of {total:,} rows, {self._pace.line(total)}")
 
 
 class Progress:
     """Reports steps, logged values and evaluations; a context manager.
 
     Args:
-        total: optimizer steps in total. say: called with each line.
+        total: optimizer steps in total. info: called with each line.
     """
 
-    def __init__(self, total: int, say: Callable[[str], None], clock: Clock = time.monotonic) -> None:
-        self.total, self.say, self.clock = total, say, clock
+    def __init__(self, total: int, info: Callable[[str], None], clock: Clock = time.monotonic) -> None:
+        self.total, self.info, self.clock = total, info, clock
         self._bar = tqdm(total=total, unit="step", desc="train", disable=not sys.stderr.isatty(), leave=False)
         self._pace, self._evaluation = Pace("step"), 0.0
         self._evaluating: RowProgress | None = None
@@ -90,7 +90,7 @@ class Progress:
 
     def rows(self, done: int, total: int) -> None:
         """Report that an evaluation has scored `done` of `total` rows."""
-        self._evaluating = self._evaluating or RowProgress("evaluation", self.say, self.clock)
+        self._evaluating = self._evaluating or RowProgress("evaluation", self.info, self.clock)
         self._evaluating.rows(done, total)
         if done >= total:
             self._evaluating.__exit__()
@@ -102,7 +102,7 @@ class Progress:
             seconds = values.get("eval_runtime", 0.0)
             self._evaluation += seconds
             self._pace.pause(seconds)
-            self.say(f"step {step}/{self.total}: {_line(evaluation)} (in {duration(seconds)})")
+            self.info(f"step {step}/{self.total}: {_line(evaluation)} (in {duration(seconds)})")
         elif "train_runtime" in values:
             self._sum_up(step, values)
         elif shown := {name: values[name] for name in SHOWN if name in values}:
@@ -118,12 +118,12 @@ class Progress:
         where = f"step {step}/{self.total}" + (f", epoch {epoch:.2f}" if epoch is not None else "")
         often = f" (shown every {LOG_SECONDS:.0f} s at most)" if first else ""
         text = "; ".join(part for part in (_line(shown), self._pace.line(self.total)) if part)
-        self.say(f"{where}: {text}{often}")
+        self.info(f"{where}: {text}{often}")
 
     def _sum_up(self, step: int, values: Mapping[str, float]) -> None:
         took = max(values["train_runtime"] - self._evaluation, 0.0)
         loss = f"mean loss {values['train_loss']:.4g}; " if "train_loss" in values else ""
-        self.say(f"step {step}/{self.total}: {loss}training took {duration(took)}, evaluation "
+        self.info(f"step {step}/{self.total}: {loss}training took {duration(took)}, evaluation "
                  f"{duration(self._evaluation)}")  # fmt: skip
 
     def _update_ui(self, percent: float) -> None:
@@ -152,7 +152,7 @@ class Progress:
                 update_progress_artifact(artifact_id=self._artifact, progress=percent)
         except Exception as error:  # noqa: BLE001 — whatever it is, watching must not end what is watched
             self._ui_is_gone = True
-            self.say(f"Prefect's progress bar stops here: {type(error).__name__}: {error}")
+            self.info(f"Prefect's progress bar stops here: {type(error).__name__}: {error}")
 
 
 def _plain(name: str) -> bool:

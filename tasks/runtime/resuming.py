@@ -17,9 +17,9 @@ from tasks.config.json_types import JsonObject
 from tasks.runtime.build import Build, piece_of
 from tasks.runtime.context import current
 from tasks.runtime.inputs import Unkeyed
-from tasks.runtime.runs import find_run, is_called, runs
+from tasks.runtime.runs import find_run, has_name, runs
 from tasks.training.checkpoints import STATE, checkpoints, newest_whole, read_state
-from tasks.training.longer import goes_on, without_length
+from tasks.training.longer import is_prefix, without_length
 
 TRAIN, PLAN = "s09_train", "s08_trainer"
 FIELD = "train.resume_from_checkpoint"
@@ -64,7 +64,7 @@ def _files(folder: Path) -> dict[str, Path]:
 
 def _of_run(store: Store, word: str, ours: str) -> dict[str, Path]:
     """Return the last checkpoint of the newest run with that name, not counting runs that resumed from `word`."""
-    alike = [record for record in runs(store) if record["run"] != ours and is_called(record, word)]
+    alike = [record for record in runs(store) if record["run"] != ours and has_name(record, word)]
     if not alike:
         try:
             alike = [find_run(store, word)]
@@ -134,7 +134,7 @@ def _shorter(
 ) -> tuple[int, dict[str, Path]] | tuple[None, None]:
     if without_length(plan) is not None:
         for end, ref in _final_checkpoints(store, document, _plan_key(plan)):
-            if goes_on(plan, end):
+            if is_prefix(plan, end):
                 return end, _members(store, ref)
     return None, None
 
@@ -170,11 +170,11 @@ def begin(build: Build, plan: Mapping[str, Any], take_over: Callable[[Mapping[st
     if step >= total:
         raise ConfigError(f"{FIELD}: the checkpoint is of step {step}, and this training has {total} steps; raise "
                           "train.num_train_epochs or train.max_steps")  # fmt: skip
-    build.say(f"{FIELD}: resumes from step {step} of {total}")
+    build.info(f"{FIELD}: resumes from step {step} of {total}")
     if differences := take_over(files):
         build.warn(f"{FIELD}: the checkpoint's training differed: {'; '.join(differences)}")
     if plan["arguments"].get("load_best_model_at_end"):
-        build.say(f"{FIELD}: the best checkpoint of the steps from {step} on is kept")
+        build.info(f"{FIELD}: the best checkpoint of the steps from {step} on is kept")
 
 
 def named_files(resume: Unkeyed, **_: object) -> dict[str, Path]:

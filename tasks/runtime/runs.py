@@ -36,7 +36,7 @@ def pick(store: Store, word: str, known: Mapping[str, JsonObject]) -> JsonObject
     if word in known:
         return known[word]
     for record in known.values():
-        if is_called(record, word):
+        if has_name(record, word):
             return record
     matching = [run for run in known if word and run.startswith(word)]
     if len(matching) == 1:
@@ -52,7 +52,7 @@ def pick(store: Store, word: str, known: Mapping[str, JsonObject]) -> JsonObject
     raise ConfigError(f"RUN: there is no {word!r} in the store at {store.root}; {hint}")
 
 
-def is_called(record: Mapping[str, Any], word: str) -> bool:
+def has_name(record: Mapping[str, Any], word: str) -> bool:
     """Whether a run, its config or its model folder has that name."""
     folder = os.path.abspath(os.path.expanduser(word))  # noqa: PTH100, PTH111 — a word may be no path at all
     return word in (record["run"], record.get("name")) or (folder == record.get("model_path") and _is_exported(record))
@@ -63,7 +63,7 @@ def _is_exported(record: Mapping[str, Any]) -> bool:
     return record.get("state") == "completed" and not record.get("kept")
 
 
-def line_of(store: Store, record: Mapping[str, Any]) -> JsonObject:
+def run_line(store: Store, record: Mapping[str, Any]) -> JsonObject:
     """Return a run's line in a list: name, state, start time, what it trains, main metric."""
     config: JsonObject = record.get("config") or {}
     model: JsonObject = config.get("model") or {}

@@ -20,7 +20,7 @@ _lent: set[str] = set()
 
 
 @contextmanager
-def lending(secrets: Mapping[str, str]) -> Generator[None]:
+def secrets_in_environment(secrets: Mapping[str, str]) -> Generator[None]:
     """Set each environment variable to the value of its Prefect Secret block; restore them afterwards.
 
     Raises:
@@ -39,7 +39,7 @@ def lending(secrets: Mapping[str, str]) -> Generator[None]:
         _forget_filesystems()
 
 
-def hidden(text: str) -> str:
+def redact(text: str) -> str:
     """Return `text` without the secrets this process knows, and without passwords and tokens in URLs."""
     known = {value for name, value in os.environ.items() if _is_secret(name)} | _lent
     for value in sorted((value for value in known if len(value) >= SHORTEST), key=len, reverse=True):
@@ -48,17 +48,17 @@ def hidden(text: str) -> str:
 
 
 @contextmanager
-def discreet() -> Generator[None]:
+def redacting_errors() -> Generator[None]:
     """Reraise an error whose text or cause contains a secret without the secret and the cause."""
     try:
         yield
     except Exception as error:
-        told = "".join(traceback.format_exception(error))
-        if hidden(told) == told:
+        text = "".join(traceback.format_exception(error))
+        if redact(text) == text:
             raise
         kind = type(error) if isinstance(error, FinetuneError) else MachineError
         message = str(error) if kind is type(error) else f"{type(error).__name__}: {error}"
-        raise kind(hidden(message)) from None
+        raise kind(redact(message)) from None
 
 
 def _is_secret(variable: str) -> bool:

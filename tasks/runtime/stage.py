@@ -24,9 +24,9 @@ from tasks.config.json_types import JsonObject
 from tasks.runtime.build import Build
 from tasks.runtime.context import Body, Paused, RunContext, StageEntry, current
 from tasks.runtime.inputs import Pending, artifacts_in, described, modules_of, opened, values_in
-from tasks.runtime.log import say, warn
+from tasks.runtime.log import info, warn
 from tasks.runtime.prefect_api.stopping import answering_for_prefect, cancelled, interrupted
-from tasks.runtime.secrets import discreet
+from tasks.runtime.secrets import redacting_errors
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -44,6 +44,7 @@ class Stage:
     libraries: tuple[str, ...]
     components: tuple[str, ...]
     files: Callable[..., Mapping[str, Path]] | None
+    readers: Callable[..., Mapping[str, str]] | None
     environment: Callable[..., Mapping[str, str]] | None
     after: Callable[..., str] | None
     resuming: Callable[..., str] | None
@@ -77,8 +78,8 @@ class Stage:
                 with answering_for_prefect():
                     ref, entry = self._resolve(context, inputs)
             except KeyboardInterrupt as stop:
-                ended.append(said := interrupted(stop))
-                return cancelled(said)
+                ended.append(found := interrupted(stop))
+                return cancelled(found)
             except Interrupted as stop:
                 ended.append(stop)
                 return cancelled(stop)
@@ -98,7 +99,7 @@ class Stage:
         return resolved[0]
 
     def _resolve(self, context: RunContext, inputs: dict[str, Any]) -> tuple[ArtifactRef, StageEntry]:
-        with discreet():
+        with redacting_errors():
             try:
                 return self._found_or_built(context, inputs)
             except OSError as error:
@@ -114,20 +115,20 @@ class Stage:
             ref = ref.model_copy(update={"external": external})
             if self.after and (addition := self.after(context.open(ref), **opened(context, inputs))):
                 reason = f"{reason}; {addition}"
-            told = tuple(ref.facts.get(WARNINGS, ()))
+            warnings = tuple(ref.facts.get(WARNINGS, ()))
             if state == "cached":
-                for line in told:
+                for line in warnings:
                     warn(line)
-            entry = StageEntry(self.name, state, round(time.perf_counter() - started, 3), key, reason, told)
+            entry = StageEntry(self.name, state, round(time.perf_counter() - started, 3), key, reason, warnings)
             context.add(entry, ref)
             return ref, entry
 
-        with store.guard():
+        with store.gc_lock():
             found = store.lookup(self.name, key)
             if isinstance(found, ArtifactRef):
                 return done(found, "cached", f"hit {key[:8]}, built by run {found.run}")
-        with store.lease(self.name, key, lambda: say(f"{self.name}: another run is building {key[:8]}, waiting")):
-            with store.guard():
+        with store.lease(self.name, key, lambda: info(f"{self.name}: another run is building {key[:8]}, waiting")):
+            with store.gc_lock():
                 again = store.lookup(self.name, key)
                 if isinstance(again, ArtifactRef):
                     return done(again, "cached", f"hit {key[:8]}, built meanwhile by run {again.run}")
@@ -149,9 +150,9 @@ class Stage:
             build = Build(store, self.name, key, out, files, document=document, run=context.run, until=context.until)
             body = context.replaced.get(self.name, self.body)
             facts = body(build, **opened(context, inputs))
-            if build.told:
-                facts = {**facts, WARNINGS: build.told}
-            with store.guard():
+            if build.warnings:
+                facts = {**facts, WARNINGS: build.warnings}
+            with store.gc_lock():
                 ref = store.publish(
                     self.name, key, document, out, facts=facts, run=context.run,
                     seconds=time.perf_counter() - started, adopted=build.adopted,
@@ -201,8 +202,10 @@ class Stage:
         files: Mapping[str, Path] = self.files(**inputs) if self.files else {}
         artifacts, replaced = artifacts_in(inputs), context.replaced.get(self.name)
         values = values_in(inputs)
-        modules = [self.body.__module__, *modules_of(values, self.components)]
-        environment = {library: version(library) for library in self.libraries}
+        readers: Mapping[str, str] = self.readers(files, **inputs) if self.readers and not replaced else {}
+        modules = [self.body.__module__, *modules_of(values, self.components),
+                   *(reader.partition(":")[0] for reader in readers.values())]  # fmt: skip
+        environment = {library: version(library) for library in self.libraries} | {**readers}
         return {
             "stage": self.name,
             "format": self.format,
@@ -220,6 +223,7 @@ def stage(
     libraries: tuple[str, ...] = (),
     components: tuple[str, ...] = (),
     files: Callable[..., Mapping[str, Path]] | None = None,
+    readers: Callable[..., Mapping[str, str]] | None = None,
     environment: Callable[..., Mapping[str, str]] | None = None,
     after: Callable[..., str] | None = None,
     resuming: Callable[..., str] | None = None,
@@ -235,6 +239,8 @@ def stage(
         libraries: distributions whose versions affect the result.
         components: what it uses of each `Component` it is given; the code of these is part of the key.
         files: external files it reads, by name; their digests are part of the key.
+        readers: called with these files and the inputs; returns the components (`module:attribute`) that read them, by
+            name, which are part of the key as is their code.
         environment: facts of this machine that affect the result.
         after: called with the artifact in every run, cached or built (it must be idempotent); returns what to add to
             the reason.
@@ -246,7 +252,9 @@ def stage(
     def make(body: Body) -> Stage:
         assert next(iter(inspect.signature(body).parameters)) == "build"
         name = body.__module__.rsplit(".", 1)[-1]
-        return Stage(name, body, format, libraries, components, files, environment, after, resuming, run_in_plan)
+        return Stage(
+            name, body, format, libraries, components, files, readers, environment, after, resuming, run_in_plan
+        )
 
     return make
 

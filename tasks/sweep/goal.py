@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tasks.config import ConfigError, RunConfig, SweepConfig
 from tasks.config.reading.names import nearest
+from tasks.evaluation.custom_metrics import result_name
 from tasks.objectives import objective_of
 
 
@@ -31,18 +32,18 @@ def goal_of(config: RunConfig, sweep: SweepConfig, found: Iterable[Mapping[str, 
     names = [metric] if metric else _reported(config, objective.metric_names)
     results = list(found)
     name = next((name for name in names if any(f"eval_{name}" in each for each in results)), names[0])
-    nature = objective.greater_is_better.get(name, True)
-    if sweep.greater_is_better is not None:
-        nature = sweep.greater_is_better
-    elif config.eval.greater_is_better is not None and metric == _result_name(config.eval.best or ""):
-        nature = config.eval.greater_is_better
-    return Goal(f"eval_{name}", nature)
+    given = sweep.greater_is_better
+    if given is None and metric == _result_name(config.eval.best or ""):
+        given = config.eval.greater_is_better
+    return Goal(f"eval_{name}", objective.is_upward(name, given))
 
 
 def _configured(config: RunConfig, sweep: SweepConfig) -> str:
     """Return the configured metric by its name in results; empty if none is set."""
     objective, wanted = objective_of(config.task), sweep.metric or config.eval.best or ""
     metric = _result_name(wanted)
+    if metric not in objective.metric_names and ":" not in wanted and (theirs := objective.metric(metric)):
+        wanted = theirs.function
     if metric.startswith("test_"):
         raise ConfigError(f"sweep.metric: {metric!r} is a metric of the test rows, which must not select a model; use "
                           "one of the validation rows, such as " + objective.metric_names[0])  # fmt: skip
@@ -64,8 +65,7 @@ def _configured(config: RunConfig, sweep: SweepConfig) -> str:
 
 
 def _result_name(metric: str) -> str:
-    """Return a metric's name in results without prefix; for a function, the function's name."""
-    return metric.removeprefix("eval_").rpartition(":")[2].rpartition(".")[2]
+    return result_name(metric.removeprefix("eval_"))
 
 
 def _reported(config: RunConfig, names: Sequence[str]) -> list[str]:

@@ -26,14 +26,14 @@ def page(title: str, lead: Sequence[str], table: pa.Table, pictures: Mapping[str
     Args:
         lead: paragraphs below the title. table: the leaderboard. pictures: PNGs by heading.
     """
-    said = "".join(f"<p>{html.escape(line)}</p>" for line in lead)
+    paragraphs = "".join(f"<p>{html.escape(line)}</p>" for line in lead)
     drawn = "".join(
         f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="{data_uri(png)}">'
         for name, png in pictures.items()
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style><h1>{html.escape(title)}</h1>{said}"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style><h1>{html.escape(title)}</h1>{paragraphs}"
         f'<div class="wide">{_table(table)}</div>{drawn}</html>\n'
     )
 

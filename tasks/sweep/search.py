@@ -31,17 +31,19 @@ class Search:
         sampler = optuna.samplers.TPESampler(seed=sweep.seed, constant_liar=True)
         self.study = optuna.create_study(direction="maximize" if greater_is_better else "minimize", sampler=sampler)
         self.sweep, self.failed = sweep, optuna.trial.TrialState.FAIL
-        self.asked: list[Any] = []
+        self.trials: list[Any] = []
 
     def ask(self) -> list[Settings]:
         """Return the next batch of settings; empty after `n_trials`."""
         many = min(self.sweep.batch, (self.sweep.n_trials or 0) - len(self.study.trials))
-        self.asked = [self.study.ask() for _ in range(many)]
-        return [{name: _suggest(trial, name, axis) for name, axis in self.sweep.random.items()} for trial in self.asked]
+        self.trials = [self.study.ask() for _ in range(many)]
+        return [
+            {name: _suggest(trial, name, axis) for name, axis in self.sweep.random.items()} for trial in self.trials
+        ]
 
     def tell(self, scores: Sequence[float | None]) -> None:
         """Report the scores of the batch, in its order; None for a cell that failed."""
-        for trial, score in zip(self.asked, scores, strict=True):
+        for trial, score in zip(self.trials, scores, strict=True):
             if score is None:
                 self.study.tell(trial, state=self.failed)
             else:

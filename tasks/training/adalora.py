@@ -9,7 +9,6 @@ import torch
 from peft import AdaLoraConfig, PeftModel
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from tasks.config.errors import ConfigError
 from tasks.training.hooks import TrainingHook
 
 
@@ -26,9 +25,6 @@ class RankAllocation(TrainingHook):
 
     Unlike peft's own loop it leaves pruned triplets in place, as zeros, so that a checkpoint has the same shapes at
     each step; outputs are the same.
-
-    Raises:
-        ConfigError: the training is too short for peft.tinit and peft.tfinal.
     """
 
     def __init__(self, options: Mapping[str, Any], model: Any, plan: Mapping[str, Any]) -> None:
@@ -36,11 +32,7 @@ class RankAllocation(TrainingHook):
         self.config = model.active_peft_config
         self.allocator: Any = model.base_model.rankallocator
         self.final: dict[str, list[bool]] = {}  # which singular values are kept in the last `tfinal` steps
-        total = plan["steps"]["total"]
-        if self.config.tinit >= total - self.config.tfinal:
-            raise ConfigError(f"peft.tinit: {self.config.tinit} steps, and peft.tfinal: {self.config.tfinal}, in a "
-                              f"training of {total}: no step is left in which ranks are lowered")  # fmt: skip
-        self.allocator.set_total_step(total)
+        self.allocator.set_total_step(plan["steps"]["total"])
 
     def penalty(self) -> torch.Tensor:
         """Return peft.orth_reg_weight times the mean distance of A A^T and B^T B from the identity (equation 4)."""

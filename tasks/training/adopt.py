@@ -20,10 +20,13 @@ from transformers import TrainerState
 
 from tasks.artifacts.formats.manifest import MANIFEST, commit
 from tasks.config.errors import ConfigError
+from tasks.models.bases.files import PROMPT_ENCODER
+from tasks.models.prompts import prompt_encoder
 from tasks.training import state
 from tasks.training.checkpoints import STATE, read_state
 
 FIELD = "train.resume_from_checkpoint"
+WEIGHTS = ("model", "adapter_model", PROMPT_ENCODER)  # first parts of the names of files with weights
 PICKLED = (".pt", ".pth", ".bin", ".pkl")
 
 
@@ -143,6 +146,8 @@ def check_weights(model: torch.nn.Module, checkpoint: Path) -> None:
         ConfigError: a parameter differs.
     """
     own = get_peft_model_state_dict(model) if isinstance(model, PeftModel) else model.state_dict()
+    if (encoder := prompt_encoder(model)) is not None:
+        own |= encoder.state_dict()
     there = dict(_shapes(checkpoint))
     for name, shape in there.items():
         if name not in own:
@@ -157,7 +162,7 @@ def check_weights(model: torch.nn.Module, checkpoint: Path) -> None:
 
 
 def _shapes(checkpoint: Path) -> Iterator[tuple[str, list[int]]]:
-    weights = [path for path in checkpoint.glob("*.safetensors") if path.name.startswith(("model", "adapter_model"))]
+    weights = [path for path in checkpoint.glob("*.safetensors") if path.name.startswith(WEIGHTS)]
     if not weights:
         raise ConfigError(f"{FIELD}: the checkpoint has no weights as safetensors")
     for path in weights:

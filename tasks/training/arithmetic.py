@@ -44,6 +44,22 @@ def check_schedule(arguments: Mapping[str, Any], steps: Steps, evaluated: bool) 
                           f"constant learning rate and decay, in a training of {steps.total}; set fewer")  # fmt: skip
 
 
+def check_ranks(ranks: Mapping[str, int] | None, total: int) -> None:
+    """Check that a training has steps in which AdaLoRA lowers ranks.
+
+    Args:
+        ranks: `tinit` and `tfinal` of the adapter; None: it has no such schedule. total: steps of the training.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    around = ranks["tinit"] + ranks["tfinal"] if ranks else 0
+    if ranks and around >= total:
+        raise ConfigError(f"peft.tinit: {ranks['tinit']} steps, and peft.tfinal: {ranks['tfinal']}, in a training of "
+                          f"{total}: no step is left in which ranks are lowered; set them to less than {total} "
+                          f"together, or train more than {around} steps")  # fmt: skip
+
+
 def count_steps(arguments: Mapping[str, Any], rows: int) -> Steps:
     """Count steps as transformers' Trainer does: the last, shorter accumulation window of an epoch is a step too.
 
@@ -57,11 +73,11 @@ def count_steps(arguments: Mapping[str, Any], rows: int) -> Steps:
     batches = rows // batch if arguments.get("dataloader_drop_last") else ceil(rows / batch)
     per_epoch = max(ceil(batches / windows), 1)
     total = arguments["max_steps"] if arguments["max_steps"] > 0 else ceil(arguments["num_train_epochs"] * per_epoch)
-    asked = arguments["warmup_steps"]
-    warmup = int(asked) if asked >= 1 else ceil(total * asked)
+    requested = arguments["warmup_steps"]
+    warmup = int(requested) if requested >= 1 else ceil(total * requested)
     if warmup >= total > 0 and warmup > 1:
         raise ConfigError(
-            f"train.warmup_steps: {asked:g} steps of warm-up in a training of {total}: the learning rate would never "
-            "be reached; set fewer, or a share below 1"
+            f"train.warmup_steps: {requested:g} steps of warm-up in a training of {total}: the learning rate would "
+            "never be reached; set fewer, or a share below 1"
         )
     return Steps(batch * windows, per_epoch, total, warmup)

@@ -16,13 +16,13 @@ def without_length(plan: Mapping[str, Any]) -> JsonObject | None:
     shares = [name for name in SHARES if 0 < float(given.get(name) or 0) < 1]
     if schedule == "constant":  # without warm-up
         shares = [name for name in shares if name != "warmup_steps"]
-    if schedule not in ("constant", "constant_with_warmup") or shares or plan["patience"]:
+    if schedule not in ("constant", "constant_with_warmup") or shares or plan["patience"] or plan.get("ranks"):
         return None
     arguments = {name: value for name, value in given.items() if name not in LENGTH}
     return {**plan, "arguments": arguments, "steps": plan["steps"]["steps_per_epoch"]}
 
 
-def goes_on(plan: Mapping[str, Any], end: int) -> bool:
+def is_prefix(plan: Mapping[str, Any], end: int) -> bool:
     """Whether a training that ended after step `end` is a prefix of this one.
 
     If `end` is within an epoch, the shorter training has an evaluation there that the longer one lacks, which matters

@@ -16,6 +16,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from tasks.artifacts.formats.manifest import commit, is_complete
 from tasks.config.errors import Signalled, TrainingError
 from tasks.models.bases.live import save_module
+from tasks.models.prompts import load_prompt, prompt_encoder, saving_prompt
 from tasks.training import state
 from tasks.training.callbacks.control import StopOnSignal
 from tasks.training.checkpoints import STATE, outdated
@@ -115,7 +116,8 @@ class ResumableTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(output_dir or self.args.output_dir or ".")
         if isinstance(self.model, PreTrainedModel | PeftModel):
-            super()._save(output_dir, state_dict)
+            with saving_prompt(self.model, folder):
+                super()._save(output_dir, state_dict)
             (folder / "training_args.bin").unlink()  # an unneeded pickle
         else:
             assert self.model is not None
@@ -157,6 +159,12 @@ class ResumableTrainer(Trainer):
         if enter := getattr(self.train_dataset, "enter_epoch", None):
             enter(int(self.state.epoch or 0))
 
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        if prompt_encoder(self.model) is not None:
+            load_prompt(self.model, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+
     def take_up(self, checkpoint: Path) -> None:
         """Load the final weights of a training that ends or pauses at `checkpoint`."""
         self._load_from_checkpoint(str(checkpoint))
@@ -177,7 +185,10 @@ class ResumableTrainer(Trainer):
                 f"the best checkpoint, {self.state.best_model_checkpoint}, is missing or damaged; run the same command "
                 "again to train from the newest complete one"
             )
-        super()._load_best_model()
+        if prompt_encoder(self.model) is not None:
+            load_prompt(self.model, Path(self.state.best_model_checkpoint or ""))
+        else:
+            super()._load_best_model()
 
     def _save_scaler(self, output_dir: str) -> None:
         if (scaler := getattr(self.accelerator, "scaler", None)) is not None:

@@ -43,11 +43,12 @@ class Watching:
     on_log: Callable[[int, Mapping[str, float]], None]
     on_commit: Callable[[Path], None]
     on_remove: Callable[[str], None]
-    say: Callable[[str], None]
+    info: Callable[[str], None]
     warn: Callable[[str], None]
     falling: Sequence[str] = ("loss",)
     until: int | None = None  # pause after this step
     keep_last: bool = False  # save a checkpoint after the last step
+    trackers: Sequence[Any] = ()  # callbacks (`tasks.training.trackers.Tracker`)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def train(model: PreTrainedModel, plan: Mapping[str, Any], given: Given, folder:
     resumed = newest_whole(folder)
     if resumed is not None:
         relocate(resumed)
-        watching.say(f"resumes from {resumed.name} of {plan['steps']['total']} steps")
+        watching.info(f"resumes from {resumed.name} of {plan['steps']['total']} steps")
     cadence = Cadence(watching.every_minutes, *_cadence(plan, watching.arguments), resumed)
     stop, pause = StopOnSignal(), PauseAt(watching.until)
     last = [KeepLast()] if watching.keep_last else []
@@ -90,6 +91,7 @@ def train(model: PreTrainedModel, plan: Mapping[str, Any], given: Given, folder:
     if plan["patience"]:
         callbacks.append(_patience(plan["patience"], resumed))
     callbacks += [callback for hook in given.hooks for callback in hook.callbacks()]
+    callbacks += watching.trackers
     for hook in given.hooks:
         hook.check()
     for hook in given.hooks:

@@ -8,12 +8,14 @@ from peft import PeftModel
 from transformers import PreTrainedModel
 
 from tasks.models.bases.live import save_module
+from tasks.models.prompts import saving_prompt
 
 
 def save_weights(model: PreTrainedModel | PeftModel, out: Path) -> None:
     """Write the trained parameters: `model*.safetensors`, or an adapter's, with their config."""
     if isinstance(model, PreTrainedModel | PeftModel):
-        model.save_pretrained(str(out))
+        with saving_prompt(model, out):
+            model.save_pretrained(str(out))
     else:  # a live model of the caller's
         save_module(model, out)
         model.config.save_pretrained(out)

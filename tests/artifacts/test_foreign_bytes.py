@@ -28,7 +28,7 @@ from tasks.artifacts.upkeep.gc import collect
 from tasks.artifacts.upkeep.scrub import scrub
 from tasks.config.errors import MachineError
 from tasks.runtime.build import Build
-from tasks.runtime.runs import line_of, runs
+from tasks.runtime.runs import run_line, runs
 from tasks.training.checkpoints import newest_whole
 
 STAGE, KEY = "s05_tokenize", "ab" * 32
@@ -187,7 +187,7 @@ def test_a_folder_in_the_place_of_a_lock_is_named(place: str, tmp_path: Path) ->
 
     store, _ = published(tmp_path)
     (tmp_path / place).mkdir(parents=True)
-    for use in (store.guard, lambda: store.lease(STAGE, KEY), lambda: store.run_lock("x")):
+    for use in (store.gc_lock, lambda: store.lease(STAGE, KEY), lambda: store.run_lock("x")):
         try:
             with use():
                 continue
@@ -234,7 +234,7 @@ def test_a_forged_run_stops_neither_gc_nor_the_list(data: bytes, tmp_path: Path)
     store, _ = published(tmp_path)
     note(tmp_path, data)
     collect(store, sweep=True)
-    assert all(line_of(store, found)["run"] == "forged" for found in runs(store))
+    assert all(run_line(store, found)["run"] == "forged" for found in runs(store))
     assert {path.name for path in tmp_path.iterdir()} <= {"blobs", "records", "runs", "locks", "work"}
 
 
@@ -246,7 +246,7 @@ SAID = ["state", "started", "stages", "building", "config", "metrics", "run"]
 def test_any_run_record_can_be_listed(tmp_path_factory: pytest.TempPathFactory, found: dict[str, Any]) -> None:
     store = note(tmp_path_factory.getbasetemp() / "noted", json.dumps(found).encode())
     collect(store)
-    assert all(line_of(store, each) for each in runs(store))
+    assert all(run_line(store, each) for each in runs(store))
     assert read_run(store, "runs/none.json") == Miss("MISSING", "it is gone")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.config import ConfigError, load
 from tasks.config.sections.secrets import CREDENTIALS, has_credentials, without_credentials
-from tasks.runtime.secrets import hidden
+from tasks.runtime.secrets import redact
 from tests.flow.test_cli import call
 
 CANARY = "Canary9Never7Seen"
@@ -125,4 +125,4 @@ def test_the_value_of_a_variable_of_such_a_name_is_hidden(name: str, monkeypatch
     monkeypatch.setenv(name, CANARY)
     monkeypatch.setenv("PWD", "/a/long/folder")
     monkeypatch.setenv("COMPASS", "northwards")
-    assert hidden(f"{CANARY} in /a/long/folder northwards") == "(a secret) in /a/long/folder northwards"
+    assert redact(f"{CANARY} in /a/long/folder northwards") == "(a secret) in /a/long/folder northwards"

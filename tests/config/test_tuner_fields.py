@@ -20,7 +20,6 @@ def section(peft: Any) -> Any:
     [
         ("iia3", "peft.method: 'iia3' given; valid: none, lora, adalora, .*did you mean ia3"),
         ("xlora", "peft.method: 'xlora' given, which is not supported: it mixes several trained adapters"),
-        ("p_tuning", "peft.method: 'p_tuning' given, which is not supported: .*could not resume"),
         ({"r": 4}, "peft.method: missing; valid: none, lora, "),
         ({"method": 3}, "peft.method: 3 given; valid: none, lora, "),
         ({"method": "ia3", "r": 4}, r"peft.r: ia3 has no such field \(lora, .*\); valid: target_modules, "),
@@ -32,6 +31,11 @@ def section(peft: Any) -> Any:
         ({"method": "lora", "inference_mode": True}, "peft.inference_mode: not allowed: the adapter is trained"),
         ({"method": "lora", "eva_config": {}}, "peft.eva_config: not allowed: .*computed from samples"),
         ({"method": "lora", "init_lora_weights": "eva"}, "peft.init_lora_weights: not allowed: EVA"),
+        (
+            {"method": "lora", "init_lora_weights": "loftq"},
+            "not allowed: LoftQ .* not saved, .* on a GPU only; use quant",
+        ),
+        ({"method": "lora", "loftq_config": {}}, "peft.loftq_config: not allowed: LoftQ .* on a GPU only"),
         ({"method": "lora", "init_lora_weights": "pissa_niter_4"}, "not allowed: the random SVD .*use pissa"),
         ({"method": "adalora", "total_step": 9}, "peft.total_step: not allowed: it is the number of steps"),
         ({"method": "prompt_tuning", "target_modules": "x"}, "peft.target_modules: prompt_tuning has no such field"),
@@ -71,7 +75,7 @@ def test_learning_rates(method: str, rate: float) -> None:
 
 
 def test_configs_of_peft_for_txtai() -> None:
-    from peft import IA3Config, LoraConfig
+    from peft import AdaLoraConfig, IA3Config, LoraConfig
 
     lora = adapter_of(
         LoraConfig(r=4, target_modules=["value", "query"], rank_pattern={"value": 2}, task_type="SEQ_CLS")
@@ -82,5 +86,10 @@ def test_configs_of_peft_for_txtai() -> None:
     assert adapter_of(IA3Config(target_modules=["key"], feedforward_modules=[])) == {
         "target_modules": ["key"], "feedforward_modules": [], "method": "ia3",
     }  # fmt: skip
+    assert adapter_of(AdaLoraConfig(target_r=4, tinit=2, total_step=9)) == {
+        "target_r": 4,
+        "tinit": 2,
+        "method": "adalora",
+    }
     with pytest.raises(ConfigError, match=r"peft\.rnk"):
         load({"model": "m", "data": "d.csv", "peft": adapter_of({"rnk": 4})})

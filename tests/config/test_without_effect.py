@@ -20,7 +20,7 @@ def resolved(task: str, data: dict[str, Any], **more: Any) -> RunConfig:
         ("text-classification", {"merge": "pack"},
          "data.merge: text-classification has none; language-generation, language-modeling, token-detection has"),
         ("text-classification", {"prefix": "x: "}, "data.prefix: text-classification has none; sequence-sequence has"),
-        ("fill-mask", {"packing": True}, "data.packing: language-modeling has none; language-generation has"),
+        ("fill-mask", {"packing": True}, "data.packing: language-modeling has none; language-generation, sft has"),
         ("clm", {"mlm_probability": 0.2}, "data.mlm_probability: .* language-modeling, token-detection has"),
         ("clm", {"stride": 9}, "data.stride: language-generation has none; text-classification, regression"),
         ("regression", {"label_all_tokens": True}, "data.label_all_tokens: .* token-classification has"),

@@ -94,6 +94,7 @@ def modules_of_stages() -> dict[str, list[str]]:
     from importlib import import_module
 
     from tasks import STAGES
+    from tasks.config.formats import FORMATS
     from tasks.objectives import OBJECTIVES
     from tasks.runtime.stage import Stage
 
@@ -105,4 +106,8 @@ def modules_of_stages() -> dict[str, list[str]]:
             modules = [module.__name__, *objective.modules(stage.components)]
             if modules not in found.values():
                 found[f"{name} of {objective.name}"] = modules
+        if stage.readers:
+            modules = [module.__name__, *OBJECTIVES["text-classification"].modules(stage.components)]
+            for each in FORMATS.values():
+                found[f"{name} of {each.name}"] = [*modules, each.reader.partition(":")[0]]
     return found

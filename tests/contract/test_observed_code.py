@@ -30,6 +30,8 @@ EXCLUDED = {
     "tasks.runtime.progress": "what a person reads",
     "tasks.runtime.pace": "what a person reads",
     "tasks.results.report": "what a person reads",
+    "tasks.runtime.tracking": "what trackers are told of a training",
+    "tasks.training.trackers": "what trackers are told of a training",
     "tasks.runtime.secrets": "keeps secrets out of what a person reads",
     "tasks.runtime.rung": "stops a body; whatever is stopped is built again, to the same bits",
     "tasks.runtime.prefect_api.worker": "stops a body; whatever is stopped is built again, to the same bits",

@@ -39,7 +39,7 @@ def tokens_of(name: str, folder: Path) -> dict[str, Any]:
         encoded = objective.component("gather")([encoded.table], shaped, "data.train")
     table: pa.Table = encoded.table.slice(0, 5)
     kept = [column for column in table.column_names if column not in ("__file",)]
-    return {"cut": encoded.cut, "lost": encoded.lost, "rows": table.select(kept).to_pylist()}
+    return {"cut": encoded.overlong, "lost": encoded.dropped, "rows": table.select(kept).to_pylist()}
 
 
 @pytest.mark.parametrize("name", TASKS)

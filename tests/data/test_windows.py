@@ -34,7 +34,7 @@ def test_a_window_of_a_masked_model_is_a_whole_row(words: int, bert: Path) -> No
     body = [token for row in rows for token in row[1:-1]]
     assert tokenizer.convert_ids_to_tokens(body) == WORDS[:words]
     assert all((row[0], row[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id) for row in rows)
-    assert all(3 <= len(row) <= 8 for row in rows) and found.cut == (words > 6)
+    assert all(3 <= len(row) <= 8 for row in rows) and found.overlong == (words > 6)
 
 
 def test_a_text_that_is_cut_keeps_its_end_token(bert: Path) -> None:
@@ -45,8 +45,8 @@ def test_a_text_that_is_cut_keeps_its_end_token(bert: Path) -> None:
 
 def test_a_row_without_a_token_to_mask_is_left_out_and_named(bert: Path) -> None:
     found, _ = masked(bert, ["balen koral", "\u200b", " ".join(WORDS[:9])])
-    assert found.table["__row"].to_pylist() == [1, 3, 3] and found.lost == 1
-    assert found.told == ("data.train: 1 row without a token that can be masked, dropped: a.txt:2",)
+    assert found.table["__row"].to_pylist() == [1, 3, 3] and found.dropped == 1
+    assert found.notices == ("data.train: 1 row without a token that can be masked, dropped: a.txt:2",)
 
 
 @pytest.mark.parametrize("packing", [False, True])
@@ -56,10 +56,10 @@ def test_a_token_that_nothing_follows_is_left_out(packing: bool, tmp_path: Path)
     encoded = encode_stream(rows_of(text=[" ".join(WORDS[:5]), " ".join(WORDS[:2])]), tokenizer, shape, "f", False)
     found = merge_stream([encoded.table], shape, "f")
     assert sorted(len(row) for row in found.table["input_ids"].to_pylist()) == ([3, 4] if packing else [2, 4])
-    assert not found.told, "a row of which something is left is not lost"
+    assert not found.notices, "a row of which something is left is not lost"
     alone = encode_stream(rows_of(text=["balen"]), tokenizer, shape, "f", False)
     none = merge_stream([alone.table], shape, "f")
-    assert none.table.num_rows == 0 and "a next token to predict, dropped: a.txt:1" in none.told[0]
+    assert none.table.num_rows == 0 and "a next token to predict, dropped: a.txt:1" in none.notices[0]
 
 
 @pytest.mark.parametrize("words", range(5, 30))
@@ -92,5 +92,5 @@ def test_a_window_of_words_labels_some(bert: Path) -> None:
     labels = found.table["labels"].to_pylist()
     assert all(any(label != -100 for label in row) for row in labels)
     assert sum(label != -100 for row in labels for label in row) == 9
-    assert found.told == ("data.train: 1 row whose words all have no tokens, dropped: a.txt:1",)
+    assert found.notices == ("data.train: 1 row whose words all have no tokens, dropped: a.txt:1",)
     assert encode_words(rows, tokenizer, shape, "data.validation", True).table["__row"].to_pylist()[0] == 1

@@ -45,7 +45,7 @@ def test_every_word_has_a_tag_in_its_place(where: list[int], bert: Path) -> None
     assert table["prediction"].to_pylist()[1] == ["O" if at in where else "B-X" for at in range(10)]
     shown = readable(table, pa.table({"tokens": [plain, words, plain]}), {"labels": LABELS})
     assert shown["words"].to_pylist()[1] == words
-    assert f"{len(where)} word" in found.told[0] and found.told[0].endswith(": a:2")
+    assert f"{len(where)} word" in found.notices[0] and found.notices[0].endswith(": a:2")
 
 
 def test_rows_nobody_knows_the_tags_of(bert: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from flows.cli import main
 from tasks import STAGES
+from tasks.config.formats import FORMATS
 from tests.served import HANG, until
 from tests.tiny import make_rows
 
@@ -108,6 +109,14 @@ def test_what_it_names_is_there() -> None:
 
 def test_it_names_every_stage_once_and_in_order() -> None:
     assert re.findall(r"^\| `(s\d\d_\w+)` \|", README, re.MULTILINE) == list(STAGES)
+
+
+def test_it_lists_every_format_with_its_suffixes() -> None:
+    table = README.split("| `data.format` |")[1].split("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) ?\|", table, re.MULTILINE)
+    assert {name: tuple(re.findall(r"`(.+?)`", files)) for name, files in rows} == {
+        name: each.suffixes for name, each in FORMATS.items()
+    }
 
 
 def serve_and_end(desk: Path) -> None:

@@ -269,6 +269,7 @@ def made(objective: str) -> tuple[list[dict[str, Any]], list[pa.Table]]:
         "question-answering": ([{}], [answers]),
         "sequence-sequence": ([{}], [texts(3)]),
         "language-generation": ([{}], [pa.table(tokens)]),
+        "sft": ([{}], [pa.table(tokens)]),
         "language-modeling": ([{}], [pa.table(tokens)]),
         "token-detection": ([{}], [pa.table(tokens | found)]),
     }[objective]

@@ -4,7 +4,6 @@ is touched."""
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +15,13 @@ from safetensors.torch import load_file
 from flows.api import plan
 from tasks.config import ConfigError, load
 from tasks.config.errors import Interrupted
-from tasks.objectives import objective_of, objectives
+from tasks.objectives import objective_of
 from tasks.objectives.presets import resolve
 from tasks.objectives.schema import json_schema
 from tasks.results.finetuned import FineTuned
-from tasks.training.methods import methods
 from tasks.training.trainer import FinetuneTrainer
 from tests.flow.scenes import executed
 from tests.tiny import TOPICS, make_bert, make_config, make_decoder
-
-PACKAGE = Path(__file__).parent / "package"
-
-
-@pytest.fixture(autouse=True)
-def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The package as pip would install it."""
-    monkeypatch.syspath_prepend(str(PACKAGE))
-    caches = (objectives, methods)
-    for cache in caches:
-        cache.cache_clear()
-    yield
-    monkeypatch.undo()
-    for cache in caches:
-        cache.cache_clear()
 
 
 @pytest.fixture(scope="module")

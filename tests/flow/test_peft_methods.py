@@ -6,9 +6,14 @@ from typing import Any
 
 import pytest
 import torch
+from peft import AdaLoraConfig, IA3Config, LoraConfig, get_peft_model
+from transformers import AutoModelForSequenceClassification
 
+from flows.api import plan
 from flows.cli import main
 from tasks.config import ConfigError, load
+from tasks.execution.estimate import estimate
+from tasks.models.bases.files import PROMPT_ENCODER
 from tasks.objectives.presets import resolve
 from tests.flow.scenes import executed
 from tests.tiny import make_config, make_task
@@ -18,6 +23,7 @@ METHODS: list[dict[str, Any]] = [
     {"method": "ia3"},
     {"method": "prompt_tuning", "num_virtual_tokens": 3},
     {"method": "prefix_tuning", "num_virtual_tokens": 3},
+    {"method": "p_tuning", "num_virtual_tokens": 3, "encoder_hidden_size": 16},
     {"method": "bottleneck", "reduction_factor": 4},
     {"method": "adalora", "init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 1},
 ]
@@ -42,12 +48,13 @@ def test_a_saved_adapter_predicts_as_the_model_that_was_handed_back(
     torch.testing.assert_close(chances, expected, atol=1e-5, rtol=1e-4)
     adapter = json.loads((out / "adapter_config.json").read_text())
     assert adapter["peft_type"] == peft["method"].upper() and adapter["base_model_name_or_path"]
+    assert not (out / PROMPT_ENCODER).exists()
     if peft["method"] == "adalora":
         assert adapter["total_step"] == QUICK["train__max_steps"]
 
 
 @pytest.mark.parametrize("task", ["language-generation", "sequence-sequence"])
-@pytest.mark.parametrize("method", ["prompt_tuning", "prefix_tuning"])
+@pytest.mark.parametrize("method", ["p_tuning", "prompt_tuning", "prefix_tuning"])
 def test_prompts_of_language_models(method: str, task: str, tmp_path: Path) -> None:
     config = make_task(task, tmp_path) | {"peft": {"method": method, "num_virtual_tokens": 3}}
     config["train"] |= {"max_steps": 2}
@@ -96,6 +103,30 @@ def test_loraplus_rates(bert: Path, rows: Path, tmp_path: Path) -> None:
         ({"peft": "prefix_tuning", "task": "token-detection"}, "peft.method: token-detection saves .* merged into"),
         ({"peft": "trainable_tokens"}, "peft.token_indices: missing"),
         ({"peft": "ia3", "methods": {"loraplus": 16}}, "methods.loraplus: only LoRA has B matrices"),
+        (
+            {"peft": {"method": "adalora", "tinit": 3, "tfinal": 3}, "train": {"max_steps": 6}},
+            "peft.tinit: 3 steps, and peft.tfinal: 3, in a training of 6: .*less than 6 together, or .* than 6 steps",
+        ),
+        (
+            {"peft": "prefix_tuning", "train": {"gradient_checkpointing": True}},
+            "train.gradient_checkpointing: it runs layers without the cache that peft.method: prefix_tuning",
+        ),
+        ({"peft": "p_tuning", "task": "question-answering"}, "peft.method: p_tuning .*has no labels"),
+        (
+            {"peft": {"method": "p_tuning", "encoder_dropout": 0.1}},
+            "peft.encoder_dropout: is only used with peft.encoder_reparameterization_type: LSTM",
+        ),
+        (
+            {"peft": {"method": "prefix_tuning", "encoder_hidden_size": 8}},
+            "peft.encoder_hidden_size: is only used with peft.prefix_projection: true",
+        ),
+        ({"peft": {"method": "adalora", "tfinal": -1}}, "peft.tfinal: -1 given; valid: a number of steps, 0 or more"),
+        ({"peft": {"method": "adalora", "deltaT": 0}}, "peft.deltaT: 0 given; valid: a number of steps, 1 or more"),
+        ({"peft": {"method": "adalora", "r": 4}}, "peft.r: AdaLoRA does not use it; set peft.init_r"),
+        (
+            {"peft": {"method": "adalora", "init_r": 4}},
+            r"peft.target_r: 8 \(the default\) is above peft.init_r: 4, .*set peft.target_r to at most 4",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_config(given: dict[str, Any], says: str) -> None:
@@ -104,7 +135,49 @@ def test_what_cannot_be_is_refused_with_the_config(given: dict[str, Any], says: 
         resolve(loaded.config, loaded.origin)
 
 
-def test_too_short_a_training_for_adalora(bert: Path, rows: Path, tmp_path: Path) -> None:
-    peft = {"method": "adalora", "tinit": 3, "tfinal": 3}
-    with pytest.raises(ConfigError, match=r"peft.tinit: 3 steps, and peft.tfinal: 3, in a training of 4"):
-        executed(make_config(bert, rows, tmp_path, peft=peft, **QUICK))
+SHORT = r"peft.tinit: 3 steps, and peft.tfinal: 5, in a training of 8: no step .*; set them to less than 8 together, or"
+
+
+def test_a_plan_refuses_too_short_a_training_for_adalora(
+    bert: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    peft = {"method": "adalora", "tinit": 3, "tfinal": 5}
+    config = make_config(bert, rows, tmp_path, peft=peft, train__num_train_epochs=1, data__max_length=32)
+    with pytest.raises(ConfigError, match=SHORT):
+        plan(load(config))
+    with pytest.raises(ConfigError, match=SHORT):
+        executed(config)
+    assert not [*tmp_path.glob("records/s09_train/*")]
+    assert plan(load(config | {"peft": peft | {"tfinal": 2}}))
+    monkeypatch.setattr("tasks.s05_tokenize.ALL_IN_A_PLAN", 1)  # steps are an estimate
+    assert estimate(*plan(load({**config, "store": {"root": str(tmp_path / "other")}})))
+    assert "in a training of 8" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["lora", "ia3"])
+def test_loraplus_of_a_continued_adapter(kind: str, bert: Path, rows: Path, tmp_path: Path) -> None:
+    base = AutoModelForSequenceClassification.from_pretrained(bert, num_labels=3)
+    theirs = {
+        "lora": LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS"),
+        "ia3": IA3Config(target_modules=["query"], feedforward_modules=[], task_type="SEQ_CLS"),
+    }
+    get_peft_model(base, theirs[kind]).save_pretrained(tmp_path / "adapter")
+    given = make_config(tmp_path / "adapter", rows, tmp_path, peft="continue", methods={"loraplus": 16})
+    if kind == "lora":
+        costs = estimate(*plan(load(given)))
+        assert costs
+        found = [(each["parameters"], each["learning_rate"]) for each in costs.groups if each["learning_rate"]]
+        assert found == [(2 * 2 * 32 + 99, 2e-3), (2 * 2 * 32, 16 * 2e-3)]
+    else:
+        with pytest.raises(ConfigError, match=r"methods.loraplus: only LoRA has B matrices, and the adapter .* ia3"):
+            plan(load(given))
+
+
+def test_a_plan_refuses_too_short_a_training_of_a_continued_adalora(bert: Path, rows: Path, tmp_path: Path) -> None:
+    base = AutoModelForSequenceClassification.from_pretrained(bert, num_labels=3)
+    config = AdaLoraConfig(target_modules=["query"], tinit=3, tfinal=5, total_step=9, task_type="SEQ_CLS")
+    get_peft_model(base, config).save_pretrained(tmp_path / "adapter")
+    given = make_config(tmp_path / "adapter", rows, tmp_path, peft="continue", train__num_train_epochs=1)
+    with pytest.raises(ConfigError, match=SHORT):
+        plan(load(given))
+    assert plan(load(given, ["train.num_train_epochs=2"]))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.results.finetuned import FineTuned
-from tasks.runtime.main_metric import main_metric
+from tasks.runtime.main_metric import best_of, main_metric
 from tests.flow import scenes
 from tests.flow.scenes import executed, files
 from tests.tiny import make_config
@@ -104,6 +104,21 @@ def test_what_was_asked_for_decides_and_less_may_be_better(run: Run) -> None:
     run(scenes.good, "eval.best=loss")
     assert run(scenes.worse, "eval.best=loss").promoted
     assert run(scenes.good, "eval.best=loss").kept == "kept the current model: eval_loss 0.3 < 0.4"
+
+
+def test_the_direction_that_the_config_gives_decides(run: Run) -> None:
+    chosen = ("eval.best=accuracy", "eval.greater_is_better=false")
+    run(scenes.good, *chosen)
+    assert run(scenes.worse, *chosen).promoted
+    assert run(scenes.good, *chosen).kept == "kept the current model: test_accuracy 0.88 < 0.91"
+
+
+def test_the_main_metric_may_be_a_function_of_ones_own() -> None:
+    for best, name in (("m:cost", "cost"), ("m:Costs.cost", "cost"), ("live:a.b", "a.b"), ("loss", "loss")):
+        assert (
+            main_metric("text-classification", best_of({"eval": {"best": best}}), {f"test_{name}": 1.0})
+            == f"test_{name}"
+        )
 
 
 def test_what_could_not_be_measured_is_not_better(run: Run) -> None:

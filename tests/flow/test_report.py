@@ -10,13 +10,17 @@ from typing import Any, NoReturn
 from urllib.request import Request, urlopen
 
 import pytest
+import yaml
+from huggingface_hub import ModelCard, ModelCardData
 from transformers import TrainerState
 
 from flows import finetune
 from tasks import STAGES
-from tasks.config import TrainingError
+from tasks.config import ModelConfig, TrainingError
 from tasks.evaluation.plots import curves
+from tasks.models.bases.base import known
 from tasks.results.finetuned import FineTuned
+from tasks.results.metadata import metadata
 from tasks.results.report import Report, gather
 from tasks.results.report_html import html
 from tasks.results.report_markdown import duration, markdown, table_of_metrics
@@ -120,6 +124,64 @@ def test_the_card_has_the_picture_and_the_intervals(done: FineTuned, out: Path) 
     assert all((out / picture).read_bytes().startswith(PNG) for picture in pictures)
     assert "### Classes of test\n\n| class | rows | precision | recall | f1 |" in card
     assert f"| {done.intervals['test_accuracy'][0]:.4f} to" in card
+
+
+def test_the_hub_reads_the_header_of_the_card(done: FineTuned, out: Path) -> None:
+    data = ModelCard.load(out / "README.md").data
+    assert (data.library_name, data.pipeline_tag, data.model_name) == (
+        "transformers", "text-classification", "topics <b>|</b>")  # fmt: skip
+    assert "accuracy" in data.metrics and "generated_from_trainer" in data.tags
+    assert data.license is None and data.base_model is None and data.datasets is None
+    found = {(each.dataset_split, each.metric_name): each.metric_value for each in data.eval_results}
+    assert found["test", "accuracy"] == pytest.approx(done.metrics["test_accuracy"], abs=1e-6)
+    assert found.keys() == {
+        ({"eval": "validation", "test": "test"}[split], metric)
+        for split, _, metric in (name.partition("_") for name in done.metrics) if metric != "loss"
+    }  # fmt: skip
+
+
+def test_metrics_of_hub_data_sets() -> None:
+    sources = {
+        "data.train": "hf:acme/news:en@v1 at commit abc, hf:acme/more at commit def",
+        "data.test": "hf:acme/hard#dev at commit abc",
+    }
+    metrics = {"eval_f1_macro": 0.5, "test_matthews": 0.25, "test_roc_auc": None, "test_loss": 1.0}
+    text = metadata("m", "text-classification", "", "acme/base", "lora", metrics, sources, {"license": "mit"})
+    data = ModelCardData(**yaml.safe_load(text))
+    assert data.datasets == ["acme/news", "acme/more", "acme/hard"] and "lora" in data.tags
+    assert (data.base_model, data.license, data.library_name, data.pipeline_tag) == ("acme/base", "mit", "peft", None)
+    validation, test = data.eval_results
+    assert (validation.dataset_type, validation.dataset_config, validation.dataset_split) == (
+        "acme/news", "en", "validation")  # fmt: skip
+    assert (validation.metric_type, validation.metric_args) == ("f1", {"average": "macro"})
+    assert (test.dataset_type, test.dataset_split, test.metric_type) == ("acme/hard", "dev", "matthews_correlation")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("---\nlicense: mit\nlanguage: [de, fr]\ntags: [x]\n---\n", {"license": "mit", "language": ["de", "fr"]}),
+        ("---\nlicense: other\nlicense_name: own\nlanguage: no\n---\n", {"license": "other", "license_name": "own"}),
+        ("---\nlicense: [\n---\n", {}),
+        ("---\n- mit\n---\n", {}),
+        ("no header", {}),
+    ],
+)
+def test_license_and_language_are_those_of_the_base(text: str, expected: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(text)
+    assert known(ModelConfig(name=str(tmp_path))) == expected
+
+
+def test_results_are_where_the_trainer_puts_them(done: FineTuned, out: Path) -> None:
+    found = {name: json.loads((out / f"{name}_results.json").read_text()) for name in ("all", "train", "eval", "test")}
+    assert found["all"] == {**found["train"], **found["eval"], **found["test"]}
+    assert found["train"].keys() >= {"train_loss", "train_runtime", "total_flos", "train_samples", "epoch"}
+    assert found["test"] == {
+        **{name: value for name, value in done.metrics.items() if name.startswith("test_")},
+        "test_samples": 19, "epoch": 2.0,
+    }  # fmt: skip
+    kept = json.loads((done._open("s12_handoff").path("report.json")).read_text())["model"]
+    assert "README.md" in kept and not {name for name in kept if name.endswith("_results.json")}  # they contain times
 
 
 def test_the_folder_has_the_state_of_the_trainer(done: FineTuned, out: Path) -> None:

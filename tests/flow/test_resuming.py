@@ -12,7 +12,7 @@ from tasks.config import ConfigError, load
 from tasks.config.errors import Interrupted
 from tasks.results.finetuned import FineTuned
 from tasks.training.callbacks.control import StopOnSignal
-from tasks.training.longer import goes_on, without_length
+from tasks.training.longer import is_prefix, without_length
 from tests.flow.scenes import executed
 from tests.tiny import make_config
 
@@ -145,9 +145,9 @@ def test_which_trainings_differ_in_length_only() -> None:
     assert without_length(plan) != without_length(but(learning_rate=1e-3))
     for other in (
         but(lr_scheduler_type="linear"), but(eval_steps=0.5), {**plan, "patience": 2},
-        but(lr_scheduler_type="constant_with_warmup"),
+        {**plan, "ranks": {"tinit": 1, "tfinal": 1}}, but(lr_scheduler_type="constant_with_warmup"),
     ):  # fmt: skip
         assert without_length(other) is None, json.dumps(other)
     assert without_length(but(lr_scheduler_type="constant_with_warmup", warmup_steps=5.0)) is not None
-    assert goes_on(plan, 3) and not goes_on(plan, 8)
-    assert goes_on(but(load_best_model_at_end=True), 4) and not goes_on(but(load_best_model_at_end=True), 3)
+    assert is_prefix(plan, 3) and not is_prefix(plan, 8)
+    assert is_prefix(but(load_best_model_at_end=True), 4) and not is_prefix(but(load_best_model_at_end=True), 3)

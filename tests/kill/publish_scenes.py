@@ -34,7 +34,7 @@ def publish(store: Store) -> ArtifactRef:
         write(pa.table({"ids": [[1, 2], [3]]}), out / "rows.arrow")
         save_file({"weight": torch.arange(6.0)}, out / "new.safetensors")
         json.write({"rows": 2}, out / "summary.json")
-        with store.guard():
+        with store.gc_lock():
             return store.publish(STAGE, KEY, DOCUMENT, out, facts={}, run="test", seconds=0.0)
 
 

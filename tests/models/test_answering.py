@@ -17,7 +17,7 @@ from transformers import (
 
 from tasks.config import ConfigError
 from tasks.data.tokens.encode_answers import encode_answers
-from tasks.inference.predict import Asked, ask_saved, config_for
+from tasks.inference.predict import InferenceResult, config_for, run_inference
 from tasks.inference.saved_model import open_saved
 from tests.tiny import make_decoder
 
@@ -48,18 +48,18 @@ def rows_of(*answers: str | None) -> pa.Table:
 
 
 @pytest.fixture
-def measured(tmp_path: Path) -> Callable[..., tuple[Asked, list[dict[str, Any]], list[str]]]:
+def measured(tmp_path: Path) -> Callable[..., tuple[InferenceResult, list[dict[str, Any]], list[str]]]:
     """Measure a model from elsewhere on a row for each answer."""
 
-    def measure(folder: Path, *answers: str | None) -> tuple[Asked, list[dict[str, Any]], list[str]]:
+    def measure(folder: Path, *answers: str | None) -> tuple[InferenceResult, list[dict[str, Any]], list[str]]:
         path = tmp_path / "rows.jsonl"
         rows = rows_of(*answers).select(["question", "context", "answers"]).to_pylist()
         path.write_text("\n".join(json.dumps(row) for row in rows))
         config = config_for(str(path), "question-answering", [])
         said: list[str] = []
         found: list[dict[str, Any]] = []
-        done = ask_saved(open_saved(str(folder), config), config.data, True,
-                         lambda table: found.extend(table.to_pylist()), say=said.append)  # fmt: skip
+        done = run_inference(open_saved(str(folder), config), config.data, True,
+                             lambda table: found.extend(table.to_pylist()), info=said.append)  # fmt: skip
         return done, found, said
 
     return measure

@@ -11,7 +11,7 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from tasks.config import ConfigError
 from tasks.evaluation.predictors.texts import TextPredictor
-from tasks.inference.predict import ask_saved, config_for, with_arguments
+from tasks.inference.predict import config_for, run_inference, with_arguments
 from tasks.inference.saved_model import open_saved
 from tasks.models.assemble import starting_model
 from tasks.models.bases.tokenizer import read_base
@@ -74,7 +74,7 @@ def test_texts_are_produced_where_training_measured_none(t5: Path, tmp_path: Pat
     saved = open_saved(str(t5), config)
     saved = replace(saved, arguments={**saved.arguments, "predict_with_generate": False})
     found: list[Any] = []
-    ask_saved(saved, config.data, False, found.append)
+    run_inference(saved, config.data, False, found.append)
     assert isinstance(found[0]["prediction"][0].as_py(), str)
 
 
@@ -87,7 +87,7 @@ def test_a_limit_that_nobody_set_is_reported(t5: Path, tmp_path: Path) -> None:
         config = config_for(str(tmp_path / "rows.jsonl"), "summarization", overrides)
         lines: list[str] = []
         saved = with_arguments(open_saved(str(t5), config), config)
-        ask_saved(saved, config.data, False, lambda table: None, say=lines.append)
+        run_inference(saved, config.data, False, lambda table: None, info=lines.append)
         assert any("end after 20 tokens" in line for line in lines) is not limited
 
 
@@ -101,7 +101,7 @@ def test_a_model_that_samples_gives_the_same_texts_again(tmp_path: Path) -> None
         config = config_for(str(tmp_path / "rows.jsonl"), "language-generation", [])
         found: list[Any] = []
         before = torch.get_rng_state()
-        ask_saved(replace(open_saved(str(model), config), seed=seed), config.data, False, found.append)
+        run_inference(replace(open_saved(str(model), config), seed=seed), config.data, False, found.append)
         assert torch.equal(torch.get_rng_state(), before)
         return found[0]["prediction"].to_pylist()
 

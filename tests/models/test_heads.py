@@ -44,7 +44,7 @@ def test_the_same_classes_in_another_order(kind: str, bert: Path, tmp_path: Path
     old = AUTO[kind].from_pretrained(base).state_dict()
     torch.nn.init.normal_(old["classifier.bias"])
     head, found = made(base, tmp_path / "out", ["a", "b", "c"], kind)
-    assert head.how == "reordered" and "in another order (b, c, a): its rows are matched by class name" in head.said
+    assert head.how == "reordered" and "in another order (b, c, a): its rows are matched by class name" in head.message
     assert all(found[name].equal(old[name]) for name in old if not name.startswith("classifier"))
     assert found["classifier.weight"].equal(old["classifier.weight"][[2, 0, 1]])
     head, found = made(base, tmp_path / "same", ["b", "c", "a"], kind)
@@ -66,7 +66,7 @@ def test_rows_of_other_classes_are_drawn_as_without_a_head(
     head, found = made(with_head(bert, tmp_path / "base", old, trained), tmp_path / "out", ["a", "b", "c"], "token")
     set_seed(7)
     plain = AutoModelForTokenClassification.from_pretrained(bert, num_labels=3).state_dict()
-    assert head.how == "redrawn" and re.search(said, head.said)
+    assert head.how == "redrawn" and re.search(said, head.message)
     assert found.keys() == plain.keys() and all(found[name].equal(plain[name]) for name in plain)
 
 
@@ -109,7 +109,7 @@ def test_a_head_whose_names_mean_nothing(
     config = json.loads((base / "config.json").read_text())
     (base / "config.json").write_text(json.dumps(config | {"id2label": dict(enumerate(old))}))
     head, found = made(base, tmp_path / "out", labels, kind)
-    assert (head.how, head.labels) == (how, labels) and said in head.said
+    assert (head.how, head.labels) == (how, labels) and said in head.message
     was = AUTO[kind].from_pretrained(base).state_dict()["classifier.weight"]
     set_seed(7)
     plain = AUTO[kind].from_pretrained(bert, num_labels=2).state_dict()["classifier.weight"]
@@ -128,7 +128,7 @@ def test_a_head_whose_names_mean_nothing(
 def test_a_head_for_a_number(old: list[str] | None, how: str, said: str, bert: Path, tmp_path: Path) -> None:
     base = with_head(bert, tmp_path / "base", old) if old else bert
     head, found = made(base, tmp_path / "out", None, problem="regression")
-    assert (head.how, head.labels) == (how, None) and head.said.startswith(said) and bool(head.said) == bool(said)
+    assert (head.how, head.labels) == (how, None) and head.message.startswith(said) and bool(head.message) == bool(said)
     assert found["classifier.weight"].shape == (1, 32)
     if how == "kept":
         assert found["classifier.weight"].equal(AUTO["sequence"].from_pretrained(base).classifier.weight)
@@ -136,7 +136,7 @@ def test_a_head_for_a_number(old: list[str] | None, how: str, said: str, bert: P
 
 def test_a_base_without_a_head_says_nothing_of_one(bert: Path, tmp_path: Path) -> None:
     head, _ = made(bert, tmp_path / "none", ["neg", "pos"])
-    assert (head.how, head.said) == ("new", "")
+    assert (head.how, head.message) == ("new", "")
 
 
 def test_a_model_that_goes_on_in_another_order_loses_nothing(

@@ -13,7 +13,7 @@ import pytest
 
 from tasks.config import ConfigError, DataError, ModelConfig
 from tasks.data.sources.locate import locate
-from tasks.models.bases.base import base_files, words_files
+from tasks.models.bases.base import base_files, tokenizer_files
 from tasks.models.bases.hub import commit_of
 from tests.hub import Hub, hub_at, in_use
 from tests.tiny import TOPICS, make_config
@@ -108,7 +108,7 @@ def test_a_hub_that_does_not_answer_now(status: int, said: str, hub: Hub) -> Non
 def test_a_download_that_is_cut_is_gone_on_with(hub: Hub, bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
-    words_files(named("acme/tiny-bert"))  # files are fetched in parallel, so that which ones came before is not known
+    tokenizer_files(named("acme/tiny-bert"))  # in parallel, so that it is unknown which files came before the error
     hub.failing = ("resolve/.*safetensors", 503)
     with pytest.raises(ConfigError, match="the hub answers 503"):
         base_files(named("acme/tiny-bert"))
@@ -117,7 +117,7 @@ def test_a_download_that_is_cut_is_gone_on_with(hub: Hub, bert: Path, monkeypatc
         ConfigError, match=r"not \(completely\) in the hub's cache; the hub was not queried, because HF_HUB"
     ):
         base_files(named("acme/tiny-bert"))
-    assert words_files(named("acme/tiny-bert"))  # all of its tokenizer is there
+    assert tokenizer_files(named("acme/tiny-bert"))  # all of its tokenizer is there
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     hub.failing, hub.cut = None, BIG
     found = base_files(named("acme/tiny-bert"))["model.safetensors"]
@@ -139,9 +139,9 @@ def test_a_cached_tokenizer_of_any_kind_is_enough_offline(
     (folder.parents[1] / "refs" / "main").write_text("c" * 40)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match=r"not \(completely\) in the hub's cache"):
-        words_files(named("acme/old"))
+        tokenizer_files(named("acme/old"))
     (folder / file).write_text("[UNK]")
-    assert file in words_files(named("acme/old"))
+    assert file in tokenizer_files(named("acme/old"))
 
 
 def test_weights_in_shards_of_which_one_is_not_cached(hub: Hub, bert: Path, tmp_path: Path) -> None:

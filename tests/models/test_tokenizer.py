@@ -13,7 +13,7 @@ from tasks.models.assemble import starting_model
 from tasks.models.create import create
 from tasks.models.load import Loading
 from tests.flow.scenes import executed
-from tests.tiny import make_config, make_electra, make_rows
+from tests.tiny import make_config, make_electra, make_rows, make_task
 
 ADDED = ["<a>", "<b>", "<c>"]
 
@@ -71,3 +71,13 @@ def test_the_saved_tokenizer_knows_the_models_limit(bert: Path, tmp_path: Path) 
     executed(make_config(base, rows, tmp_path / "store", output_dir=out, train__max_steps=1))
     assert AutoTokenizer.from_pretrained(out).model_max_length == 64
     assert pipeline("text-classification", out, truncation=True)("fruit " * 300)
+
+
+def test_a_tokenizer_and_model_without_a_limit_get_the_length_in_training(tmp_path: Path) -> None:
+    config = make_task("sequence-sequence", tmp_path)
+    claims = tmp_path / "t5" / "tokenizer_config.json"
+    claims.write_text(json.dumps({**json.loads(claims.read_text()), "model_max_length": int(1e30)}))
+    config["train"] |= {"max_steps": 1, "predict_with_generate": False}
+    executed(config, f"output_dir={tmp_path / 'out'}", "eval.splits=[validation]")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert tokenizer.model_max_length == 32 and len(tokenizer("bal " * 300, truncation=True).input_ids) == 32

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from transformers import (
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForQuestionAnswering,
     AutoModelForSeq2SeqLM,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -43,6 +46,7 @@ CONFIGS: dict[str, Any] = {
 KINDS: dict[str, Any] = {
     "SEQ_CLS": AutoModelForSequenceClassification,
     "TOKEN_CLS": AutoModelForTokenClassification,
+    "QUESTION_ANS": AutoModelForQuestionAnswering,
     "CAUSAL_LM": AutoModelForCausalLM,
     "SEQ_2_SEQ_LM": AutoModelForSeq2SeqLM,
 }
@@ -53,7 +57,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "oft": {"oft_block_size": 4}, "psoft": {"r": 4}, "pvera": {"r": 8}, "randlora": {"r": 4}, "road": {"group_size": 8},
     "shira": {"r": 2}, "miss": {"r": 4}, "trainable_tokens": {"token_indices": [5, 6, 7]}, "vera": {"r": 8},
     "vblora": {"r": 2, "vector_length": 8, "num_vectors": 8}, "waveft": {"n_frequency": 20},
-    "prefix_tuning": {"num_virtual_tokens": 3}, "prompt_tuning": {"num_virtual_tokens": 3},
+    **{name: {"num_virtual_tokens": 3} for name in ("p_tuning", "prefix_tuning", "prompt_tuning")},
 }  # fmt: skip
 IDS = torch.arange(5, 23).reshape(2, 9)
 USUAL = (
@@ -68,6 +72,7 @@ USUAL = (
     "prompt_tuning",
     "trainable_tokens",
 )
+HEADS = ("classifier", "score", "head.", "qa_outputs")
 HEADLESS = ("trainable_tokens",)
 
 
@@ -92,7 +97,7 @@ def section(method: str, **fields: Any) -> Adapter:
 def fresh(family: str, task: str) -> PreTrainedModel:
     torch.manual_seed(0)
     config = copy.deepcopy(CONFIGS[family])
-    config.num_labels = 3
+    config.num_labels = 2 if task == "QUESTION_ANS" else 3
     return KINDS[task].from_config(config)
 
 
@@ -108,8 +113,8 @@ def logits(model: Any, task: str) -> torch.Tensor:
 
 def attached(family: str, task: str, chosen: Adapter) -> tuple[Any, list[str]]:
     model = fresh(family, task)
-    new = [name for name, _ in model.named_parameters() if name.startswith(("classifier", "score", "head."))]
-    heads = heads_of(model, new if task.endswith("_CLS") else [])
+    new = [name for name, _ in model.named_parameters() if name.startswith(HEADS)]
+    heads = heads_of(model, new if task in ("SEQ_CLS", "TOKEN_CLS", "QUESTION_ANS") else [])
     return attach(model, chosen, task, heads), heads
 
 
@@ -169,6 +174,40 @@ def test_heads_with_modules_are_trained_whole_and_merged(method: str, family: st
     save_weights(model, tmp_path)
     other = merged(reattach(fresh(family, "SEQ_CLS"), tmp_path, trainable=False))
     torch.testing.assert_close(logits(other, "SEQ_CLS"), logits(model, "SEQ_CLS"), atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("method", slow_except(("lora",), ("lora", "ia3", "bottleneck")))
+def test_adapters_for_question_answering_see_the_segments(method: str, tmp_path: Path) -> None:
+    """peft's class for question answering drops `token_type_ids`, which transformers' pipelines do not."""
+    model, _ = attached("bert", "QUESTION_ANS", section(method))
+    segments = (IDS > 12).long()
+    asked = {"input_ids": IDS, "token_type_ids": segments}
+    with torch.no_grad():
+        seen, blind = (model.eval()(**given).start_logits for given in (asked, {"input_ids": IDS}))
+    assert not torch.allclose(seen, blind, atol=1e-3)
+    save_weights(model, tmp_path)
+    other = PeftModel.from_pretrained(fresh("bert", "QUESTION_ANS"), tmp_path)  # as the model card says
+    with torch.no_grad():
+        assert torch.equal(other.eval()(**asked).start_logits, seen)
+        if method not in UNMERGEABLE:
+            whole = merged(other)
+            torch.testing.assert_close(whole(**asked).start_logits, seen, atol=1e-5, rtol=1e-4)
+
+
+def test_a_merged_head_that_was_tied_is_saved_whole(tmp_path: Path) -> None:
+    """The head of a masked language model is trained apart from the embeddings, with a bias under two names."""
+    base = AutoModelForMaskedLM.from_config(copy.deepcopy(CONFIGS["bert"]))
+    heads = heads_of(base, ["cls.predictions.decoder.weight"])
+    model = attach(base, section("lora"), "FEATURE_EXTRACTION", heads)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.1)
+    with torch.no_grad():
+        expected = model.eval()(input_ids=IDS).logits
+        merged(model).save_pretrained(tmp_path)
+        loaded, info = AutoModelForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
+        assert not info["missing_keys"]
+        torch.testing.assert_close(loaded(input_ids=IDS).logits, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_named_layers_that_a_head_has_too_leave_the_head_whole() -> None:

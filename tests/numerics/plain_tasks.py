@@ -193,6 +193,16 @@ class Detector(torch.nn.Module):
         save_file({name: self.state_dict()[name].contiguous() for name in once.values()}, f"{folder}/model.safetensors")
 
 
+def conversations(rows, tokenizer, base):
+    def tokens(row):
+        asked = tokenizer.apply_chat_template(row["messages"][:1], add_generation_prompt=True)["input_ids"]
+        whole = tokenizer.apply_chat_template(row["messages"])["input_ids"][:32]
+        return {"input_ids": whole, "labels": [-100] * len(asked) + whole[len(asked) :]}
+
+    model = hf.AutoModelForCausalLM.from_pretrained(base)
+    return model, [tokens(row) for row in rows], hf.DataCollatorForTokenClassification(tokenizer)
+
+
 def detection(rows, tokenizer, base):
     def collate(rows):
         draws = torch.nn.utils.rnn.pad_sequence([torch.tensor(row.pop("draws")) for row in rows], batch_first=True)
@@ -219,7 +229,7 @@ def masking(rows, tokenizer, base):
 TASKS = {
     "text-classification": classification, "multi-label": multi_label, "regression": regression,
     "token-classification": tagging, "question-answering": questions, "sequence-sequence": sequences,
-    "language-generation": causal, "language-modeling": masking,
+    "language-generation": causal, "sft": conversations, "language-modeling": masking,
     "token-detection": detection,
 }  # fmt: skip
 

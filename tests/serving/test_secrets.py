@@ -68,7 +68,7 @@ def test_a_run_gets_its_secret_and_tells_nobody(
         from tasks.artifacts.formats import json
 
         told.append(os.environ.get("LENT"))
-        build.say(f"a careless stage says {os.environ['LENT']} and {os.environ['MY_PASSWORD']}")
+        build.info(f"a careless stage says {os.environ['LENT']} and {os.environ['MY_PASSWORD']}")
         json.write({"model": seed, "train": seed}, build.out / "seeds.json")
         return {}
 

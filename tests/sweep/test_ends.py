@@ -9,9 +9,9 @@ from typing import Any, cast
 import pytest
 
 from flows.sweep import report
-from flows.sweep.execute import CellProgress, carry_sweep
+from flows.sweep.execute import CellProgress, execute_sweep
 from flows.sweep.result import Grid
-from flows.verbs.grid import tell
+from flows.verbs.grid import print_cell
 from tasks.artifacts.store import Store
 from tasks.config import ConfigError, DataError, FinetuneError, Interrupted, TrainingError, load_sweep
 from tasks.config.errors import MachineError
@@ -30,7 +30,7 @@ def failed(kind: str, error: str = "oh") -> Outcome:
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "uncrowned", "kind", "says"),
+    ("outcomes", "best_failure", "kind", "says"),
     [
         ([failed("DataError"), failed("DataError")], None, DataError, "all 2 cells of the sweep failed:\n- oh"),
         ([failed("DataError"), failed("ConfigError", "ah")], None, TrainingError, "- oh\n- ah"),
@@ -51,11 +51,11 @@ def failed(kind: str, error: str = "oh") -> Outcome:
     ],
 )
 def test_why_there_is_no_best_cell(
-    outcomes: list[Outcome], uncrowned: Outcome | None, kind: type[FinetuneError], says: str
+    outcomes: list[Outcome], best_failure: Outcome | None, kind: type[FinetuneError], says: str
 ) -> None:
     base = load_sweep({**BASE, "sweep": SWEEP})
     goal = Goal("eval_pearson", True)
-    grid = Grid("sweep", cells_of(base), dict(enumerate(outcomes)), goal, [], base, uncrowned=uncrowned)
+    grid = Grid("sweep", cells_of(base), dict(enumerate(outcomes)), goal, [], base, best_failure=best_failure)
     assert grid.state == "failed"
     with pytest.raises(kind, match=f"(?s){says}") as caught:
         grid.raise_if_failed()
@@ -65,7 +65,7 @@ def test_why_there_is_no_best_cell(
 def test_a_metric_that_is_no_number_is_left_out_of_a_cells_line(capsys: pytest.CaptureFixture[str]) -> None:
     found = {"eval_roc_auc": None, "eval_loss": 0.7, "eval_accuracy": 0.25}
     outcome = Outcome("completed", cast("dict[str, float]", found), seconds=1.0)
-    tell(CellProgress("lr=1", outcome, 1, 2))
+    print_cell(CellProgress("lr=1", outcome, 1, 2))
     assert "completed" in (said := capsys.readouterr().err) and said.endswith("lr=1  eval_accuracy 0.2500\n")
 
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_is_said_before_any_cell_is_begun(
     (tmp_path / "a-file").touch()
     loaded = load_sweep({**BASE, "store": {"root": str(tmp_path / "store")}, "sweep": SWEEP, **more})
     with pytest.raises(ConfigError, match=says):
-        carry_sweep(loaded.base.config, loaded.sweep, lambda _: None)
+        execute_sweep(loaded.base.config, loaded.sweep, lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_sweep_that_is_stopped_is_remembered_with_the_cells_it_has(
     monkeypatch.setattr("flows.sweep.execute.Fanout", Fanout)
     loaded = load_sweep({**BASE, "name": "topics", "store": {"root": str(tmp_path)}, "sweep": SWEEP})
     with pytest.raises(type(error)):
-        carry_sweep(loaded.base.config, loaded.sweep, report.note)
+        execute_sweep(loaded.base.config, loaded.sweep, report.note)
     [record] = sweeps(store)
     assert (record["state"], record["best"], record["ended"] is None) == (state, None, False)
     assert [cell["state"] for cell in record["cells"]] == ["interrupted", "completed"]

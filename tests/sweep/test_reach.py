@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flows.sweep import cell
-from flows.sweep.execute import carry_sweep
+from flows.sweep.execute import execute_sweep
 from tasks.config import ConfigError, SweepConfig, load_sweep
 from tasks.runtime.parallel.reach import check_api
 from tests.tiny import make_config
@@ -65,7 +65,7 @@ def test_it_is_refused_before_any_cell_is_begun(tmp_path: Path, monkeypatch: pyt
     config = make_config(tmp_path, tmp_path, tmp_path / "store")
     loaded = load_sweep({**config, "sweep": {**SWEEP, "runner": "dask", "address": "tcp://head:8786"}})
     with temporary_settings({PREFECT_API_URL: LOCAL}), pytest.raises(ConfigError, match=r"sweep\.address"):
-        carry_sweep(loaded.base.config, loaded.sweep, lambda _: None)
+        execute_sweep(loaded.base.config, loaded.sweep, lambda _: None)
 
 
 def order(folder: Path, place: Path, config: dict[str, Any], host: str = "head") -> Path:
@@ -87,7 +87,7 @@ def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_worker_without_the_folder_says_so(where: Path) -> None:
     told = order(where / "only-on-the-head", where / "cell", {})
-    assert cell.carry(str(told)) == 5
+    assert cell.run_cell(str(told)) == 5
     outcome = json.loads((where / "cell" / "outcome.json").read_text())
     assert outcome["state"] == "failed" and outcome["kind"] == "MachineError" and not outcome["begun"]
     for said in (socket.gethostname(), "only-on-the-head", "a folder that every worker has"):
@@ -103,7 +103,7 @@ def test_a_variable_that_a_worker_lacks_is_named_with_the_worker(
     monkeypatch.delenv("ROWS_DB", raising=False)
     config = make_config(bert, "sql:$ROWS_DB::select * from rows", where / "store")  # type: ignore[arg-type]
     with temporary_settings({PREFECT_API_URL: prefect_api}):
-        assert cell.carry(str(order(where, where / "cell", config, host))) == 2
+        assert cell.run_cell(str(order(where, where / "cell", config, host))) == 2
     error = json.loads((where / "cell" / "outcome.json").read_text())["error"]
     assert "data.train: $ROWS_DB" in error and "not set in the environment" in error
     assert error.startswith(f"{socket.gethostname()}: ") is named

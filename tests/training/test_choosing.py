@@ -11,7 +11,7 @@ import pytest
 from tasks.artifacts.formats.manifest import commit
 from tasks.config import ConfigError, RunConfig, TrainingError
 from tasks.evaluation.scoring import while_training
-from tasks.objectives import objective_of
+from tasks.objectives import OBJECTIVES, objective_of
 from tasks.objectives.measured import refuse_undefined, refuse_unfit_for_labels
 from tasks.objectives.presets import resolve
 from tasks.training.checkpoints import newest_whole
@@ -88,10 +88,11 @@ def test_a_metric_of_rows_of_another_kind_is_refused() -> None:
 def test_a_metric_that_means_nothing_for_the_validation_rows_is_refused(
     best: str, column: str, lacking: list[Any], enough: list[Any]
 ) -> None:
-    refuse_undefined(best, pa.table({column: enough}))
-    refuse_undefined("loss", pa.table({column: lacking}))
+    objective = next(each for each in OBJECTIVES.values() if best in each.metric_names)
+    refuse_undefined(objective, best, pa.table({column: enough}))
+    refuse_undefined(objective, "loss", pa.table({column: lacking}))
     with pytest.raises(ConfigError, match=f"eval.best: {best} is undefined"):
-        refuse_undefined(best, pa.table({column: lacking}))
+        refuse_undefined(objective, best, pa.table({column: lacking}))
 
 
 @pytest.mark.parametrize("fails", [True, False])

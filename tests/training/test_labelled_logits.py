@@ -17,7 +17,7 @@ from tests.selection import slow_except
 from tests.tiny import make_task
 from tests.training.test_losses import resumed, weights
 
-TASKS = ("language-modeling", "language-generation", "sequence-sequence")
+TASKS = ("language-modeling", "language-generation", "sft", "sequence-sequence")
 
 
 def config_of(task: str, tmp_path: Path, **train: Any) -> dict[str, Any]:

@@ -30,7 +30,7 @@ OUTSIDE = (
 )  # fmt: skip
 INSIDE = (
     "tasks.artifacts.formats", "tasks.runtime.resuming", "tasks.results.pictures", "tasks.results.card",
-    "tasks.results.usage",
+    "tasks.results.usage", "tasks.results.metadata", "tasks.results.model_folder",
 )  # fmt: skip
 
 

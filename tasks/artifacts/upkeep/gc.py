@@ -34,7 +34,7 @@ def collect(store: Store, keep_runs: int = KEEP_RUNS, grace_hours: float = GRACE
     Nothing younger than `grace_hours` is removed, so what is being published is safe even without locks.
     Records are removed before blobs, so that no record refers to a removed blob.
     """
-    with store.guard(exclusive=sweep):
+    with store.gc_lock(exclusive=sweep):
         # A build holds its lease until its run's record lists it; locks are read before records, so none is missed.
         locked = set(_locked(store))
         read = {name: read_run(store, name) for name in list(store.backend.names("runs"))}

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
-    ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, InitErrorDetails
+from pydantic_core import PydanticKnownError
 
+from tasks.config.formats import format_names
+from tasks.config.sections.columns import ColumnsConfig
 from tasks.config.sections.secrets import NO_CREDENTIALS
-from tasks.config.sections.section import Count, Section, Seed, Share
+from tasks.config.sections.section import Count, More, Section, Seed, Share
 
 Source = Annotated[str, Field(json_schema_extra=NO_CREDENTIALS)]
 Sources = Annotated[Source, Field(min_length=1)] | Annotated[list[Source], Field(min_length=1)]
@@ -30,87 +29,17 @@ Label = Annotated[
 ]
 
 
-def installed_roles() -> set[str]:
-    """Return the names of the column roles of tasks from other installed packages."""
-    tasks = (entry.load() for entry in entry_points(group="finetune_flow.objectives"))
-    return {role.name for task in tasks for role in task.roles}
+def _formats() -> list[str]:
+    return ["auto", *format_names()]
 
 
-class ColumnsConfig(Section):
-    """The columns of the data. Omitted ones are found by name. Tasks of other packages may have more roles."""
+def _known_format(name: str) -> str:
+    if name not in _formats():
+        raise PydanticKnownError("enum", {"expected": ", ".join(_formats())})
+    return name
 
-    model_config = ConfigDict(title="Columns", extra="allow")
 
-    text: str | None = Field(default=None, description="Column with the text. Omit: found by its name.")
-    text_pair: str | None = Field(
-        default=None,
-        description="Column with the second text of a pair. Omit: found by its name, if there is one.",
-    )
-    label: str | list[str] | None = Field(
-        default=None,
-        description="Column with the label (or a list of 0/1 columns, one per class). Omit: found by name.",
-    )
-    tokens: str | None = Field(
-        default=None,
-        description="Column with the list of words, for token-classification. Omit: found by its name.",
-    )
-    tags: str | None = Field(
-        default=None,
-        description="Column with one tag per word, for token-classification. Omit: found by its name.",
-    )
-    sentence: str | None = Field(
-        default=None,
-        description="Column with the id of a word's sentence, if each row is one word. Omit: found by its name.",
-    )
-    spans: str | None = Field(
-        default=None,
-        description="Column with labelled character spans [{start, end, label}] of the text. Omit: found by its name.",
-    )
-    question: str | None = Field(
-        default=None,
-        description="Column with the question, for question-answering. Omit: found by its name.",
-    )
-    context: str | None = Field(
-        default=None,
-        description="Column with the text that holds the answer. Omit: found by its name.",
-    )
-    answers: str | None = Field(
-        default=None,
-        description="Column with the answers: {text: […], answer_start: […]}, a text, or texts. Omit: found by name.",
-    )
-    answer_start: str | None = Field(
-        default=None,
-        description="Column with where the answer begins in its context. Omit: found by name, or as the answers say.",
-    )
-    source: str | None = Field(
-        default=None,
-        description="Column with the input text, for sequence-sequence. Omit: found by its name.",
-    )
-    target: str | None = Field(
-        default=None,
-        description="Column with the text to generate. Omit: found by its name.",
-    )
-
-    @model_validator(mode="after")
-    def _known(self) -> ColumnsConfig:
-        known = installed_roles() if self.model_extra else frozenset[str]()
-        problems = [
-            InitErrorDetails(type="string_type" if name in known else "extra_forbidden", loc=(name,), input=column)
-            for name, column in (self.model_extra or {}).items()
-            if name not in known or not isinstance(column, str | None)
-        ]
-        if problems:
-            raise ValidationError.from_exception_data(type(self).__name__, problems)
-        return self
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Allow only the installed roles in the schema, so that typos are refused."""
-        schema = handler(core)
-        body = handler.resolve_ref_schema(schema)
-        body["properties"] |= {role: {"type": ["string", "null"]} for role in installed_roles() - {*body["properties"]}}
-        body["additionalProperties"] = False
-        return schema
+FormatName = Annotated[str, AfterValidator(_known_format), More(lambda: {"enum": _formats()})]
 
 
 class SplitConfig(Section):
@@ -177,9 +106,7 @@ class DataConfig(Section):
     test: Sources | None = Field(
         default=None, description="Rows for the final test. Omit: a share of train, see data.split.test."
     )
-    format: Literal["auto", "csv", "tsv", "json", "jsonl", "parquet", "arrow", "folder", "text", "conll"] = Field(
-        default="auto", description="Format of the files. auto: by file name."
-    )
+    format: FormatName = Field(default="auto", description="Format of the files. auto: by file name.")
     encoding: str = Field(
         default="auto", min_length=1, description="Text encoding. auto: utf-8, else cp1252 with a warning."
     )
@@ -234,10 +161,16 @@ class DataConfig(Section):
     packing: bool | None = Field(
         default=None,
         description="Pack whole texts so that none sees another (positions restart, no attention across), for "
-        "language-generation. Replaces merge. Omit: false.",
+        "language-generation and sft. Replaces merge. Omit: false.",
     )
     append_eos: bool | None = Field(
         default=None, description="Append the end token to every text, so that a language model learns to stop."
+    )
+    train_on: Literal["assistant", "last_turn", "completion", "all"] | None = Field(
+        default=None,
+        description="What a conversation's loss is on: all turns of the assistant, the last one, the completion (the "
+        "last turn if rows have no prompt of their own), or all tokens. Omit: completion for rows of prompt and "
+        "completion, else assistant.",
     )
     label_all_tokens: bool = Field(
         default=False, description="Label every token of a word, not only its first, for token-classification."

@@ -18,7 +18,8 @@ class ModelConfig(Section):
     name: PathText = Field(
         min_length=1,
         description="The base model: a local folder, a hub id, or package:DISTRIBUTION/PATH for weights that "
-        "an installed Python package contains. An adapter's folder is merged into the base it names.",
+        "an installed Python package contains. A GGUF file is converted once. An adapter's folder is merged into the "
+        "base it names.",
     )
     revision: str | None = Field(
         default=None,
@@ -29,6 +30,10 @@ class ModelConfig(Section):
     )
     attn_implementation: Literal["eager", "sdpa", "flash_attention_2"] | None = Field(
         default=None, description="Attention implementation. Omit: the best one that model and machine support."
+    )
+    chat_template: PathText | None = Field(
+        default=None,
+        description="Chat template of conversations: chatml, or a file with a Jinja template. Omit: the model's own.",
     )
     trust_remote_code: bool = Field(
         default=False,

@@ -25,12 +25,12 @@ from tasks.config.json_types import JsonObject, is_mapping
 from tasks.config.reading.words import refusal
 from tasks.config.sections.open_section import OpenSection
 from tasks.config.sections.section import NO_BOOL, Count, Section, Share
-from tasks.config.tuners import UNSUPPORTED, Tuner, tuners
+from tasks.config.tuners import LOFTQ, UNSUPPORTED, Tuner, tuners
 
 NUMBER = WithJsonSchema({"type": "number", "exclusiveMinimum": 0})  # whole or not: a form need not ask
 NONE, LORA, CONTINUE = "none", "lora", "continue"
 VIRTUAL_TOKENS = 20  # if none are given, as in peft's documentation
-_START = "EVA, CorDA, LoRA-GA and LoftQ start from data or quantized weights, which is not supported"
+_START = "EVA, CorDA and LoRA-GA start from samples of the data, which is not supported; use true, pissa or olora"
 _NITER = "the random SVD of pissa_niter_N gives other values when the saved adapter is loaded; use pissa"
 
 
@@ -144,7 +144,7 @@ class Lora(AdapterSection):
     @classmethod
     def _reproducible(cls, value: object) -> object:
         if value in ("eva", "corda", "lora_ga", "loftq"):
-            raise ValueError(f"not allowed: {_START}; use true, pissa or olora")
+            raise ValueError(f"not allowed: {LOFTQ if value == 'loftq' else _START}")
         if isinstance(value, str) and value.startswith("pissa_niter_"):
             raise ValueError(f"not allowed: {_NITER}")
         return value

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticKnownError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema, PydanticKnownError
 
 from tasks.config.json_types import JsonObject, is_mapping, is_sequence
 from tasks.config.sections.secrets import has_credentials
@@ -80,6 +89,16 @@ def _no_url(path: str) -> str:
 
 PathText = Annotated[str, AfterValidator(check_path)]
 Folder = Annotated[PathText, AfterValidator(_no_url)]
+
+
+class More:
+    """Adds to a field's JSON Schema what is installed when the schema is made."""
+
+    def __init__(self, more: Callable[[], JsonObject]) -> None:
+        self.more = more
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonObject:
+        return handler(core) | self.more()
 
 
 class Section(BaseModel):

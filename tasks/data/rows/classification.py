@@ -32,11 +32,11 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
     named = [name for name in train.column_names if not name.startswith("__")]
     name = choose(named, data.columns.model_dump(), roles)["label"]
     if names_in_order(train, name) is None:
-        tables, separator, told = split_labels(tables, name, data.label_separator, data.labels)
+        tables, separator, notices = split_labels(tables, name, data.label_separator, data.labels)
     else:  # a ClassLabel feature names the classes
-        separator, told = None, []
+        separator, notices = None, []
     prepared = _prepared(tables, data, roles, name, separator)
-    prepared.warnings[:0] = told
+    prepared.warnings[:0] = notices
     return prepared
 
 
@@ -92,11 +92,11 @@ class OneClass:
             raise DataError(
                 f"data.labels: no row of train has the label {missing[0]!r}; remove it from data.labels, or add rows"
             )
-        told = [f"data.train: no row has these classes of the data set: {first(missing)}; the model has an output "
+        notices = [f"data.train: no row has these classes of the data set: {first(missing)}; the model has an output "
                 "for each (set data.labels to leave them out)"] if missing else []  # fmt: skip
-        told += [] if self.listed else missing_warnings(head["labels"], "data.train")
-        return told + label_warnings(pa.chunked_array([pa.array(head["labels"]).take(train["label"].combine_chunks())]),
-                              "data.train")  # fmt: skip
+        notices += [] if self.listed else missing_warnings(head["labels"], "data.train")
+        given = pa.chunked_array([pa.array(head["labels"]).take(train["label"].combine_chunks())])
+        return notices + label_warnings(given, "data.train")
 
 
 @dataclass(frozen=True)

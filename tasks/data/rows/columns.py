@@ -17,7 +17,7 @@ class Role:
     `beside`, parallel to `names`, is the first-text column that each name requires: `sentence2` is a second text only
     if `sentence1` was recognised as the first; `ANY` accepts any recognised first text. A name in `paired` counts
     only if a matching second text exists (`question` with `sentence` is the first of a pair). A name in `fallback` is
-    recognised only where none of `names` is there.
+    recognised only where none of `names` is there. Values of a `json` role may be JSON of several types, in text too.
     """
 
     name: str
@@ -26,6 +26,7 @@ class Role:
     beside: tuple[str, ...] = ()
     paired: tuple[str, ...] = ()
     fallback: tuple[str, ...] = ()
+    json: bool = False
 
 
 ANY = "*"
@@ -76,6 +77,16 @@ SENTENCE = Role(
     required=False,
 )
 
+MESSAGES = Role("messages", ("messages", "conversations", "conversation", "dialog", "dialogue"), required=False,
+                json=True)  # fmt: skip
+PROMPT = Role("prompt", ("prompt", "instruction", "question", "query"), required=False, json=True)
+INPUT = Role("input", ("input",), required=False)
+COMPLETION = Role("completion", ("completion", "output", "response", "answer"), required=False, json=True)
+SYSTEM = Role("system", ("system", "system_prompt"), required=False)
+HISTORY = Role("history", ("history",), required=False, json=True)
+TOOLS = Role("tools", ("tools",), required=False, json=True)
+CONVERSATION = (MESSAGES, PROMPT, INPUT, COMPLETION, SYSTEM, HISTORY, TOOLS)
+
 
 def choose(table_columns: list[str], wanted: Mapping[str, Any], roles: Sequence[Role]) -> dict[str, str]:
     """Return `{role: column}` for the required roles and the optional roles that have a column.
@@ -110,6 +121,13 @@ def may_be_used(roles: Sequence[Role], wanted: Mapping[str, Any]) -> Callable[[s
     known = {name for role in (*roles, *more) for name in (*role.names, *role.paired, *role.fallback)}
     for given in wanted.values():
         known |= {column.lower() for column in ([given] if isinstance(given, str) else given or ())}
+    return lambda column: column.lower() in known
+
+
+def may_be_json(roles: Sequence[Role], wanted: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Return whether a column could get a role whose values may be any JSON; see `may_be_used`."""
+    some = [role for role in roles if role.json]
+    known = {name for role in some for name in role.names} | {str(wanted.get(role.name)).lower() for role in some}
     return lambda column: column.lower() in known
 
 

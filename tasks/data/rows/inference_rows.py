@@ -26,7 +26,7 @@ CLASSES: Mapping[str | None, Kind] = {
 }
 
 
-def classified(
+def classification_rows(
     table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool
 ) -> Unseen:
     """Prepare rows for classification and regression. See `given_by_roles`."""
@@ -41,7 +41,9 @@ def classified(
     return given_by_roles(table, data, roles, kind, head, field, labelled), notices
 
 
-def tagged(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool) -> Unseen:
+def tagging_rows(
+    table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool
+) -> Unseen:
     """Prepare rows for token classification: words, or texts, which are split into words in a new column `tokens`."""
     tables, data, notices = as_words({"train": table}, data, labelled)
     table = tables["train"]
@@ -55,19 +57,23 @@ def tagged(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head,
     return given_by_roles(table, data, roles, TaggedRows(), head, field, labelled), notices
 
 
-def asked(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool) -> Unseen:
+def question_rows(
+    table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool
+) -> Unseen:
     """Prepare rows for question answering. See `given_by_roles`."""
     return given_by_roles(table, data, roles, questions.QuestionRows(), head, field, labelled), []
 
 
-def rewritten(
+def pair_rows(
     table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool
 ) -> Unseen:
     """Prepare rows for sequence to sequence. See `given_by_roles`."""
     return given_by_roles(texts.split_translation(table, data), data, roles, texts.Pairs(), head, field, labelled), []
 
 
-def written(table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool) -> Unseen:
+def text_rows(
+    table: pa.Table, data: DataConfig, roles: Sequence[Role], head: Head, field: str, labelled: bool
+) -> Unseen:
     """Prepare rows for language models. See `given_by_roles`."""
     return given_by_roles(table, data, roles, texts.Texts(), head, field, labelled), []
 

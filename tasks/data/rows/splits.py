@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from tasks.config import DataConfig
-from tasks.data.rows.columns import Role, may_be_used
+from tasks.data.rows.columns import Role, may_be_json, may_be_used
 from tasks.data.sources.locate import Source, locate
-from tasks.data.sources.read import read
+from tasks.data.sources.read import format_of, is_txt, read
 from tasks.data.sources.saved_dataset import saved_split
 
 SPLITS = ("train", "validation", "test")
@@ -44,19 +44,42 @@ def read_splits(
     """
     tables: dict[str, pa.Table] = {}
     notices: list[str] = []
-    used = used or may_be_used(roles, data.columns.model_dump())
-    for split, _ in specs(data):
-        prefix = f"{split}/"
-        sources = [Source(path, name.split("/", 2)[2]) for name, path in files.items() if name.startswith(prefix)]
-        found = read(sources, _format(data, sources, roles), data.encoding, f"data.{split}", used)
+    wanted = data.columns.model_dump()
+    used, mixed = used or may_be_used(roles, wanted), may_be_json(roles, wanted)
+    for split, sources in _sources(files, data):
+        found = read(sources, _format(data, sources, roles), data.encoding, f"data.{split}", used, mixed)
         tables[split] = found.table
         notices += found.notices
     return tables, notices
 
 
+def readers_of(files: Mapping[str, Path], data: DataConfig, roles: Sequence[Role]) -> dict[str, str]:
+    """Return the reader (`module:attribute`) of each format among the files, by the format's name.
+
+    Args:
+        files: of `split_files`.
+
+    Raises:
+        DataError: the format of a file is unknown.
+    """
+    return {
+        found.name: found.reader
+        for split, sources in _sources(files, data)
+        for source in sources
+        for found in [format_of(source, _format(data, sources, roles), f"data.{split}")]
+    }
+
+
+def _sources(files: Mapping[str, Path], data: DataConfig) -> Iterator[tuple[str, list[Source]]]:
+    """Yield each split with its files."""
+    for split, _ in specs(data):
+        yield split, [Source(path, name.split("/", 2)[2]) for name, path in files.items()
+                      if name.startswith(f"{split}/")]  # fmt: skip
+
+
 def _name(source: Source, data: DataConfig) -> str:
     """Return a source's name. A text's folder is its class, so it is included even if the user gave the folder."""
-    if "/" not in source.name and (data.format == "folder" or source.path.suffix == ".txt"):
+    if "/" not in source.name and (data.format == "folder" or is_txt(source.path.name)):
         return f"{source.path.parent.name}/{source.name}"
     return source.name
 
@@ -64,6 +87,6 @@ def _name(source: Source, data: DataConfig) -> str:
 def _format(data: DataConfig, sources: Sequence[Source], roles: Sequence[Role]) -> str:
     """Return the format. If the task has classes, a `.txt` file is one text of the class named by its folder; else each
     line is a row."""
-    texts = all(source.path.suffix == ".txt" for source in sources)
+    texts = all(is_txt(source.path.name) for source in sources)
     learns_classes = any(role.name == "label" for role in roles)
     return "text" if texts and data.format == "auto" and not learns_classes else data.format

@@ -42,9 +42,9 @@ def sentences(table: pa.Table, data: DataConfig, field: str) -> tuple[pa.Table, 
                         f"value per row: {rows_at(table, range(table.num_rows))}")  # fmt: skip
     ids = pc.cast(ids, pa.string())
     ids = pc.fill_null_forward(pc.if_else(pc.equal(pc.utf8_trim_whitespace(ids), ""), None, ids))
-    if lost := np.flatnonzero(ids.is_null().to_numpy()).tolist():
-        raise DataError(f"{field}: {count(len(lost), 'word')} without a sentence in column {chosen['sentence']!r} "
-                        f"(data.columns.sentence): {rows_at(table, lost)}")  # fmt: skip
+    if orphans := np.flatnonzero(ids.is_null().to_numpy()).tolist():
+        raise DataError(f"{field}: {count(len(orphans), 'word')} without a sentence in column {chosen['sentence']!r} "
+                        f"(data.columns.sentence): {rows_at(table, orphans)}")  # fmt: skip
     places = [FILE] if FILE in table.column_names else []
     keys = row_keys([table.select(places).append_column("id", ids)], [*places, "id"])[0]
     found, scattered = _gathered(table, [chosen[role] for role in ("tokens", "tags") if role in chosen], keys)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import chain, islice
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from tasks.config.errors import DataError
+from tasks.config.formats import by_suffix, packing
 from tasks.data.messages import first
 from tasks.data.sources.local_path import InvalidPath, local_path
 from tasks.data.sources.materialize import BATCH, keep, table_of
-from tasks.data.sources.read import SUFFIXES
 from tasks.data.tables.class_names import field_of, with_class_names
 from tasks.data.tables.odd_values import CONVERSION_ERRORS
 from tasks.data.tables.plain_types import plain
@@ -67,7 +67,9 @@ def _is_source(text: str) -> bool:
         return False
     if SCHEME.match(text) or _is_there(text):
         return True
-    return not re.search(r"\s", text) and ("/" in text or PurePath(text).suffix.lower() in {*SUFFIXES, ".txt", ".gz"})
+    if re.search(r"\s", text):
+        return False
+    return "/" in text or packing(text) != "" or by_suffix(text) is not None
 
 
 def _is_there(text: str) -> bool:

@@ -1,4 +1,4 @@
-"""Parsers of JSON, Parquet, Arrow and folders: a file's content -> Arrow columns and the line (or row) of each record.
+"""Parsers of JSON lines, Parquet and Arrow: a file's content -> Arrow columns and the line (or row) of each record.
 
 A parser does not stop at the first bad record: it adds `file:line: what is wrong` to `problems` and continues, so that
 all are reported together. CSV (`parse_delimited`) and JSON are parsed in Python, in batches, to have exact line numbers
@@ -11,7 +11,7 @@ import json
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.data.messages import first
+from tasks.data.sources.data_file import DataFile, Parsed
 from tasks.data.sources.text_file import Text, without_bom
 from tasks.data.tables.class_names import field_of, with_class_names
 from tasks.data.tables.odd_values import CONVERSION_ERRORS, odd_one
@@ -29,7 +30,21 @@ from tasks.data.tables.spill import BATCH, spilled
 COLUMNS = 10_000  # a file with more was probably written with its rows as columns
 BLANK = re.compile(r"[ \t\r\n]*")
 
-Parsed = tuple[pa.Table, Sequence[int]]
+
+def read_jsonl(file: DataFile) -> Parsed | None:
+    """Read JSON: one object per line, or an array of objects."""
+    text = file.text()
+    return None if text is None else json_objects(file.name, text, file.problems)
+
+
+def read_parquet(file: DataFile) -> Parsed | None:
+    """Read a Parquet file."""
+    return arrow_rows(file.path, file.name, "parquet", file.problems)
+
+
+def read_arrow(file: DataFile) -> Parsed | None:
+    """Read an Arrow IPC file or stream."""
+    return arrow_rows(file.path, file.name, "arrow", file.problems)
 
 
 def json_objects(name: str, text: Text, problems: list[str]) -> Parsed | None:
@@ -236,19 +251,6 @@ def _open(path: Path, format: str) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     except pa.ArrowInvalid:
         return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-
-
-def folder_rows(paths: Iterable[Path], names: list[str], texts: list[str]) -> Parsed:
-    """Return one row per text file: `text`, its first line as `title`, the rest as `body`, its folder as `label`."""
-    parts = [text.lstrip().partition("\n") for text in texts]
-    columns = {
-        "text": texts,
-        "title": [title.strip() for title, _, _ in parts],
-        "body": [body.strip() for _, _, body in parts],
-        "label": [path.parent.name for path in paths],
-        "file": names,
-    }
-    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}), [1] * len(names)
 
 
 def merged(

@@ -12,13 +12,37 @@ from itertools import islice
 import pyarrow as pa
 
 from tasks.data.messages import first
-from tasks.data.sources.parse import COLUMNS, Parsed
+from tasks.data.sources.data_file import DataFile, Parsed
+from tasks.data.sources.parse import COLUMNS
 from tasks.data.sources.text_file import Text, without_bom
 from tasks.data.tables.spill import BATCH, spilled
 
 FIELD = 2**28  # characters; a longer field has a quote that was never closed
 SEPARATORS = ",;\t|"
 HINT = re.compile(r"sep=([^\"\s]|\t)\r?\n")  # Excel's first line
+
+
+def read_csv(file: DataFile) -> Parsed | None:
+    """Read a CSV file, separated by commas, semicolons, tabs or bars."""
+    if (text := file.text()) is None:
+        return None
+    file.untyped = True
+    if (separator := separator_of(text)) != ",":
+        file.note(f"N files separated by {separator!r}, not ','")
+    return delimited(file.name, text, separator, True, file.problems)
+
+
+def read_tsv(file: DataFile) -> Parsed | None:
+    """Read a TSV file, quoted or not."""
+    if (text := file.text()) is None:
+        return None
+    file.untyped = True
+    if other := other_separator(text):
+        file.problems.append(f"{file.name}:1: its header has no tab, but {other!r}; set data.format to csv")
+        return None
+    if quoted := tsv_is_quoted(text):
+        file.note("tab-separated, but read with quotes as in CSV")
+    return delimited(file.name, text, "\t", quoted, file.problems)
 
 
 def tsv_is_quoted(text: Text) -> bool:

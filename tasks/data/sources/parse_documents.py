@@ -1,4 +1,4 @@
-"""Parses files that are one JSON object: nested SQuAD, a dict of columns, `{"data": [rows]}`, or one row."""
+"""Parses JSON: an array of rows, or one object: nested SQuAD, a dict of columns, `{"data": [rows]}`, or one row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.config.json_types import JsonObject
-from tasks.data.sources.parse import DECODER, Parsed, RepeatedKey, column_of, kind_of, records_table
+from tasks.data.sources.data_file import DataFile, Parsed
+from tasks.data.sources.parse import DECODER, RepeatedKey, column_of, json_objects, kind_of, records_table
 from tasks.data.sources.text_file import Text
 from tasks.data.tables.odd_values import CONVERSION_ERRORS
 from tasks.data.tables.positions import position
@@ -18,14 +19,22 @@ ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(
 ANSWER_KEYS = ("answers", "answer", "answer_text")
 
 
-def document(name: str, given: Text, problems: list[str], as_columns: list[str]) -> Parsed | None:
-    """Parse a file that is one JSON object; None if it is not, or has problems.
+def read_json(file: DataFile) -> Parsed | None:
+    """Read a JSON file: one object, an array of objects, or one object per line."""
+    if (text := file.text()) is None:
+        return None
+    before = len(file.problems)
+    found = _document(file, text) if text.head().lstrip().startswith("{") else None
+    if found is None and len(file.problems) == before:
+        return json_objects(file.name, text, file.problems)
+    return found
 
-    Args:
-        as_columns: the name of a file that is read as a dict of columns is added (it might be one row of lists).
-    """
-    with given.open() as file:
-        if _is_whole(next((line for line in file if line.strip()), "")) and any(line.strip() for line in file):
+
+def _document(file: DataFile, given: Text) -> Parsed | None:
+    """Parse a file that is one JSON object; None if it is not, or has problems."""
+    name, problems = file.name, file.problems
+    with given.open() as lines:
+        if _is_whole(next((line for line in lines if line.strip()), "")) and any(line.strip() for line in lines):
             return None  # one object per line
     text = given.read()
     start = len(text) - len(text.lstrip())
@@ -53,7 +62,8 @@ def document(name: str, given: Text, problems: list[str], as_columns: list[str])
         lengths = ", ".join(f"{key!r} {size}" for key, size in sizes.items())
         problems.append(f"{name}:1: columns differ in length: {lengths}")
         return None
-    as_columns.append(name)
+    file.note("read as columns, each a list with one value per row",
+              " (set data.format: jsonl to read such an object as one row)")  # fmt: skip
     rows = range(1, len(next(iter(lists.values()))) + 1)
     columns = {key: column_of(name, key, values, rows, problems) for key, values in lists.items()}
     return pa.table({key: column for key, column in columns.items() if column is not None}), rows

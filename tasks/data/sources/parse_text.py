@@ -1,21 +1,47 @@
-"""Parsers of plain text lines and CoNLL columns."""
+"""Parsers of plain text: lines, CoNLL columns, folders of texts by class."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from io import StringIO
 from itertools import dropwhile, groupby
 
 import pyarrow as pa
 
-from tasks.data.sources.parse import Parsed
+from tasks.data.sources.data_file import DataFile, Parsed
 
 BLANKS = " \t"
 STRAY = "neither a word with a tag nor a comment before a sentence"
 TAG = re.compile(r"O|[BIESLUM]-\S+")
 WORDS = pa.list_(pa.string())
 _Line = tuple[int, str, list[str]]
+
+
+def read_lines(file: DataFile) -> Parsed | None:
+    """Read a text file, one row per line."""
+    text = file.text()
+    return None if text is None else text_lines(file.name, text.read(), file.problems)
+
+
+def read_conll(file: DataFile) -> Parsed | None:
+    """Read a CoNLL file, one row per sentence."""
+    text = file.text()
+    return None if text is None else conll(file.name, text.read(), file.problems)
+
+
+def read_folder(files: Sequence[DataFile]) -> Parsed:
+    """Read one row per file: `text`, its first line as `title`, the rest as `body`, its folder as `label`."""
+    read = [text.read() if (text := file.text()) else "" for file in files]
+    parts = [text.lstrip().partition("\n") for text in read]
+    columns = {
+        "text": read,
+        "title": [title.strip() for title, _, _ in parts],
+        "body": [body.strip() for _, _, body in parts],
+        "label": [file.path.parent.name for file in files],
+        "file": [file.name for file in files],
+    }
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}), [1] * len(files)
 
 
 def text_lines(name: str, text: str, problems: list[str]) -> Parsed | None:

@@ -7,38 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from dataclasses import field as dataclass_field
-from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tasks.config.errors import ConfigError, DataError
+from tasks.config.errors import ConfigError, DataError, FinetuneError
+from tasks.config.formats import FORMATS, Format, by_suffix, format_names, named, packing, suffixes
+from tasks.config.plugins import said
 from tasks.data.messages import FILE, ROW, count, first, nearest
-from tasks.data.sources import parse, parse_delimited
+from tasks.data.sources import parse
+from tasks.data.sources.data_file import DataFile, Log, Parsed
 from tasks.data.sources.locate import Source
-from tasks.data.sources.parse_documents import document
-from tasks.data.sources.parse_text import conll, text_lines
-from tasks.data.sources.text_file import Text, text_of
+from tasks.data.sources.unpack import unpacking
+from tasks.data.tables.plain_types import plain
 
+TXT = ".txt"
 FIELD = 16 * 2**20  # maximum bytes of text in a field
-FORMATS = ("csv", "tsv", "json", "jsonl", "parquet", "arrow", "folder", "text", "conll")
-SUFFIXES = {
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".json": "json",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-    ".conll": "conll",
-    ".bio": "conll",
-    ".iob": "conll",
-    ".iob2": "conll",
-}
 
 
 @dataclass(frozen=True)
@@ -53,46 +39,36 @@ class Read:
     notices: tuple[str, ...]
 
 
-@dataclass
-class _Log:
-    """Problems and notices of all files, collected so that they are reported together."""
-
-    problems: list[str] = dataclass_field(default_factory=list)
-    encodings: dict[str, list[str]] = dataclass_field(default_factory=dict)
-    quoted: list[str] = dataclass_field(default_factory=list)
-    columns: list[str] = dataclass_field(default_factory=list)
-    separators: dict[str, list[str]] = dataclass_field(default_factory=dict)
-    unused: list[str] = dataclass_field(default_factory=list)
-
-
 def read(
     sources: list[Source], format: str = "auto", encoding: str = "auto", field: str = "data.train",
-    used: Callable[[str], bool] = lambda column: True,
+    used: Callable[[str], bool] = lambda column: True, mixed: Callable[[str], bool] = lambda column: False,
 ) -> Read:  # fmt: skip
     """Return all rows of `sources`, in order.
 
     Args:
         used: whether a column of that name may be used; another one with values of several types is kept as text, with
-            a notice, where it would otherwise be an error.
+            a notice, where it would otherwise be an error. mixed: whether a column of that name may have values of
+            several types; they are kept as JSON texts.
 
-    `format` is `auto` (by extension) or one of FORMATS; `encoding` is `auto` (UTF-8, else cp1252 with a notice) or a
+    `format` is `auto` (by extension) or a format's name; `encoding` is `auto` (UTF-8, else cp1252 with a notice) or a
     Python codec. Raises DataError with the first five problems as `file:line` and the number of others.
     """
     _refuse_unknown(format, encoding)
-    kinds = [_format(source, format, field) for source in sources]
-    log = _Log()
-    if set(kinds) == {"folder"}:
-        texts = [_text(source, encoding, log).read() for source in sources]
-        table, rows = parse.folder_rows([s.path for s in sources], [s.name for s in sources], texts)
-        parsed = [(table, rows)]
-        counts = [1] * len(sources)
-    else:
-        maybe = [_parse(source, kind, encoding, log) for source, kind in zip(sources, kinds, strict=True)]
-        _set_aside(log, used)
+    log = Log()
+    files = [DataFile(source.path, source.name, encoding, log) for source in sources]
+    kinds = [format_of(source, format, field) for source in sources]
+    of_classes = all(kind.name == "folder" for kind in kinds)
+    with unpacking(files, kinds):
         _raise(log.problems, field)
-        parsed = _untyped([one for one in maybe if one is not None], kinds)
-        counts = [table.num_rows for table, _ in parsed]
-        _check_columns([table for table, _ in parsed], sources, log.problems)
+        if of_classes:
+            parsed = [kinds[0].load()(files)]
+        else:
+            maybe = [_parse(file, kind) for file, kind in zip(files, kinds, strict=True)]
+            _set_aside(log, used, mixed)
+            _raise(log.problems, field)
+            parsed = _untyped([one for one in maybe if one is not None], files)
+            _check_columns([table for table, _ in parsed], sources, log.problems)
+    counts = [1] * len(sources) if of_classes else [table.num_rows for table, _ in parsed]
     _raise(log.problems, field)
     order = parsed[0][0].column_names
     rows = [rows for _, rows in parsed]
@@ -101,22 +77,28 @@ def read(
     _raise(log.problems, field)
     names = [source.name for source in sources]
     table = parse.merged([table.select(order) for table, _ in parsed], log.problems, names[: len(parsed)], rows)
-    _set_aside(log, used)
+    _set_aside(log, used, mixed)
     _raise(log.problems, field)
     assert table is not None
-    return Read(_with_lineage(table, sources, counts, rows), _notices(log, field))
+    return Read(_with_lineage(table, sources, counts, rows), tuple(log.notices(field)))
 
 
-def _set_aside(log: _Log, used: Callable[[str], bool]) -> None:
-    """Problems with columns that are not used become notices."""
+def _set_aside(log: Log, used: Callable[[str], bool], mixed: Callable[[str], bool]) -> None:
+    """Problems with columns that are not used become notices; those with columns of mixed types are none."""
+    log.problems[:] = [
+        each for each in log.problems if not (isinstance(each, parse.ColumnProblem) and mixed(each.column))
+    ]
     unused = [each for each in log.problems if isinstance(each, parse.ColumnProblem) and not used(each.column)]
     log.problems[:] = [each for each in log.problems if each not in unused]
-    log.unused += unused
+    if unused:
+        what = "columns that are not used and hold several types are kept as text"
+        log.notes.setdefault((what, ""), []).extend(unused)
 
 
 def _refuse_unknown(format: str, encoding: str) -> None:
-    if format not in ("auto", *FORMATS):
-        raise ConfigError(f"data.format: {format!r} is none of auto, {', '.join(FORMATS)}{nearest(format, FORMATS)}")
+    if format not in ("auto", *format_names()):
+        names = format_names()
+        raise ConfigError(f"data.format: {format!r} is none of auto, {', '.join(names)}{nearest(format, names)}")
     try:
         "".encode("utf-8" if encoding == "auto" else encoding)
     except (LookupError, ValueError):
@@ -125,78 +107,66 @@ def _refuse_unknown(format: str, encoding: str) -> None:
         ) from None
 
 
-def _format(source: Source, format: str, field: str) -> str:
+def format_of(source: Source, format: str, field: str) -> Format:
+    """Return the format of a file; `format` is a name, or `auto` for that of its suffix.
+
+    Raises:
+        DataError: the suffix is unknown. ConfigError: it is that of several formats of other packages.
+    """
     if format != "auto":
-        return format
-    name = PurePosixPath(source.name)
-    if name.suffix == ".txt" and len(name.parts) > 1:
-        return "folder"
-    if name.suffix == ".txt":
-        return "text"
-    kind = SUFFIXES.get(name.suffix.lower())
-    if kind is None:
+        return named(format)
+    if is_txt(source.name) and "/" in source.name:
+        return named("folder")
+    if (found := by_suffix(source.name)) is None:
+        known = ", ".join(suffix for suffix in suffixes() if suffix != TXT)
         raise DataError(
-            f"{field}: the format of {source.name} is not clear from its name (known: {', '.join(SUFFIXES)}, and "
-            f".txt in one folder per class); set data.format to one of {', '.join(FORMATS)}, or give a glob"
+            f"{field}: the format of {source.name} is not clear from its name (known: {known}, and "
+            f"{TXT} in one folder per class); set data.format to one of {', '.join(format_names())}, or give a glob"
         )
-    return kind
+    return found
 
 
-def _text(source: Source, encoding: str, log: _Log) -> Text:
-    try:
-        text = text_of(source.path, source.name, encoding, log.problems)
-    except OSError as error:
-        log.problems.append(f"{source.name} cannot be read: {error.strerror}")
-        return Text(source.path, "utf-8", "\n")
-    if text.encoding not in ("utf-8", "utf-8-sig", encoding):
-        log.encodings.setdefault(text.encoding, []).append(source.name)
-    return text
+def is_txt(name: str) -> bool:
+    """Whether a file's lines are rows, or, if the task has classes, the file is one text of the class of its folder."""
+    return name.lower().removesuffix(packing(name)).endswith(TXT)
 
 
-def _parse(source: Source, kind: str, encoding: str, log: _Log) -> parse.Parsed | None:
+def _parse(file: DataFile, kind: Format) -> Parsed | None:
     """Return the rows of one file, or None if a problem was added; a file without rows is a problem too."""
-    before = len(log.problems)
-    if kind == "folder":
-        log.problems.append(
-            f"{source.name} is one text of a folder and cannot be combined with files of rows; give it separately"
+    before = len(file.problems)
+    if kind.name == "folder":
+        file.problems.append(
+            f"{file.name} is one text of a folder and cannot be combined with files of rows; give it separately"
         )
         return None
-    if kind in ("parquet", "arrow"):
-        parsed = parse.arrow_rows(source.path, source.name, kind, log.problems)
-    else:
-        text = _text(source, encoding, log)
-        if len(log.problems) > before:
-            return None
-        if kind == "csv":
-            separator = parse_delimited.separator_of(text)
-            if separator != ",":
-                log.separators.setdefault(separator, []).append(source.name)
-            parsed = parse_delimited.delimited(source.name, text, separator, True, log.problems)
-        elif kind == "tsv" and (other := parse_delimited.other_separator(text)):
-            log.problems.append(f"{source.name}:1: its header has no tab, but {other!r}; set data.format to csv")
-            return None
-        elif kind == "tsv":
-            quoted = parse_delimited.tsv_is_quoted(text)
-            if quoted:
-                log.quoted.append(source.name)
-            parsed = parse_delimited.delimited(source.name, text, "\t", quoted, log.problems)
-        elif kind in ("text", "conll"):
-            parsed = (text_lines if kind == "text" else conll)(source.name, text.read(), log.problems)
-        else:
-            document_like = kind == "json" and text.head().lstrip()[:1] == "{"  # JSON lines have one row per line
-            whole = document(source.name, text, log.problems, log.columns) if document_like else None
-            if whole is None and len(log.problems) == before:
-                whole = parse.json_objects(source.name, text, log.problems)
-            parsed = whole
-    if len(log.problems) == before and (parsed is None or not parsed[0].num_rows):
-        header = " but a header" if kind in ("csv", "tsv") else ""
-        log.problems.append(f"{source.name} holds no rows{header}")
+    reader = kind.load()
+    parsed = reader(file) if kind.name in FORMATS else _of_other_package(kind, reader, file)
+    if len(file.problems) == before and (parsed is None or not parsed[0].num_rows):
+        header = " but a header" if file.untyped else ""
+        file.problems.append(f"{file.name} holds no rows{header}")
     return parsed
 
 
-def _untyped(parsed: list[parse.Parsed], kinds: list[str]) -> list[parse.Parsed]:
+def _of_other_package(kind: Format, reader: Callable[[DataFile], Any], file: DataFile) -> Parsed | None:
+    """Return what another package's reader returns, with plain column types; its errors are problems of the file."""
+    try:
+        if (found := reader(file)) is None:
+            return None
+        table, places = found
+        if len(places) != table.num_rows:
+            raise ValueError(f"{table.num_rows} rows, but {len(places)} places")
+        columns = {name: plain(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+        return pa.table(columns), [int(place) for place in places]
+    except FinetuneError:
+        raise
+    except Exception as error:  # noqa: BLE001 — another package's code may raise anything
+        file.problems.append(f"{file.name} cannot be read as {kind.name} ({kind.reader}): {said(error)}")
+        return None
+
+
+def _untyped(parsed: list[Parsed], files: list[DataFile]) -> list[Parsed]:
     """Columns of CSV and TSV are strings until roles are known; so make those of other files with the same name."""
-    loose = {name for (table, _), kind in zip(parsed, kinds, strict=True) if kind in ("csv", "tsv")
+    loose = {name for (table, _), file in zip(parsed, files, strict=True) if file.untyped
              for name in table.column_names}  # fmt: skip
     return [(_as_texts(table, loose), rows) for table, rows in parsed]
 
@@ -261,27 +231,6 @@ def _with_lineage(table: pa.Table, sources: list[Source], counts: list[int], row
     files = pa.DictionaryArray.from_arrays(pa.array(of), pa.array([source.name for source in sources], pa.string()))
     numbers = np.concatenate([np.asarray(some, dtype=np.int64) for some in rows])
     return table.append_column(FILE, files).append_column(ROW, pa.array(numbers)).replace_schema_metadata(None)
-
-
-def _notices(log: _Log, field: str) -> tuple[str, ...]:
-    notices = [
-        f"{field}: {count(len(names), 'file')} read as {encoding}, not UTF-8: {first(names)} "
-        "(set data.encoding if that is wrong)"
-        for encoding, names in log.encodings.items()
-    ]
-    notices += [
-        f"{field}: {count(len(names), 'file')} separated by {separator!r}, not ',': {first(names)}"
-        for separator, names in log.separators.items()
-    ]
-    if log.columns:
-        notices.append(f"{field}: read as columns, each a list with one value per row: {first(log.columns)} "
-                       "(set data.format: jsonl to read such an object as one row)")  # fmt: skip
-    if log.quoted:
-        notices.append(f"{field}: tab-separated, but read with quotes as in CSV: {first(log.quoted)}")
-    if log.unused:
-        notices.append(f"{field}: columns that are not used and hold several types are kept as text: "
-                       f"{first(log.unused)}")  # fmt: skip
-    return tuple(notices)
 
 
 def _raise(problems: list[str], field: str) -> None:

@@ -83,6 +83,21 @@ class PadMaskedBatch(PadTokenLabels):
     filled: Mapping[str, str | int] = {**PadTokenLabels.filled, "draws": 0}
 
 
+class ConversationBatch(PadTokenLabels):
+    """`PadTokenLabels` for conversations, several in one row if it has `position_ids`: see `CausalBatch`."""
+
+    filled: Mapping[str, str | int] = {**PadTokenLabels.filled, "position_ids": 0}
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        if "position_ids" not in rows[0]:
+            return super().__call__(rows)
+        batch = super().__call__(
+            [{**row, "labels": np.where(row["position_ids"] == 0, IGNORED, row["labels"])} for row in rows]
+        )
+        del batch["attention_mask"]
+        return batch
+
+
 class CausalBatch(PadBatch):
     """`PadBatch` for causal language models: `labels` are the tokens themselves, -100 for padding.
 

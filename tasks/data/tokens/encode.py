@@ -33,15 +33,15 @@ class Encoded:
         table: list columns with one value per token, plain columns with one per row, and three of lineage: `__origin`
             (int64, position of the source row), `__file`, `__row`. Columns that begin with `__` are not passed to
             models. Masks are not stored: they follow from the lengths.
-        cut: number of data rows that were truncated, split into windows or dropped.
-        lost: number of data rows that were dropped.
-        told: notices about rows that a model cannot learn from.
+        overlong: number of data rows that were truncated, split into windows or dropped.
+        dropped: number of data rows that were dropped.
+        notices: about rows that a model cannot learn from.
     """
 
     table: pa.Table
-    cut: int = 0
-    lost: int = 0
-    told: tuple[str, ...] = ()
+    overlong: int = 0
+    dropped: int = 0
+    notices: tuple[str, ...] = ()
 
 
 def encode_text(rows: pa.Table, tokenizer: Tokenizer, shape: Shape, field: str, labelled: bool) -> Encoded:
@@ -112,12 +112,12 @@ class Windows:
         self._chunks: dict[str, list[pa.Array]] = {name: [] for name in names}
         self._open: dict[str, list[Sequence[int]]] = {name: [] for name in names}
         self.origins: list[int] = []
-        self.cut: list[int] = []
+        self.overlong: list[int] = []
 
     def add(self, origin: int, pieces: Sequence[Any], overlong: str) -> None:
         """Add a row's windows: all, the first, or none, by `overlong`."""
         if len(pieces) > 1:
-            self.cut.append(origin)
+            self.overlong.append(origin)
             if overlong in ("drop", "error"):
                 return
         for piece in pieces if overlong == "window" else pieces[:1]:
@@ -129,14 +129,15 @@ class Windows:
 
     def refuse(self, rows: pa.Table, shape: Shape, field: str) -> None:
         """Raise DataError if `overlong` is `error` and there are overlong rows."""
-        if self.cut and shape["overlong"] == "error":
+        if self.overlong and shape["overlong"] == "error":
             raise DataError(
-                f"{field}: {count(len(self.cut), 'row')} of {rows.num_rows} are longer than data.max_length = "
-                f"{shape['max_length']} tokens, at {rows_at(rows, self.cut)}; raise it, or set data.overlong: truncate"
+                f"{field}: {count(len(self.overlong), 'row')} of {rows.num_rows} are longer than data.max_length = "
+                f"{shape['max_length']} tokens, at {rows_at(rows, self.overlong)}; raise it, or set data.overlong: "
+                "truncate"
             )
 
     def encoded(
-        self, rows: pa.Table, more: Mapping[str, Callable[[pa.Array], Any]], told: tuple[str, ...] = ()
+        self, rows: pa.Table, more: Mapping[str, Callable[[pa.Array], Any]], notices: tuple[str, ...] = ()
     ) -> Encoded:
         """Return the finished table; `more` are columns computed from the origins of its rows."""
         self._close()
@@ -146,7 +147,7 @@ class Windows:
         }
         columns |= {name: make(origins) for name, make in more.items()}
         columns |= lineage(rows, origins)
-        return Encoded(pa.table(columns), len(self.cut), rows.num_rows - len(set(self.origins)), told)
+        return Encoded(pa.table(columns), len(self.overlong), rows.num_rows - len(set(self.origins)), notices)
 
     def _close(self) -> None:
         for name, values in self._open.items():

@@ -52,7 +52,7 @@ def encode_answers(rows: pa.Table, tokenizer: Any, shape: Shape, field: str, lab
         more["__answers"] = lambda origins: pa.array(_texts(rows).take(origins))
     encoded = found.encoded(rows, more)
     table = _positions(encoded.table) if known else encoded.table.drop_columns(["__span"])
-    return Encoded(table, encoded.cut, encoded.lost)
+    return Encoded(table, encoded.overlong, encoded.dropped)
 
 
 def _refuse_unanswered(rows: pa.Table, field: str) -> None:

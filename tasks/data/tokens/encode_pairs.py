@@ -42,11 +42,11 @@ def encode_pairs(rows: pa.Table, tokenizer: Tokenizer, shape: Shape, field: str,
                         f"{rows_at(rows, long)}; raise it, or set data.overlong: truncate")  # fmt: skip
     found.refuse(rows, shape, field)
     becomes = "dropped, being over" if source["overlong"] == "drop" else "truncated to"
-    told = (f"{field}: {count(len(long), 'target')} of {rows.num_rows} {becomes} {most}",) if long else ()
+    notices = (f"{field}: {count(len(long), 'target')} of {rows.num_rows} {becomes} {most}",) if long else ()
     more: dict[str, Any] = {}
     if labelled and known:
         more["__target"] = lambda origins: rows["target"].combine_chunks().take(origins)
-    return found.encoded(rows, more, told)
+    return found.encoded(rows, more, notices)
 
 
 def _targets(tokenizer: Any, texts: list[str], shape: Shape) -> list[list[Any]]:

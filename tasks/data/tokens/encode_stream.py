@@ -114,8 +114,8 @@ def _learnable(merged: Encoded, flags: np.ndarray, field: str, what: str) -> Enc
     origins = merged.table["__origin"].to_numpy()
     gone = np.flatnonzero(~np.isin(origins, origins[learnt]))
     gone = gone[np.unique(origins[gone], return_index=True)[1]]
-    told = f"{field}: {count(len(gone), 'row')} {what}, dropped: {rows_at(merged.table, gone)}"
-    return Encoded(kept, merged.cut, merged.lost + len(gone), (told,) if len(gone) else ())
+    notices = f"{field}: {count(len(gone), 'row')} {what}, dropped: {rows_at(merged.table, gone)}"
+    return Encoded(kept, merged.overlong, merged.dropped + len(gone), (notices,) if len(gone) else ())
 
 
 def _merge(tables: Sequence[pa.Table], shape: Shape, field: str, both_ends: bool) -> Encoded:
@@ -127,20 +127,20 @@ def _merge(tables: Sequence[pa.Table], shape: Shape, field: str, both_ends: bool
     starts = np.concatenate([[0], np.cumsum(sizes)])
     if shape.get("merge") == "concat" and not shape.get("packing"):
         return _chained(rows, flat, starts, length)
-    cut = np.flatnonzero(sizes > length)
-    if len(cut) and shape["overlong"] == "error":
+    overlong = np.flatnonzero(sizes > length)
+    if len(overlong) and shape["overlong"] == "error":
         raise DataError(
-            f"{field}: {count(len(cut), 'row')} of {len(sizes)} are longer than data.max_length = {length} tokens, at "
-            f"{rows_at(rows, cut)}; raise it, or set data.overlong: window"
+            f"{field}: {count(len(overlong), 'row')} of {len(sizes)} are longer than data.max_length = {length} "
+            f"tokens, at {rows_at(rows, overlong)}; raise it, or set data.overlong: window"
         )
     around = rows["__around"].combine_chunks().flatten().to_numpy().reshape(-1, 2)
     spans = list(_spans(flat, starts, length, shape["overlong"], around, both_ends))
-    lost = len(cut) if shape["overlong"] == "drop" else 0
+    dropped = len(overlong) if shape["overlong"] == "drop" else 0
     whole = [len(tokens) for _, tokens in spans]
     if shape.get("packing"):
-        return _assembled(rows, spans, _best_fit(whole, length), len(cut), lost, positions=True)
+        return _assembled(rows, spans, best_fit(whole, length), len(overlong), dropped, positions=True)
     bins = _next_fit(whole, length) if shape.get("merge") == "pack" else [[at] for at in range(len(spans))]
-    return _assembled(rows, spans, bins, len(cut), lost, positions=False)
+    return _assembled(rows, spans, bins, len(overlong), dropped, positions=False)
 
 
 def _chained(rows: pa.Table, flat: np.ndarray, starts: np.ndarray, length: int) -> Encoded:
@@ -186,7 +186,7 @@ def _next_fit(sizes: list[int], length: int) -> list[list[int]]:
     return bins
 
 
-def _best_fit(sizes: list[int], length: int) -> list[list[int]]:
+def best_fit(sizes: list[int], length: int) -> list[list[int]]:
     """Best-fit decreasing bin packing, with bins indexed by free space, so that each placement takes O(length)."""
     by_room: list[list[int]] = [[] for _ in range(length + 1)]
     bins: list[list[int]] = []
@@ -204,7 +204,12 @@ def _best_fit(sizes: list[int], length: int) -> list[list[int]]:
 
 
 def _assembled(
-    rows: pa.Table, spans: list[tuple[int, np.ndarray]], bins: list[list[int]], cut: int, lost: int, positions: bool
+    rows: pa.Table,
+    spans: list[tuple[int, np.ndarray]],
+    bins: list[list[int]],
+    overlong: int,
+    dropped: int,
+    positions: bool,
 ) -> Encoded:
     sizes = np.asarray([sum(len(spans[at][1]) for at in each) for each in bins], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
@@ -217,7 +222,7 @@ def _assembled(
             pa.array(offsets), pa.array(np.concatenate(places) if places else ids)
         )
     origins = np.asarray([spans[each[0]][0] for each in bins], dtype=np.int64)
-    return Encoded(pa.table(table | _from(rows, origins)), cut, lost)
+    return Encoded(pa.table(table | _from(rows, origins)), overlong, dropped)
 
 
 def _from(rows: pa.Table, origins: np.ndarray) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def tokens_of(shards: Mapping[str, Path]) -> "pa.Table | None":
 
 
 def scored_rows(
-    table: "pa.Table | None", most: int | None, say: Callable[[str], None] = lambda line: None
+    table: "pa.Table | None", most: int | None, info: Callable[[str], None] = lambda line: None
 ) -> "pa.Table | None":
     """Return the token rows of at most `most` data rows, in order, each with all its windows; the choice is
     deterministic. None for None."""
@@ -41,5 +41,5 @@ def scored_rows(
     if most is None or len(rows) <= most:
         return table
     drawn = np.random.Generator(np.random.PCG64(0)).choice(rows, most, replace=False)
-    say(f"{most:,} of {len(rows):,} rows are scored (eval.max_samples)")
+    info(f"{most:,} of {len(rows):,} rows are scored (eval.max_samples)")
     return table.take(pa.array(np.flatnonzero(np.isin(origins, drawn))))

@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from tasks.data.chat.template import Template
 from tasks.evaluation.predictor import BatchPredictions, lineage
 from tasks.models.generation import ONE_EACH
 
@@ -42,3 +43,19 @@ class PromptPredictor:
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
         return pa.table(lineage(tokens) | {"prediction": found["prediction"]})
+
+
+class AnswerPredictor(PromptPredictor):
+    """`PromptPredictor` for conversations: also stops at the token with which the chat template ends an answer."""
+
+    def __init__(
+        self, head: Mapping[str, Any], tokenizer: Callable[[], Any], generation: Mapping[str, Any], **_: object
+    ) -> None:
+        super().__init__(head, tokenizer, generation)
+        self.end = Template(self.tokenizer).end
+
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
+        usual = model.generation_config.eos_token_id
+        ends = usual if isinstance(usual, list) else [] if usual is None else [usual]
+        self.limits["eos_token_id"] = list(dict.fromkeys([*ends, self.end]))
+        return super().batch(model, batch)

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from tasks.evaluation.predictor import BatchPredictions, lineage
-from tasks.evaluation.predictors.tokens import IGNORED, surprise
+from tasks.evaluation.predictors.tokens import IGNORED, token_scores
 from tasks.models.generation import scoring
 
 
@@ -39,7 +39,7 @@ class TextPredictor:
         rows = len(batch["input_ids"])
         if "labels" in batch:
             output = model(**batch)
-            columns = surprise(output.logits, batch["labels"])
+            columns = token_scores(output.logits, batch["labels"])
             loss, weight = float(output.loss), float((batch["labels"] != IGNORED).sum())
         else:
             columns = {"nll": [0.0] * rows, "tokens": [0] * rows, "correct": [0] * rows}

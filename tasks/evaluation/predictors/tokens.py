@@ -32,7 +32,7 @@ class TokenPredictor:
         labels = batch["labels"]
         logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
         logits = logits[:, logits.shape[1] - labels.shape[1] :]  # without those of virtual tokens
-        columns = surprise(logits[:, : logits.shape[1] - self.shift], labels[:, self.shift :])
+        columns = token_scores(logits[:, : logits.shape[1] - self.shift], labels[:, self.shift :])
         tokens = sum(columns["tokens"])
         return BatchPredictions(columns, sum(columns["nll"]) / tokens if tokens else 0.0, tokens)
 
@@ -46,7 +46,7 @@ class NextTokenPredictor(TokenPredictor):
     shift = 1
 
 
-def surprise(logits: "torch.Tensor", labels: "torch.Tensor") -> dict[str, list[float]]:
+def token_scores(logits: "torch.Tensor", labels: "torch.Tensor") -> dict[str, list[float]]:
     """Return `nll`, `tokens`, `correct` of each row; one row at a time, to avoid a second copy of all logits.
 
     Args:

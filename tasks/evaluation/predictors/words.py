@@ -52,9 +52,9 @@ class WordPredictor:
             known = _Lists(tokens["labels"], of_window).values[shown], _Lists(tokens["__bare_tags"], of_window).values
             columns["label"] = listed(names.take(pa.array(np.append(*known))))
         columns["__places"] = listed(pa.array(places))
-        said = pa.array(_Lists(found["tags"], of_window).values[shown], pa.int32())
+        predicted = pa.array(_Lists(found["tags"], of_window).values[shown], pa.int32())
         silent = pa.array([outside] * len(bare.values), pa.int32())
-        columns["prediction"] = listed(names.take(pa.concat_arrays([said, silent])))
+        columns["prediction"] = listed(names.take(pa.concat_arrays([predicted, silent])))
         return pa.table(columns)
 
 

@@ -60,8 +60,8 @@ class OneClass:
     def ranks(self, table: pa.Table) -> dict[str, float]:
         if table.num_rows == 0 or "probabilities" not in table.column_names:
             return {}
-        asked = [1] if len(self.labels) == 2 else range(len(self.labels))
-        return _auc(table, list(asked), lambda batch: _one_hot(None, _ids(batch["label"], self.labels), self.labels))
+        chosen = [1] if len(self.labels) == 2 else range(len(self.labels))
+        return _auc(table, list(chosen), lambda batch: _one_hot(None, _ids(batch["label"], self.labels), self.labels))
 
 
 class Several:

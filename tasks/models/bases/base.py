@@ -4,18 +4,23 @@ with an adapter, and the base it names.
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path, PurePath
+
+from yaml import YAMLError
 
 from tasks.config import ConfigError, ModelConfig
 from tasks.config.json_types import JsonObject
 from tasks.config.reading.names import nearest
-from tasks.models.bases.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, INSIDE, LIVE_FILE, WEIGHTS
+from tasks.models.bases.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS, CARD, INDEX, INSIDE, LIVE_FILE, WEIGHTS
+from tasks.models.bases.gguf import SUFFIX, materialized
 from tasks.models.bases.hub import snapshot
 
 WANTED = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
 TOKENIZERS = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model",
               "*.tiktoken", "*.jinja")  # fmt: skip
+INHERITED = ("language", "license", "license_name", "license_link")  # fields of a model card
 # Files in a model's folder that are not part of it: they must not change its digest.
 IGNORED = frozenset(
     {
@@ -28,6 +33,10 @@ IGNORED = frozenset(
         "metrics.json",
         "trainer_state.json",
         "training_plan.json",
+        "all_results.json",
+        "train_results.json",
+        "eval_results.json",
+        "test_results.json",
     }
 )
 
@@ -124,7 +133,7 @@ def _pickle_hint(folder: Path) -> str:
     return f" but {pickled}, a pickle, which is never loaded; save it once with safetensors" if pickled else ""
 
 
-def words_files(model: ModelConfig) -> dict[str, Path]:
+def tokenizer_files(model: ModelConfig) -> dict[str, Path]:
     """Return the files of a base's tokenizer and config by name; weights are not looked up or fetched.
 
     Raises:
@@ -132,7 +141,7 @@ def words_files(model: ModelConfig) -> dict[str, Path]:
     """
     folder = _folder(model, weights=False)
     if is_adapter(folder):
-        return _with_named_base(model, folder, words_files)
+        return _with_named_base(model, folder, tokenizer_files)
     found = _files_in(folder, _wanted(model, weights=False))
     if "config.json" not in found:
         raise ConfigError(f"model.name: {model.name!r} has no config.json ({folder})")
@@ -175,9 +184,21 @@ def _shards(model: ModelConfig, found: Mapping[str, Path]) -> set[str]:
 
 
 def public_name(model: ModelConfig) -> str:
-    """Return the base's name for a card: its hub or package name, or a folder's name without its path."""
+    """Return the base's name for a card: its hub or package name, or a folder's or file's name without its path."""
     path = Path(model.name).expanduser()
-    return f"{path.resolve().name} (a local folder)" if path.is_dir() else model.name
+    if path.exists():
+        return f"{path.resolve().name} (a local {'folder' if path.is_dir() else 'file'})"
+    return model.name
+
+
+def known(model: ModelConfig) -> JsonObject:
+    """Return what the base's model card says that holds for a model trained from it: license, language."""
+    from huggingface_hub import metadata_load
+
+    with suppress(OSError, ValueError, YAMLError):
+        header = metadata_load(_folder(model) / CARD) or {}
+        return {name: header[name] for name in INHERITED if isinstance(header.get(name), str | list)}
+    return {}
 
 
 def _folder(model: ModelConfig, weights: bool = True) -> Path:
@@ -185,7 +206,9 @@ def _folder(model: ModelConfig, weights: bool = True) -> Path:
         return _package_folder(model.name)
     path = Path(model.name).expanduser()
     if path.is_dir():
-        return path
+        return _of_gguf(path)
+    if path.suffix == SUFFIX and path.is_file():
+        return materialized(path.resolve())
     if path.is_file():
         raise ConfigError(f"model.name: {model.name!r} is a file; give the folder that contains it")
     siblings = [str(path.parent / entry.name) for entry in path.parent.glob("*/")] if path.parent.is_dir() else []
@@ -198,6 +221,15 @@ def _folder(model: ModelConfig, weights: bool = True) -> Path:
     return snapshot(model, _wanted(model, weights), weights, hint)
 
 
+def _of_gguf(folder: Path) -> Path:
+    """Return the folder, or, if all it has of a model is one GGUF file, that file's."""
+    found = [] if any(folder.glob("*.safetensors")) else [*folder.glob(f"*{SUFFIX}")]
+    if len(found) > 1:
+        raise ConfigError(f"model.name: {str(folder)!r} has several GGUF files; give one of "
+                          f"{', '.join(sorted(path.name for path in found))} with its path")  # fmt: skip
+    return materialized(found[0].resolve()) if found else folder
+
+
 def _package_folder(name: str) -> Path:
     distribution, _, inner = name.removeprefix("package:").partition("/")
     try:
@@ -208,7 +240,10 @@ def _package_folder(name: str) -> Path:
             "(the quickstart's come with `pip install finetune-flow[demo]`)"
         ) from error
     for file in listed:
+        if file.suffix == SUFFIX and str(file) == inner:
+            return materialized(Path(str(file.locate())))
         if file.name == "config.json" and str(file.parent) == inner:
             return Path(str(file.locate())).parent
-    folders = sorted({str(file.parent) for file in listed if file.name == "config.json"})
+    folders = sorted({str(file if file.suffix == SUFFIX else file.parent) for file in listed
+                      if file.name == "config.json" or file.suffix == SUFFIX})  # fmt: skip
     raise ConfigError(f"model.name: {distribution} has no model at {inner!r}; it has models at {folders}")

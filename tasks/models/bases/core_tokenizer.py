@@ -25,7 +25,7 @@ OF_BERT = ("BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer", "DistilB
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 
-class Words:
+class CoreTokenizer:
     """The part of a transformers tokenizer that encoders use, from the core and `tokenizer_config.json`."""
 
     is_fast = True
@@ -52,7 +52,7 @@ class Words:
         return self.backend_tokenizer.num_special_tokens_to_add(pair)
 
 
-def read_words(folder: Path) -> tuple[Words, int] | None:
+def read_words(folder: Path) -> tuple[CoreTokenizer, int] | None:
     """Return the tokenizer in `folder` and the longest row that it and the model allow; None if it needs the
     library."""
     named = ("tokenizer.json", "tokenizer_config.json", "config.json")
@@ -63,7 +63,7 @@ def read_words(folder: Path) -> tuple[Words, int] | None:
         return None
     if not isinstance(positions := model.get("max_position_embeddings"), int):
         return None
-    words = Words(Tokenizer.from_file(str(folder / "tokenizer.json")), config)
+    words = CoreTokenizer(Tokenizer.from_file(str(folder / "tokenizer.json")), config)
     added = [_text(token) for token in (config.get("added_tokens_decoder") or {}).values()]
     core = words.backend_tokenizer
     known = [*words.all_special_ids, *(core.token_to_id(token) for token in added)]
@@ -83,7 +83,7 @@ def limit(tokens: float, positions: int | None, model_type: str, pad: int | None
 
 
 def check_tokenizer(tokenizer: "PreTrainedTokenizerBase", task: str, needs: Sequence[str]) -> None:
-    """Raise if a tokenizer lacks what a task needs: `fast`, `mask_token`, `eos_token`.
+    """Raise if a tokenizer lacks what a task needs: `fast`, `chat_template`, `mask_token`, `eos_token`.
 
     Raises:
         ConfigError: something is missing.
@@ -93,6 +93,9 @@ def check_tokenizer(tokenizer: "PreTrainedTokenizerBase", task: str, needs: Sequ
             written = f"{type(tokenizer).__name__}, written in Python"
             raise ConfigError(f"model.name: {task} needs word boundaries, which its tokenizer ({written}) does not "
                               "provide; use a base with a tokenizer.json")  # fmt: skip
+        if need == "chat_template" and tokenizer.chat_template is None:
+            raise ConfigError(f"model.chat_template: {task} needs one, and the base has none; set it to chatml (if its "
+                              "tokenizer has <|im_start|> and <|im_end|>), or to a Jinja template")  # fmt: skip
         if need != "fast" and getattr(tokenizer, need) is None:
             raise ConfigError(f"model.name: {task} needs a tokenizer with a {need.replace('_', ' ')}, and this base's "
                               "has none; use another base, or another task")  # fmt: skip

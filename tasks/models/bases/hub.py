@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.config import ConfigError, ModelConfig
-from tasks.models.bases.files import ADAPTER_WEIGHTS, INDEX, INSIDE, WEIGHTS
+from tasks.models.bases.files import ADAPTER_WEIGHTS, CARD, INDEX, INSIDE, WEIGHTS
 
 SLOW = ("vocab*", "*.model", "*.tiktoken")  # files of tokenizers without a tokenizer.json
 
@@ -27,7 +27,7 @@ def snapshot(model: ModelConfig, patterns: list[str], weights: bool, hint: str =
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import HFValidationError, HTTPError, LocalEntryNotFoundError  # type: ignore[attr-defined]
 
-    wanted: dict[str, Any] = {"revision": model.revision, "allow_patterns": patterns}
+    wanted: dict[str, Any] = {"revision": model.revision, "allow_patterns": [*patterns, CARD]}
     try:
         with suppress(LocalEntryNotFoundError):
             cached = Path(snapshot_download(model.name, local_files_only=True, **wanted))

@@ -57,8 +57,8 @@ class Live:
         """Return a copy with the weights in `folder`; arguments that are config fields are set in its config."""
         model: Any = copy.deepcopy(self.module)
         model.config = copy.deepcopy(_config_of(self.module))
-        said = PreTrainedConfig.from_pretrained(folder)
-        model.config.update({name: getattr(said, name) for name in TOLD if hasattr(said, name)})
+        loaded = PreTrainedConfig.from_pretrained(folder)
+        model.config.update({name: getattr(loaded, name) for name in SET_BY_RUN if hasattr(loaded, name)})
         model.config.update({name: value for name, value in arguments.items() if name not in LOADING})
         if isinstance(dtype := arguments.get("dtype"), torch.dtype):
             model.to(dtype)
@@ -79,7 +79,7 @@ class Live:
 
 LOADING = ("dtype", "attn_implementation", "quantization_config", "device_map", "trust_remote_code",
            "local_files_only", "ignore_mismatched_sizes")  # fmt: skip
-TOLD = ("id2label", "label2id", "problem_type", "pad_token_id")  # fields that a run sets in a config
+SET_BY_RUN = ("id2label", "label2id", "problem_type", "pad_token_id")  # fields that a run sets in a config
 _held: ContextVar[Live | None] = ContextVar("finetune_live", default=None)
 
 

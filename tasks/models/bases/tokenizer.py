@@ -8,6 +8,7 @@ from transformers import AutoTokenizer, GenerationConfig
 from tasks.artifacts.formats import json
 from tasks.config.errors import ConfigError
 from tasks.config.json_types import JsonObject
+from tasks.models.bases.chat_template import set_template
 from tasks.models.bases.core_tokenizer import UNBOUNDED, limit
 from tasks.models.bases.files import GENERATION
 from tasks.models.load import config_of, quiet
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
 COUNTS = ("max_length", "max_new_tokens", "min_length", "min_new_tokens", "num_beams", "num_return_sequences")
 
 
-def read_base(folder: Path, out: Path, trust_remote_code: bool) -> JsonObject:
+def read_base(folder: Path, out: Path, trust_remote_code: bool, chat_template: str | None = None) -> JsonObject:
     """Write tokenizer files, `config.json` and `processor.json` of the base in `folder` to `out`.
+
+    Args:
+        chat_template: text that replaces the tokenizer's own.
 
     Returns:
         `model_type`, `max_length` (in tokens, including special ones), `vocabulary` (embedding rows that its ids need),
@@ -35,6 +39,8 @@ def read_base(folder: Path, out: Path, trust_remote_code: bool) -> JsonObject:
         raise ConfigError(f"model.name: its config.json cannot be used: {_first_line(error, folder)}") from error
     _check_generation(folder)
     tokenizer = open_tokenizer(folder, trust_remote_code)
+    if chat_template is not None:
+        set_template(tokenizer, chat_template)
     text = config.get_text_config()
     if (length := limit_of(tokenizer, text)) < UNBOUNDED:
         tokenizer.model_max_length = length  # else users who truncate by it give the model more than it supports

@@ -23,18 +23,18 @@ from tasks.config import SweepConfig
 from tasks.config.errors import MachineError
 from tasks.config.json_types import JsonObject, is_object
 from tasks.runtime.environment import environment_kept
-from tasks.runtime.log import say, warn
+from tasks.runtime.log import info, warn
 from tasks.runtime.parallel.processes import KILLED, IsCancelled, Processes, run_alone
 from tasks.runtime.parallel.reach import api_url
 from tasks.runtime.parallel.runners import runner_of, submitting
 from tasks.runtime.prefect_api.cancelling import cancellation, mark, mark_cancelling
-from tasks.runtime.secrets import hidden
+from tasks.runtime.secrets import redact
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
     from prefect.futures import PrefectFuture
 
-CELL = "flows.sweep.cell:carry"
+CELL = "flows.sweep.cell:run_cell"
 HEAVY = ("flows.sweep.cell", "flows.pipeline", "torch", "peft", "transformers", "transformers.trainer")
 # Where cells share cores, OpenMP threads that spin while waiting slow each other down; results do not change.
 PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
@@ -98,7 +98,7 @@ class Fanout:
     def _end(self) -> None:
         """Stop: running cells finish their step and save a checkpoint, the others never start."""
         self._ending.set()
-        say("stopping: cells finish their step and save a checkpoint; Ctrl-C again ends them at once")
+        info("stopping: cells finish their step and save a checkpoint; Ctrl-C again ends them at once")
         if self._processes is None:
             mark_cancelling()  # seen by the tasks on workers that wait for cells
             deadline = time.monotonic() + STOP_SECONDS
@@ -113,12 +113,12 @@ class Fanout:
             raise
 
     def run(
-        self, orders: Sequence[Mapping[str, Any]], told: Callable[[int, Mapping[str, Any]], None]
+        self, orders: Sequence[Mapping[str, Any]], on_outcome: Callable[[int, Mapping[str, Any]], None]
     ) -> list[JsonObject]:
         """Run orders (`label`, `config`, `origin`, `folder`, `host`, `until`); return their outcomes, in order.
 
         Args:
-            told: called with (place, outcome) as each cell ends.
+            on_outcome: called with (place, outcome) as each cell ends.
         """
         from prefect import task
         from prefect.cache_policies import NO_CACHE
@@ -138,7 +138,7 @@ class Fanout:
                 for at, future in enumerate(futures):
                     if at not in found and (outcome := _outcome_of(future)) is not None:
                         found[at] = outcome
-                        told(at, outcome)
+                        on_outcome(at, outcome)
             return [found[at] for at in range(len(futures))]
 
 
@@ -206,7 +206,7 @@ def _carry(start: Start, slots: Mapping[str, int], order: JsonObject) -> State[J
             mark(flow_run, Crashed(message=outcome["error"]))  # a killed process cannot report it itself
         if outcome["state"] in ("completed", "paused"):
             return Completed(name=outcome["state"].capitalize(), message=str(outcome["metrics"]), data=outcome)
-        outcome["log"] = hidden(log.read_text(errors="replace")[-TAIL:]) if log.exists() else ""
+        outcome["log"] = redact(log.read_text(errors="replace")[-TAIL:]) if log.exists() else ""
         ended = Cancelled if outcome["state"] == "interrupted" else Failed
         if not outcome.get("begun", True):  # its flow run never started, and would stay Pending
             mark(flow_run, ended(message=outcome["error"]))

@@ -49,7 +49,7 @@ class _Forker:
         """Wait until an order has ended, asking it to stop if it is cancelled; return the exit code, None if it
         was never started.
         """
-        told = False
+        reported = False
         while True:
             with self.changed:
                 pid = self.pids.get(order)
@@ -60,8 +60,8 @@ class _Forker:
                     return None if pid is None else KILLED
                 self.changed.wait(CHECK_SECONDS)
                 done = pid is None or pid in self.codes
-            if not (done or told) and cancelled():
-                told = True
+            if not (done or reported) and cancelled():
+                reported = True
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGTERM)  # type: ignore[arg-type] — there is one where it is not done
 
@@ -153,7 +153,7 @@ def run_alone(
     function: str, order: str, log: Path, environment: Mapping[str, str], cancelled: IsCancelled = lambda: False
 ) -> int:
     """Run one order in a new process, where there is none to fork from; return the exit code."""
-    told = False
+    reported = False
     with log.open("ab") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "tasks.runtime.parallel.zygote", "--alone", function, order],
@@ -163,6 +163,6 @@ def run_alone(
         try:
             return process.wait(CHECK_SECONDS)
         except subprocess.TimeoutExpired:
-            if not told and cancelled():
-                told = True
+            if not reported and cancelled():
+                reported = True
                 process.terminate()

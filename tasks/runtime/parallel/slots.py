@@ -27,7 +27,7 @@ def slot(counts: Mapping[str, int], waiting: Callable[[], None], folder: Path | 
         counts: slots of each device. waiting: called once if all are held.
     """
     places = [(name, nth) for nth in range(max(counts.values())) for name in counts if nth < counts[name]]
-    told = False
+    reported = False
     while True:
         for name, nth in places:
             with ExitStack() as stack:
@@ -35,9 +35,9 @@ def slot(counts: Mapping[str, int], waiting: Callable[[], None], folder: Path | 
                 if stack.enter_context(claim(path)):
                     yield name
                     return
-        if not told:
+        if not reported:
             waiting()
-            told = True
+            reported = True
         time.sleep(POLL)
 
 

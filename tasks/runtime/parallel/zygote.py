@@ -152,9 +152,9 @@ def _end(children: set[int]) -> None:
             time.sleep(0.05)
 
 
-def _answer(said: dict[str, Any]) -> None:
+def _answer(answer: dict[str, Any]) -> None:
     with contextlib.suppress(BrokenPipeError):  # no reader is left; running children are still stopped properly
-        os.write(1, json.dumps(said).encode() + b"\n")
+        os.write(1, json.dumps(answer).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ LOGGERS = ("prefect", "uvicorn", "fastapi")  # those in Prefect's logging config
 
 
 @contextmanager
-def process_kept(answers: Callable[[], bool]) -> Generator[None]:
+def restoring_process(answers: Callable[[], bool]) -> Generator[None]:
     """Restore Prefect's loggers and threads after the flows that run within.
 
     Args:

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from tasks.runtime.environment import environment
 from tasks.runtime.prefect_api.api_server import QUIET
-from tasks.runtime.prefect_api.caller_process import process_kept, refresh_settings
+from tasks.runtime.prefect_api.caller_process import refresh_settings, restoring_process
 from tasks.runtime.prefect_api.server import Server, answers, api
-from tasks.runtime.secrets import discreet, lending
+from tasks.runtime.secrets import redacting_errors, secrets_in_environment
 
 Result = TypeVar("Result")
 # Prefect's default of 180 s is longer than the 90 s after which the automation marks silent runs as Crashed.
@@ -31,7 +31,7 @@ def in_flow() -> bool:
     return FlowRunContext.get() is not None
 
 
-def heard(patient: bool = False) -> bool:
+def api_answers(patient: bool = False) -> bool:
     """Whether the API answers; if it is gone, Prefect's client would retry for a minute on each call.
 
     Args:
@@ -56,7 +56,7 @@ def prefect_at_hand(meanwhile: Callable[[], bool]) -> Generator[Server]:
     Raises:
         MachineError: no API answers.
     """
-    with api() as server, _environment(server), process_kept(lambda: answers(server.url)):
+    with api() as server, _environment(server), restoring_process(lambda: answers(server.url)):
         long = meanwhile()
         from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
@@ -77,7 +77,7 @@ def blocks_at_hand(secrets: Mapping[str, str]) -> Generator[None]:
     if not secrets:
         yield
         return
-    with prefect_at_hand(lambda: False), discreet(), lending(secrets):
+    with prefect_at_hand(lambda: False), redacting_errors(), secrets_in_environment(secrets):
         yield
 
 

@@ -35,7 +35,7 @@ def address(port: int) -> str:
     return str(server.start(port)["url"])
 
 
-def put_up(url: str, folder: Path = DEPLOYMENTS) -> list[str]:
+def register(url: str, folder: Path = DEPLOYMENTS) -> list[str]:
     """Create or update the pool, deployments and automations of `folder` on the server; return their names.
 
     Raises:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tasks.config.errors import Interrupted, Signalled
 from tasks.runtime.log import warn
 from tasks.runtime.prefect_api.caller_process import without_api
-from tasks.runtime.prefect_api.launch import heard, in_flow
+from tasks.runtime.prefect_api.launch import api_answers, in_flow
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -79,7 +79,7 @@ def _tolerating_lost_api() -> Generator[None]:
     try:
         yield
     finally:
-        if in_flow() and not _started_by_worker() and not heard(patient=True):
+        if in_flow() and not _started_by_worker() and not api_answers(patient=True):
             warn("Prefect's API is gone: it shows this run only up to here; nothing else is lost")
             without_api()
 

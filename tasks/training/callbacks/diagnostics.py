@@ -11,7 +11,7 @@ CLOCKS = ("runtime", "_runtime", "_per_second", "compilation_time")  # timings t
 ENOUGH = 20  # logged losses before warning that the loss does not fall
 
 
-class Signs:
+class Diagnostics:
     """Reads logs one by one; each call of `read` returns new warnings.
 
     Args:
@@ -77,11 +77,11 @@ class WarnOfDiagnostics(TrainerCallback):
     """Reports warnings to a listener; a resumed training first reads its history, so that no warning is repeated.
 
     Args:
-        warn: called with each warning. falling: see `Signs`.
+        warn: called with each warning. falling: see `Diagnostics`.
     """
 
     def __init__(self, warn: Callable[[str], None], falling: Sequence[str]) -> None:
-        self.warn, self.signs = warn, Signs(falling)
+        self.warn, self.signs = warn, Diagnostics(falling)
 
     def on_train_begin(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
         for logs in state.log_history:

@@ -4,8 +4,8 @@
 
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import entry_points
 
+from tasks.config.plugins import installed
 from tasks.training.methods.base import Method
 from tasks.training.methods.class_weights import CLASS_WEIGHTS
 from tasks.training.methods.focal_loss import FOCAL_LOSS
@@ -32,6 +32,9 @@ METHODS: Mapping[str, Method] = {
 
 @cache
 def methods() -> Mapping[str, Method]:
-    """Return every known method by name: built-in ones, and those of installed packages."""
-    others = {entry.name: entry.load() for entry in entry_points(group="finetune_flow.training_methods")}
-    return {**others, **METHODS}
+    """Return every known method by name: built-in ones, and those of installed packages.
+
+    Raises:
+        ConfigError: a package's cannot be loaded.
+    """
+    return {**installed("finetune_flow.training_methods", Method), **METHODS}

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from tasks.config import Lora, RunConfig
+from tasks.config import ConfigError, ContinuePeft, Lora, RunConfig
+from tasks.config.sections.peft import LORA
 from tasks.config.sections.section import Positive, Section
 from tasks.training.hooks import TrainingHook
 from tasks.training.methods.base import Method, Task
@@ -28,6 +29,12 @@ class LoraPlus(Section):
 class LoraPlusRates(TrainingHook):
     """Splits each group: the B matrices get `loraplus_lr_ratio` times the group's learning rate."""
 
+    def check(self) -> None:
+        model: Any = self.model
+        if (kind := model.active_peft_config.peft_type.lower()) != LORA:
+            raise ConfigError(f"methods.loraplus: only LoRA has B matrices, and the adapter of model.name is of "
+                              f"peft.method: {kind}")  # fmt: skip
+
     def parameter_groups(self, groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return `groups` with those of B separate, after the others."""
         found: list[dict[str, Any]] = []
@@ -41,7 +48,7 @@ class LoraPlusRates(TrainingHook):
 
 
 def _without_lora(options: Mapping[str, Any], config: RunConfig, task: Task) -> Iterator[str]:
-    if not isinstance(config.peft, Lora):
+    if not isinstance(config.peft, Lora | ContinuePeft):
         yield f"methods.loraplus: only LoRA has B matrices, and peft.method is {config.peft.method}"
 
 

@@ -9,4 +9,4 @@ def encode(rows, tokenizer, shape, field, labelled) -> Encoded:
     """Add `importance` (float32, one a row)."""
     found = encode_text(rows, tokenizer, shape, field, labelled)
     weights = rows["importance"].combine_chunks().cast(pa.float32()).take(found.table["__origin"].combine_chunks())
-    return Encoded(found.table.append_column("importance", weights), found.cut, found.lost, found.told)
+    return Encoded(found.table.append_column("importance", weights), found.overlong, found.dropped, found.notices)
