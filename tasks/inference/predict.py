@@ -12,7 +12,7 @@ import pyarrow as pa
 from tasks.artifacts.formats import json
 from tasks.config import ConfigError, DataConfig, DataError, RunConfig
 from tasks.config.json_types import JsonObject
-from tasks.data.rows.columns import may_be_used
+from tasks.data.rows.columns import may_be_json, may_be_used
 from tasks.data.rows.readable import readable
 from tasks.data.sources.locate import locate
 from tasks.data.sources.read import Read, read
@@ -67,7 +67,7 @@ def run_inference(
     saved = _adapted_to(saved, rows, labelled, info)
     given = found.table if found.table.num_rows == rows.num_rows else rows  # sentences of a word per row
     parts = {} if labelled else objective.inference
-    model = _load_model(saved, not labelled and bool(parts), info)
+    model = load_model(saved, not labelled and bool(parts), info)
     components = {name: parts.get(name, getattr(objective, name)) for name in COMPONENTS}
     inference = _Inference(saved, model, saved.tokenizer(), components)
     gather = objective.gather if labelled else None
@@ -101,8 +101,9 @@ def run_inference(
 
 def _read(saved: Saved, objective: Objective, data: DataConfig) -> Read:
     given = {role: column for role, column in data.columns.model_dump().items() if column is not None}
-    used = may_be_used(objective.roles, {**saved.columns, **given})
-    return read(locate(data.train, "INPUT"), data.format, data.encoding, "INPUT", used)
+    wanted = {**saved.columns, **given}
+    used, mixed = may_be_used(objective.roles, wanted), may_be_json(objective.roles, wanted)
+    return read(locate(data.train, "INPUT"), data.format, data.encoding, "INPUT", used, mixed)
 
 
 def _rows(
@@ -140,7 +141,8 @@ def _about_input(message: str) -> str:
     return message.replace("data.train:", "INPUT:")
 
 
-def _load_model(saved: Saved, unlabelled: bool, info: Callable[[str], None]) -> Any:
+def load_model(saved: Saved, unlabelled: bool, info: Callable[[str], None]) -> Any:
+    """Return the model as this machine loads it. unlabelled: whether it predicts on unlabelled rows."""
     from tasks.inference.load_saved import as_here, load_saved
 
     loading, changed = as_here(saved.folder, saved.loading)

@@ -46,6 +46,11 @@ class Template:
         self.marks = "{% generation" in (text := _text(tokenizer.chat_template)) or "{%- generation" in text
         self._check()
 
+    def ends(self, model: Any) -> list[int]:
+        """Return the ids at which generation stops: those of the model's own config, and the end of an answer."""
+        usual = model.generation_config.eos_token_id
+        return list(dict.fromkeys([*(usual if isinstance(usual, list) else [usual] * (usual is not None)), self.end]))
+
     def render(self, found: Conversation, train_on: str | None) -> Rendered:
         """Return the text of a conversation.
 

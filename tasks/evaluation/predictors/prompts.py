@@ -52,10 +52,8 @@ class AnswerPredictor(PromptPredictor):
         self, head: Mapping[str, Any], tokenizer: Callable[[], Any], generation: Mapping[str, Any], **_: object
     ) -> None:
         super().__init__(head, tokenizer, generation)
-        self.end = Template(self.tokenizer).end
+        self.template = Template(self.tokenizer)
 
     def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
-        usual = model.generation_config.eos_token_id
-        ends = usual if isinstance(usual, list) else [] if usual is None else [usual]
-        self.limits["eos_token_id"] = list(dict.fromkeys([*ends, self.end]))
+        self.limits["eos_token_id"] = self.template.ends(model)
         return super().batch(model, batch)
