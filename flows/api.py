@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.config import Loaded, RunConfig, load
 from tasks.config.json_types import JsonObject
@@ -14,6 +14,9 @@ from tasks.runtime.context import RunContext, StageEntry
 from tasks.runtime.prefect_api import launch
 from tasks.runtime.prefect_api.server import Server
 
+if TYPE_CHECKING:
+    from tasks.data.chat.preview import RenderedRow
+
 SECTIONS = tuple(RunConfig.model_fields)
 
 
@@ -22,12 +25,14 @@ def run(
     stages: Mapping[str, Callable[..., Mapping[str, Any]]] | None = None,
     listener: Callable[[StageEntry], None] | None = None,
     on_server: Callable[[Server], None] | None = None,
+    flow_run_name: str | None = None,
 ) -> FineTuned:
     """Run a loaded config as a flow run.
 
     Args:
         stages: the caller's own functions in place of stages, by stage name.
         listener: called with each stage as it ends. on_server: called with the API's server once it answers.
+        flow_run_name: of a run within another flow; by default Prefect generates one.
     """
     caller = CallerOptions(loaded.origin, stages or {}, loaded.file, listener)
     parameters = {name: getattr(loaded.config, name) for name in SECTIONS}
@@ -35,6 +40,8 @@ def run(
         if launch.in_flow():
             from flows.pipeline import finetune as flow
 
+            named: Any = flow
+            flow = named.with_options(flow_run_name=flow_run_name) if flow_run_name else flow
             return flow(**parameters)  # type: ignore[return-value] — Prefect's overloads
         with launch.prefect_at_hand(lambda: _prepare(loaded, caller)) as server:
             from flows.pipeline import finetune as flow
@@ -52,6 +59,18 @@ def plan(loaded: Loaded) -> tuple[RunConfig, RunContext]:
 
     with launch.blocks_at_hand(loaded.config.secrets):
         return dry_run(loaded.config, pipeline, CallerOptions(loaded.origin, file=loaded.file), run_in_plan=True)
+
+
+def rendered_sample(loaded: Loaded) -> "RenderedRow | None":
+    """Return a training row of conversations as the model sees it: its text, and the spans of characters whose tokens
+    are trained; None for tasks that train on all tokens. No weights are loaded.
+
+    Raises:
+        ConfigError, DataError: as `run` would raise them before training.
+    """
+    from tasks.execution.sample import rendered_sample
+
+    return rendered_sample(*plan(loaded))
 
 
 def lint(loaded: Loaded, rejected: Path | None = None) -> JsonObject:

@@ -5,9 +5,9 @@ A stage's arguments are what its result depends on; they are its cache key, and 
 # ruff: noqa: I001 — the imports are the table of contents; one a line would bury it
 
 from tasks import s01_arguments, s02_seed, s03_base, s04_prepare, s05_tokenize, s06_model, s07_adapter
-from tasks import s08_trainer, s09_train, s10_evaluate, s11_save, s12_handoff
+from tasks import s07b_reference, s08_trainer, s09_train, s10_evaluate, s11_save, s12_handoff
 from tasks.config import (
-    CheckpointConfig, EvalConfig, ExportConfig, ModelConfig, NoPeft, Preset,
+    CheckpointConfig, EvalConfig, ExportConfig, ModelConfig, NoPeft, PreferenceConfig, Preset,
     QuantConfig, RunConfig, Secrets, Seed, StoreConfig, Text, TrainConfig, with_effective_limits, computing, watching,
 )  # fmt: skip
 from tasks.objectives import objective_of, schema
@@ -34,6 +34,7 @@ def finetune(
     peft: schema.Peft = NoPeft(),
     quant: QuantConfig = QuantConfig(),
     train: schema.Train = TrainConfig(),
+    preference: schema.Preference = PreferenceConfig(),
     eval: EvalConfig = EvalConfig(),
     checkpoint: CheckpointConfig = CheckpointConfig(),
     export: ExportConfig = ExportConfig(),
@@ -61,9 +62,15 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
                             seeds=seeds, loading=loading, merge=run.peft.method != "continue")  # fmt: skip
     head = model.select("head.json")  # as the model has it: a base's own class names may stay
     adapter = s07_adapter.adapter(objective=objective, base=base, model=model, seeds=seeds, peft=run.peft)
+    summary = tokens.select("summary.json")
+    if s07b_reference.is_needed(objective, run):
+        continued = adapter if run.peft.method == "continue" else None  # part of the model before training
+        tokens = s07b_reference.reference(objective=objective, tokens=tokens.select("*.arrow"), base=base, model=model,
+                                          adapter=continued, placing=s07b_reference.placing(run))  # fmt: skip
     plan = s08_trainer.trainer(
-        objective=objective, arguments=arguments, tokens=tokens.select("summary.json"), seeds=seeds,
-        options=s08_trainer.options(objective, run.data), methods=methods,
+        objective=objective, arguments=arguments, tokens=summary, seeds=seeds,
+        options=s08_trainer.options(objective, run.data), preference=s08_trainer.preference(objective, run.preference),
+        methods=methods,
         labels=s08_trainer.labels(run.methods, rows, tokens), ranks=rank_schedule(run.peft, base),
     )  # fmt: skip
     trained = s09_train.train(
@@ -76,7 +83,7 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
         objective=objective, plan=plan, tokens=tokens.select("*.arrow"), base=base, head=head, model=model,
         trained=weights, metrics=judging.metrics, custom=s10_evaluate.own_metrics(judging),
         bootstrap=judging.bootstrap, slices=judging.slices, threshold=judging.threshold, splits=judging.splits,
-        seen=rows.select("seen.json"), rows=rows.select("validation.arrow*", "test.arrow*") if judging.slices else None,
+        seen=rows.select("seen.json"), rows=s10_evaluate.texts(rows, judging), samples=judging.samples or 0,
     )  # fmt: skip
     saved = s11_save.save(
         objective=objective, name=run.name, model_name=s03_base.public_name(run.model),

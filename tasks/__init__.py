@@ -1,4 +1,5 @@
-"""The twelve stages, in order. Each has its own file; this is the only list of them."""
+"""The twelve stages, in order, and those that only some tasks have. Each has its own file; these are the only lists of
+them."""
 
 STAGES = (
     "s01_arguments",
@@ -14,3 +15,4 @@ STAGES = (
     "s11_save",
     "s12_handoff",
 )
+OPTIONAL_STAGES = ("s07b_reference",)

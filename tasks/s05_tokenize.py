@@ -8,7 +8,7 @@ that file is tokenized.
 A separate stage because it is slow, needs no weights, and is shared by all runs with the same rows and tokenizer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,14 @@ def tokenize(
     summary: dict[str, Any] = {"max_length": length}
     for split in (name for name in SPLITS if f"{name}.arrow" in rows):
         table = open_table(rows.path(f"{split}.arrow"))
-        paths, starts, overlong, dropped, notices = [], [], 0, 0, []
+        paths, starts, done = [], [], []
         for at, shard in shards(table):
 
             def make(out: Path, shard: pa.Table = shard, split: str = split) -> Mapping[str, object]:
                 encoded = encode(shard, tokenizer, shape, f"data.{split}", split != "train")
                 write(encoded.table, out / "tokens.arrow")
                 return {"overlong": encoded.overlong, "dropped": encoded.dropped, "rows": encoded.table.num_rows,
-                        "notices": list(encoded.notices)}  # fmt: skip
+                        "notices": list(encoded.notices), "trained": encoded.trained}  # fmt: skip
 
             read = [name for name in shard.column_names if name in roles or name.startswith("__")]
             named = {"rows": digest(shard.select(read)), "labelled": split != "train"}
@@ -82,11 +82,9 @@ def tokenize(
             if piece.facts["rows"]:
                 paths.append(piece.members["tokens.arrow"])
                 starts.append(at)
-            overlong, dropped, notices = (
-                overlong + piece.facts["overlong"],
-                dropped + piece.facts["dropped"],
-                [*notices, *piece.facts["notices"]],
-            )
+            done.append(piece.facts)
+        overlong, dropped = (sum(each[name] for each in done) for name in ("overlong", "dropped"))
+        notices = [line for each in done for line in each["notices"]]
         if objective.gather:
             tables = [open_tokens([build.store.path(member)], [at]) for member, at in zip(paths, starts, strict=True)]
             gathered = objective.component("gather")(tables, shape, f"data.{split}")
@@ -102,7 +100,7 @@ def tokenize(
         if overlong:
             what = {"truncate": "cut to", "drop": "dropped, longer than", "window": "split into windows of"}
             build.warn(f"data.{split}: {overlong} of {table.num_rows} rows {what.get(shape['overlong'], 'over')} "
-                      f"{length} tokens (data.max_length, data.overlong)")  # fmt: skip
+                      f"{length} tokens (data.max_length, data.overlong){_cost(done)}")  # fmt: skip
     json.write(summary, build.out / "summary.json")
     return summary
 
@@ -114,3 +112,9 @@ def _counts(table: pa.Table, overlong: int, dropped: int, split: str) -> JsonObj
     lengths = token_lengths(table)
     return {"rows": table.num_rows, "tokens": int(lengths.sum()), "longest": int(lengths.max()), "overlong": overlong,
             "dropped": dropped}  # fmt: skip
+
+
+def _cost(done: Sequence[Mapping[str, Any]]) -> str:
+    """Return how many trained tokens the limit removes, as the end of a sentence; empty if all tokens are trained."""
+    trained, removed = (sum(each["trained"][at] for each in done if each["trained"]) for at in (0, 1))
+    return f", which removes {removed:,} of {trained:,} trained tokens ({removed / trained:.1%})" if trained else ""

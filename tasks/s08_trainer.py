@@ -1,11 +1,10 @@
 """Stage 8: plan the training.
 
-In: stage 1's arguments, the counts of stage 5 (with methods that depend on labels, its rows), this machine's device
-and threads. Out: `plan.json`: every value that
-training will use (steps, warm-up, precision, threads, order of rows) and why it was chosen. No live objects: stage 9
-makes the Trainer from the plan.
+In: stage 1's arguments, the counts of stage 5 (with methods that depend on labels, its rows), this machine's device and
+threads. Out: `plan.json`: every value that training will use (steps, warm-up, precision, threads, order of rows). No
+live objects: stage 9 makes the Trainer from the plan.
 
-A separate stage because a plan can be read, compared and its cost estimated before training.
+A separate stage because a plan can be read and compared before training.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,11 +15,11 @@ from typing import Any
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.artifacts.ref import ArtifactRef
-from tasks.config import ConfigError, DataConfig
+from tasks.config import ConfigError, DataConfig, PreferenceConfig
 from tasks.config.json_types import JsonObject
 from tasks.data.tokens.token_rows import tokens_of
 from tasks.data.tokens.token_table import class_counts
-from tasks.models.device import device, matmul_precision, placed, threads
+from tasks.models.device import machine, placed
 from tasks.objectives.base import Objective
 from tasks.objectives.methods import Methods, fit_methods, fits_labels
 from tasks.objectives.optimization import BITSANDBYTES, optimized_by
@@ -32,8 +31,13 @@ SCORING = ("scipy", "seqeval", "sacrebleu", "rouge-score")  # their scores may c
 
 
 def options(objective: Objective, data: DataConfig) -> JsonObject:
-    """Return the fields of `data` that affect how rows are sampled in each epoch."""
+    """Return the fields of `data` that affect how rows are sampled."""
     return {"mlm_probability": data.mlm_probability} if objective.view.startswith("tasks.data.tokens.masking") else {}
+
+
+def preference(objective: Objective, given: PreferenceConfig) -> JsonObject:
+    """Return the fields of `preference` that the task reads."""
+    return {name: getattr(given, name) for name in objective.options}
 
 
 def labels(methods: Mapping[str, Any], rows: ArtifactRef, tokens: ArtifactRef) -> dict[str, ArtifactRef]:
@@ -41,14 +45,10 @@ def labels(methods: Mapping[str, Any], rows: ArtifactRef, tokens: ArtifactRef) -
     return {"head": rows.select("head.json"), "rows": tokens.select("train-*")} if fits_labels(methods) else {}
 
 
-def _machine(**_: object) -> Mapping[str, str]:
-    return {"device": device(), "threads": str(threads()), "matmul": matmul_precision()}
-
-
 @stage(
     libraries=(*SCORING, BITSANDBYTES),
     components=("loss_ignores_num_items", "cross_entropy"),
-    environment=_machine,
+    environment=lambda **_: machine(),
     run_in_plan=True,
 )
 def trainer(
@@ -59,6 +59,7 @@ def trainer(
     tokens: Artifact,
     seeds: Artifact,
     options: Mapping[str, Any],
+    preference: Mapping[str, Any],
     methods: Methods,
     labels: Mapping[str, Artifact],
     ranks: Mapping[str, int] | None,
@@ -66,7 +67,7 @@ def trainer(
     """Write `plan.json`.
 
     Args:
-        options: fields of `data` that affect how rows are sampled in each epoch.
+        options: fields of `data` that affect how rows are sampled. preference: the loss's options.
         methods: the training methods. labels: `head` and `rows`, if any of them depends on labels.
         ranks: when an adapter lowers ranks, if it does.
 
@@ -79,8 +80,7 @@ def trainer(
     training = placement["arguments"]
     if "validation" not in summary:
         if training.get("load_best_model_at_end"):
-            raise ConfigError("eval.best: there are no validation rows to evaluate on; set data.validation, or a "
-                              "share of data.train in data.split.validation")  # fmt: skip
+            raise ConfigError("eval.best: there are no validation rows; set data.validation or data.split.validation")
         training["eval_strategy"] = "no"
     steps = count_steps(training, summary["train"]["rows"])
     check_schedule(training, steps, "validation" in summary)
@@ -88,6 +88,7 @@ def trainer(
     plan = {
         "task": objective.name,
         "options": dict(options),
+        "preference": dict(preference),
         "methods": _planned(methods, labels, summary["train"]["rows"], build.warn),
         "ranks": ranks,
         "patience": given["patience"],
@@ -112,7 +113,6 @@ def trainer(
 def _planned(
     methods: Methods, labels: Mapping[str, Artifact], rows: int, warn: Callable[[str], None]
 ) -> Mapping[str, object]:
-    """Return the options of the methods, with values for the classes of the training rows."""
     if not labels:
         return dict(methods.options)
     head, tokens = labels["head"].json("head.json"), tokens_of(labels["rows"].paths("train-"))

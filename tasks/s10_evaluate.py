@@ -8,15 +8,17 @@ A separate stage because evaluating again with other metrics must not train agai
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
-from tasks.artifacts.keys.code import function_version
-from tasks.config import ConfigError, EvalConfig
-from tasks.config.json_types import JsonObject
+from tasks.artifacts.ref import ArtifactRef
+from tasks.config import EvalConfig
 from tasks.data.tables.arrow_file import open_table
 from tasks.data.tokens.token_rows import scored_rows, tokens_of
+from tasks.evaluation.attempt import attempt
+from tasks.evaluation.metric_code import own_metrics
 from tasks.evaluation.scoring import columns_of, score_table
 from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
@@ -26,41 +28,31 @@ from tasks.runtime.stage import stage
 if TYPE_CHECKING:
     from tasks.evaluation.scoring import Scores
 
+__all__ = ["evaluate", "own_metrics", "texts"]
 PREFIX = {"validation": "eval", "test": "test"}
 
 
-def own_metrics(section: EvalConfig) -> JsonObject:
-    """Return the code versions of the user's own metrics, by path.
-
-    Raises:
-        ConfigError: there is no such function, or its source cannot be read.
-    """
-    from tasks.evaluation.custom_metrics import find, is_own
-
-    found = {}
-    for path in filter(is_own, [*(section.metrics or []), *([section.best] if section.best else [])]):
-        try:
-            found[path] = function_version(find(path))
-        except TypeError as error:
-            raise ConfigError(f"eval.metrics: {path!r}: {error}") from error
-    return found
+def texts(rows: ArtifactRef, section: EvalConfig) -> ArtifactRef | None:
+    """Return the rows to slice by, or to show answers to."""
+    return rows.select("validation.arrow*", "test.arrow*") if section.slices or section.samples else None
 
 
 @stage(
     libraries=("torch", "transformers", "peft", "scipy", "seqeval", "sacrebleu", "rouge-score", "numpy"),
-    components=("auto_model", "view", "collate", "predictor", "scorer", "metric_names"),
+    components=("auto_model", "view", "collate", "predictor", "scorer", "metric_names", "samples"),
 )
 def evaluate(
     build: Build, *, objective: Objective, plan: Artifact, tokens: Artifact, base: Artifact, head: Artifact,
     model: Artifact, trained: Artifact, metrics: list[str] | None, custom: Mapping[str, Any], bootstrap: int,
-    slices: list[str], threshold: float | str, splits: list[str], seen: Artifact, rows: Artifact | None,
+    slices: list[str], threshold: float | str, splits: list[str], seen: Artifact, rows: Artifact | None, samples: int,
 ) -> Mapping[str, object]:  # fmt: skip
     """Write metrics and predictions of validation and test.
 
     Args:
         metrics: names to keep and paths of the user's own functions. custom: code versions of those functions.
         threshold: a probability, or how to tune it. splits: to evaluate. bootstrap: samples for the intervals.
-        slices: columns of `rows` to slice by (without slices `rows` is None).
+        slices: columns of `rows` to slice by. samples: how many of `rows` the model answers for the report, before and
+            after training. Without both `rows` is None.
         seen: rows with a text that is in train too; each metric is also given without them, as `…_unseen`.
 
     Raises:
@@ -68,7 +60,7 @@ def evaluate(
     """
     from tasks.evaluation.inference import predict_table
     from tasks.evaluation.threshold import decided, tune
-    from tasks.models.assemble import trained_model
+    from tasks.models.assemble import trained_model, untrained_model
     from tasks.models.bases.tokenizer import read_tokenizer
     from tasks.training.compute import computing_as
 
@@ -76,6 +68,7 @@ def evaluate(
     ends = decided(head.json("head.json"), threshold)
     live = trained_model(trained.view(), model.view(), base.externals(), model.json("load.json"))
     found: dict[str, dict[str, Any]] = {"metrics": {}, "intervals": {}, "slices": {}, "classes": {}}
+    last = None
     for split in PREFIX:
         table = tokens_of(tokens.paths(f"{split}-")) if split in splits else None
         if (table := scored_rows(table, planned["max_samples"], build.info)) is None:
@@ -83,17 +76,27 @@ def evaluate(
         collate = objective.component("collate")(processor)
         view = objective.component("view")(table, processor, planned["seed"], planned["options"])
         out = build.out / f"{split}.predictions.arrow"
-        predictor = objective.component("predictor")(head=ends, processor=processor, generation=planned["arguments"],
-                                        tokenizer=lambda: read_tokenizer(base.view()))  # fmt: skip
+        predictor = objective.component("predictor")(
+            head=ends, processor=processor, generation=planned["arguments"], options=planned["preference"],
+            tokenizer=lambda: read_tokenizer(base.view()),
+        )  # fmt: skip
         with computing_as(planned), RowProgress(f"evaluation of {split}", build.info) as progress:
             loss = predict_table(live, view, collate, predictor, planned, out, progress.rows)
         ends = tune(ends, out, threshold, build.info) if split == "validation" else ends
         predictions, scorer = open_table(out), objective.component("scorer")(ends)
-        columns = columns_of(slices, rows.path(f"{split}.arrow"), predictions) if rows else {}
+        columns = columns_of(slices, rows.path(f"{split}.arrow"), predictions) if rows and slices else {}
         known = [] if objective.gather else seen.json("seen.json").get(split, [])  # a gathered row has several texts
         scored = score_table(scorer, predictions, loss, metrics, bootstrap, columns, build.warn, known)
         _note(found, scored, split)
+        last = split
     found["metrics"] = json.finite(found["metrics"])
+    if samples and rows and last:
+        held, before = [live], partial(untrained_model, model.view(), base.externals(), model.json("load.json"))
+        del live  # freed before the base is loaded
+        some, tokenizer = open_table(rows.path(f"{last}.arrow")).slice(0, samples), read_tokenizer(base.view())
+        write, out = objective.component("samples"), build.out / "samples.json"
+        asked = (held.pop, before), some, tokenizer, processor, planned, out
+        attempt("eval.samples", lambda: write(*asked), None, build.warn)
     for name, values in {**found, "head": ends}.items():
         json.write(values, build.out / f"{name}.json")
     return found["metrics"]

@@ -25,18 +25,20 @@ from tasks.results.export import export_folder
 from tasks.results.model_folder import RESULTS as RESULT_FILES
 from tasks.results.model_folder import TOKENIZER, inference_facts, limited_tokenizer, write_results
 from tasks.results.pictures import draw
+from tasks.results.usage import sample_of
 from tasks.runtime.build import Build
 from tasks.runtime.context import current
 from tasks.runtime.stage import stage
 
+COMPONENTS = ("auto_model", "ends", "metric_names", "pipeline_tag", "sample")
 LIBRARIES = ("torch", "transformers", "peft", "matplotlib", "huggingface-hub")
 PICTURE, CONFUSION, STATE = "curves.png", "confusion.png", "trainer_state.json"
 TIMED = (PICTURE, STATE, *RESULT_FILES)  # contain times, which are in no key
-RESULTS = ("metrics.json", "intervals.json", "classes.*", "head.json")
+RESULTS = ("metrics.json", "intervals.json", "classes.*", "head.json", "samples.*")
 LEFT_OUT = ("base.json", "history.json", "processor.json", PROMPT_ENCODER)  # not needed to use the model
 
 
-@stage(libraries=LIBRARIES, components=("auto_model", "metric_names", "pipeline_tag", "sample"), after=export_folder)
+@stage(libraries=LIBRARIES, components=COMPONENTS, after=export_folder)
 def save(
     build: Build, *, objective: Objective, name: str | None, model_name: str, with_card: bool, merge: bool,
     base: Artifact, data: Artifact, head: Artifact, model: Artifact, plan: Artifact, trained: Artifact,
@@ -69,9 +71,11 @@ def save(
     if adapted:
         build.adopted["config.json"] = model.ref.members["config.json"]
     before = trained.path(GENERATION) if GENERATION in trained else base.externals().get(GENERATION)
-    if "predict_with_generate" in planned["arguments"]:
+    ends = objective.component("ends") if kind == objective.auto_model else None
+    if ends or "predict_with_generate" in planned["arguments"]:
         build.adopted.pop(GENERATION, None)
-        if line := write_as_scored(before, model.path("config.json"), build.out / GENERATION, planned["arguments"]):
+        files = before, model.path("config.json"), build.out / GENERATION
+        if line := write_as_scored(*files, planned["arguments"], ends, base.view()):
             build.warn(f"model.name: {line}")
     asking = inference_facts(planned, evaluated.json("head.json"), shape, data, base, model, adapted)
     for kept, value in {"metrics": metrics, "training_plan": planned, "inference": asking}.items():
@@ -89,7 +93,8 @@ def save(
             planned, {**data.json("data.json"), "sources": sources}, head.json("head.json"), metrics,
             evaluated.json("intervals.json"),
             trained.json("adapter_config.json") if adapted else None, kind,
-            objective.pipeline_tag, drawn, classes, confusion, known, objective.sample, current().warnings,
+            objective.pipeline_tag, drawn, classes, confusion, known, sample_of(objective, asking["columns"]),
+            current().warnings, evaluated.json("samples.json") if "samples.json" in evaluated else (),
         )  # fmt: skip
         (build.out / "README.md").write_text(text)
     return {"adapter": adapted, "sources": dict(sources)}

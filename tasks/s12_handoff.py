@@ -24,6 +24,7 @@ def handoff(
     metrics = evaluated.json("metrics.json")
     sure = {name: evaluated.json(f"{name}.json") for name in ("intervals", "slices")}
     sure["classes"] = evaluated.json("classes.json") if "classes.json" in evaluated else {}
+    sure |= {"samples": evaluated.json("samples.json")} if "samples.json" in evaluated else {}
     report = {
         "task": objective.name,
         "metrics": metrics,

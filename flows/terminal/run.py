@@ -11,8 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from flows.terminal.metrics import metrics_table, show_classes, slices_table
+from flows.terminal.rendered import show_rendered
 from tasks.config import RunConfig
 from tasks.config.leaves import leaves
+from tasks.data.chat.preview import RenderedRow
 from tasks.execution.estimate import Estimate, format_bytes, format_duration
 from tasks.execution.execute import unless_better
 from tasks.objectives import objective_of
@@ -32,13 +34,16 @@ def show_run(done: FineTuned) -> None:
     if done.path is None:
         console.print("model: in the store; set output_dir to write it to a folder, or use `finetune(config).model`")
         return
-    from tasks.results.usage import usage
+    from tasks.inference.saved_model import INFERENCE
+    from tasks.results.usage import sample_of, usage
 
     path = done.path / "adapter_config.json"
     adapter = json.loads(path.read_text()) if path.exists() else None
     console.print(f"model: [bold]{done.path}[/bold]\nuse it:\n", highlight=False, soft_wrap=True)
     objective = objective_of(done.arguments["task"])
-    lines = usage(str(done.path), objective.auto_model, objective.pipeline_tag, adapter, objective.sample)
+    facts = done.path / INFERENCE  # a custom stage may not have written it
+    sample = sample_of(objective, json.loads(facts.read_text())["columns"] if facts.exists() else ())
+    lines = usage(str(done.path), objective.auto_model, objective.pipeline_tag, adapter, sample)
     print(indent(lines, "    "))
 
 
@@ -106,6 +111,10 @@ def show_lint(found: Mapping[str, Any]) -> None:
                     f"{limit} (the longest has {each['longest']}); data.overlong: {each['overlong']}",
                     highlight=False,
                 )
+        if trained := tokens.get("trained"):
+            console.print(f"trained tokens: {trained['tokens']:,}, of which the limit removes {trained['removed']:,}",
+                          highlight=False)  # fmt: skip
+            show_rendered(RenderedRow(**tokens["rendered"]))
     for line in [*found["warnings"], *((tokens or {}).get("warnings") or [])]:
         console.print(f"warning: {line}", highlight=False, markup=False)
     console.print("no errors", highlight=False)

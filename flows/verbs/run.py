@@ -17,7 +17,7 @@ from flows.verbs.common import (
 )
 
 if TYPE_CHECKING:
-    from tasks.config import LoadedSweep
+    from tasks.config import LoadedChain, LoadedSweep
 
 
 def add(verbs: Verbs) -> None:
@@ -54,28 +54,36 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from tasks.config import LoadedSweep, load_either
+    from tasks.config import LoadedChain, LoadedSweep, load_either
 
     loaded = load_config(options, load_either)
     if isinstance(loaded, LoadedSweep):
         return _plan_sweep(options, loaded)
+    if isinstance(loaded, LoadedChain):
+        return plan_steps(options, loaded)
     from flows.api import plan
     from tasks.execution.advice import advice
     from tasks.execution.estimate import estimate
+    from tasks.execution.sample import rendered_sample
 
     with collecting_warnings() as warnings:
         resolved, context = plan(loaded)
         costs = estimate(resolved, context)
+        sample = rendered_sample(resolved, context)
     notes = advice(resolved, context, costs)
     if options.json:
         found = costs.__dict__ if costs else {}
         stages = [entry.__dict__ for entry in context.entries]
         messages = {"overwrites": context.overwrites, "warnings": warnings, "advice": notes}
+        messages |= {"rendered": sample.__dict__} if sample else {}
         print(json.dumps({"stages": stages, **found, **messages}))
     else:
+        from flows.terminal.rendered import show_rendered
         from flows.terminal.run import show_plan
 
         show_plan(resolved, context, costs)
+        if sample:
+            show_rendered(sample)
         for note in notes:
             print(f"advice: {note}")
     return 0
@@ -91,6 +99,21 @@ def _plan_sweep(options: argparse.Namespace, loaded: "LoadedSweep") -> int:
         from flows.terminal.grid import show_sweep_plan
 
         show_sweep_plan(costs)
+    return 0
+
+
+def plan_steps(options: argparse.Namespace, loaded: "LoadedChain") -> int:
+    """Print the plan of a chain."""
+    from flows.chain.plan import plan_chain
+
+    with collecting_warnings() as warnings:
+        plans = plan_chain(loaded)
+    if options.json:
+        print(json.dumps({"steps": [each.summary() for each in plans], "warnings": warnings}))
+    else:
+        from flows.terminal.chain import show_chain_plan
+
+        show_chain_plan(plans)
     return 0
 
 

@@ -7,8 +7,10 @@ Nothing here imports torch, transformers or prefect, so that a config is loaded 
 """
 
 from tasks.config.errors import ConfigError, DataError, FinetuneError, Interrupted, MachineError, TrainingError
+from tasks.config.reading.chain import ChainStep, LoadedChain, load_chain
+from tasks.config.reading.either import load_either
 from tasks.config.reading.layers import Layer, fill
-from tasks.config.reading.load import Loaded, LoadedSweep, load, load_either, load_sweep
+from tasks.config.reading.load import Loaded, LoadedSweep, load, load_sweep
 from tasks.config.resolved import to_yaml, with_effective_limits
 from tasks.config.schema import json_schema
 from tasks.config.sections.checkpoint import CheckpointConfig
@@ -19,6 +21,7 @@ from tasks.config.sections.export import ExportConfig
 from tasks.config.sections.methods import MethodsConfig
 from tasks.config.sections.model import ModelConfig
 from tasks.config.sections.peft import Adapter, ContinuePeft, Lora, NoPeft, OtherTuner, PeftConfig
+from tasks.config.sections.preference import PreferenceConfig
 from tasks.config.sections.quant import QuantConfig
 from tasks.config.sections.run import Preset, RunConfig
 from tasks.config.sections.secrets import Secrets
@@ -41,6 +44,7 @@ __all__ = [
     "ContinuePeft",
     "Lora",
     "OtherTuner",
+    "PreferenceConfig",
     "QuantConfig",
     "Text",
     "TrainConfig",
@@ -56,9 +60,12 @@ __all__ = [
     "watching",
     "load",
     "load_sweep",
+    "load_chain",
     "load_either",
     "Loaded",
     "LoadedSweep",
+    "LoadedChain",
+    "ChainStep",
     "SweepConfig",
     "fill",
     "Layer",

@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from tasks.artifacts.formats import json as json_file
 from tasks.config import ConfigError, DataError, ModelConfig, RunConfig
 from tasks.config.json_types import JsonObject
+from tasks.data.chat.preview import rendered_row
 from tasks.data.messages import MentionedRows, collecting_rows, count
 from tasks.data.tokens.encode import UNBOUNDED
 from tasks.data.tokens.encode_answers import refuse_questions
@@ -88,7 +90,9 @@ def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> JsonObject | No
 
     Returns:
         `rows` in the sample, `longest` (tokens), `max_length`, `share` over it, `overlong` (how those are treated),
-        `warnings` (words without tokens, dropped rows), and under `targets` the same for separate targets.
+        `warnings` (words without tokens, dropped rows), under `targets` the same for separate targets, and under
+        `trained`, unless all tokens are trained, how many are and how many of them the limit removes, and under
+        `rendered` a row.
 
     Raises:
         DataError: rows that would stop the run. ConfigError: the tokenizer lacks what the task needs.
@@ -110,18 +114,22 @@ def tokens(config: RunConfig, splits: Mapping[str, pa.Table]) -> JsonObject | No
     _raise_encoding_errors(objective, splits, tokenizer, shape)
     some = sampled(splits["train"])
     read = encode_whole(objective, some, tokenizer, shape)
-    encoded = read.table
+    encoded, notices = read.table, read.notices
     chained = objective.gather is not None and shape.get("merge") == "concat" and not shape.get("packing")
     becomes = "none is truncated: data.merge is concat" if chained else shape["overlong"]
-    found = _over(encoded["input_ids"], UNBOUNDED if chained else limit, limit, becomes)
+    found = _over(_ids(encoded), UNBOUNDED if chained else limit, limit, becomes)
     among = f" (of {some.num_rows} sampled rows)" if some.num_rows < splits["train"].num_rows else ""
     lowered = limit < (data.max_length or limit) < lengths.UNBOUNDED
     notes = [f"data.max_length: {data.max_length} → {limit} tokens, {lengths.WHY['max_length']}"] if lowered else []
-    if notes or read.notices:
-        found["warnings"] = [*notes, *(f"{line}{among}" for line in read.notices)]
+    if read.trained:
+        cut = objective.component("encode")(some, tokenizer, shape, "data.train", False)
+        found["rendered"] = rendered_row(some, tokenizer, shape).__dict__
+        notices, found["trained"] = cut.notices, dict(zip(("tokens", "removed"), cut.trained, strict=True))
+    if notes or notices:
+        found["warnings"] = [*notes, *(f"{line}{among}" for line in notices)]
     if "max_target_length" in shape:
         most = shape["max_target_length"] or limit
-        found["targets"] = _over(encoded["labels"], most, most, becomes)
+        found["targets"] = _over([encoded["labels"]], most, most, becomes)
     return found
 
 
@@ -147,8 +155,14 @@ def _tokenizer(files: Mapping[str, Path], model: ModelConfig, whole: bool) -> tu
         return read_tokenizer(out), facts["max_length"]
 
 
-def _over(ids: Any, most: int, limit: int, becomes: str) -> JsonObject:
-    lengths = ids.combine_chunks().value_lengths().to_numpy()
+def _ids(encoded: pa.Table) -> list[pa.ChunkedArray]:
+    """Return the columns with token ids: one, or one for each answer of a preference."""
+    return [encoded[name] for name in encoded.column_names if name == "input_ids" or name.endswith("_input_ids")]
+
+
+def _over(ids: Sequence[pa.ChunkedArray], most: int, limit: int, becomes: str) -> JsonObject:
+    """Return how many rows are longer than `most`; a row with several texts is as long as the longest of them."""
+    lengths = np.max([each.combine_chunks().value_lengths().to_numpy() for each in ids], axis=0)
     return {"rows": len(lengths), "longest": int(lengths.max(initial=0)), "max_length": limit,
             "share": float((lengths > most).mean()) if len(lengths) else 0.0, "overlong": becomes}  # fmt: skip
 

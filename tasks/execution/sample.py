@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -18,6 +18,9 @@ from tasks.runtime.lengths import limit_lengths
 from tasks.runtime.log import warn
 from tasks.runtime.ranks import rank_schedule
 from tasks.training.arithmetic import check_ranks, count_steps
+
+if TYPE_CHECKING:
+    from tasks.data.chat.preview import RenderedRow
 
 SAMPLE = 2000  # rows whose tokens are counted
 
@@ -57,15 +60,37 @@ def sampled_plan(config: RunConfig, context: RunContext) -> JsonObject | None:
 
 def _tokens(config: RunConfig, context: RunContext, rows: pa.Table, base: ArtifactRef) -> pa.Table:
     """Tokenize rows like stage 5."""
+    objective, (tokenizer, shape) = objective_of(config.task), tokenizing(config, context, base)
+    encoded = objective.component("encode")(rows, tokenizer, shape, "data.train", False)
+    if objective.gather:
+        encoded = objective.component("gather")([encoded.table], shape, "data.train")
+    return encoded.table
+
+
+def tokenizing(config: RunConfig, context: RunContext, base: ArtifactRef) -> tuple[Any, Mapping[str, Any]]:
+    """Return the tokenizer and the shape with which stage 5 tokenizes."""
     from tasks.models.bases.tokenizer import read_tokenizer
 
     objective, opened = objective_of(config.task), context.open(base)
     arguments = {name: getattr(config.data, name) for name in ("max_length", "overlong", *objective.shape)}
-    shape: Mapping[str, Any] = {
+    shape = {
         **limit_lengths(arguments, base, config.peft.virtual_tokens),
         "special_ids": opened.json("processor.json")["special_ids"],
     }
-    encoded = objective.component("encode")(rows, read_tokenizer(opened.view()), shape, "data.train", False)
-    if objective.gather:
-        encoded = objective.component("gather")([encoded.table], shape, "data.train")
-    return encoded.table
+    return read_tokenizer(opened.view()), shape
+
+
+def rendered_sample(config: RunConfig, context: RunContext) -> "RenderedRow | None":
+    """Return a training row as the chat template renders it, and what of it is trained; None for tasks that train on
+    all tokens, or if rows or base are not known.
+
+    Raises:
+        ConfigError: the template cannot be used, or not render the row.
+    """
+    known = [context.refs[stage] for stage in ("s03_base", "s04_prepare")]
+    if "train_on" not in objective_of(config.task).shape or any(isinstance(ref, Pending) for ref in known):
+        return None
+    from tasks.data.chat.preview import rendered_row
+
+    with open_run(context):
+        return rendered_row(context.rows("s04_prepare"), *tokenizing(config, context, context.refs["s03_base"]))

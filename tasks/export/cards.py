@@ -8,7 +8,7 @@ from tasks.inference.saved_model import Saved
 from tasks.models.bases.files import CARD
 from tasks.objectives import objective_of
 from tasks.results.card import REPORT_LINE
-from tasks.results.usage import usage
+from tasks.results.usage import sample_of, usage
 
 
 def of_whole_model(folder: Path, saved: Saved) -> None:
@@ -16,7 +16,7 @@ def of_whole_model(folder: Path, saved: Saved) -> None:
     objective = objective_of(saved.task)
     _rewrite(
         folder,
-        usage(".", objective.auto_model, objective.pipeline_tag, None, objective.sample),
+        usage(".", objective.auto_model, objective.pipeline_tag, None, sample_of(objective, saved.columns)),
         library_name="transformers",
     )
 

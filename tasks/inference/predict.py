@@ -17,6 +17,7 @@ from tasks.data.rows.readable import readable
 from tasks.data.sources.locate import locate
 from tasks.data.sources.read import Read, read
 from tasks.evaluation.scoring import Scores, score_table
+from tasks.inference.sampling import generates, with_room
 from tasks.inference.saved_model import Saved
 from tasks.models.device import device, matmul_precision, threads
 from tasks.models.generation import unlimited, unused
@@ -68,6 +69,7 @@ def run_inference(
     given = found.table if found.table.num_rows == rows.num_rows else rows  # sentences of a word per row
     parts = {} if labelled else objective.inference
     model = load_model(saved, not labelled and bool(parts), info)
+    saved = with_room(saved, model) if not labelled and generates(saved) else saved
     components = {name: parts.get(name, getattr(objective, name)) for name in COMPONENTS}
     inference = _Inference(saved, model, saved.tokenizer(), components)
     gather = objective.gather if labelled else None
@@ -181,7 +183,11 @@ class _Inference:
             encoded = named(gather)([encoded.table], shape, "INPUT")
         view = named(self.parts["view"])(encoded.table, saved.processor, saved.seed, saved.options)
         predictor = named(self.parts["predictor"])(
-            head=saved.head, processor=saved.processor, tokenizer=lambda: self.tokenizer, generation=saved.arguments
+            head=saved.head,
+            processor=saved.processor,
+            tokenizer=lambda: self.tokenizer,
+            generation=saved.arguments,
+            options=saved.preference,
         )
         plan = {"arguments": saved.arguments, "device": device()}
         loss = predict_table(

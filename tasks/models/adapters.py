@@ -23,6 +23,7 @@ import tasks.models.bottleneck  # noqa: F401 — adds its method to peft's
 from tasks.config import Adapter, ConfigError, Lora
 from tasks.config.json_types import JsonObject
 from tasks.config.reading.names import nearest
+from tasks.config.tuners import LENGTHENING
 from tasks.models.prompts import load_prompt
 from tasks.models.sharing import unshare
 
@@ -86,6 +87,10 @@ def _other(model: PreTrainedModel, section: Adapter, tokenizer: Path | None) -> 
     if section.method == "prefix_tuning" and not any("past_key_values" in names for names in forwards):
         raise ConfigError(f"peft.method: prefix_tuning puts a prefix into a cache (past_key_values), and "
                           f"{type(model).__name__} has none; use prompt_tuning or lora")  # fmt: skip
+    if section.method in LENGTHENING and hasattr(model, "score"):
+        # A classifier on a decoder finds padding by ids, and gets vectors instead.
+        raise ConfigError(f"peft.method: with {section.method}, {type(model).__name__} would score the last position "
+                          "of a batch, which may be padding; use prefix_tuning or lora")  # fmt: skip
     if section.tuner.is_prompt:
         sizes = {"token_dim": "hidden_size", "num_attention_heads": "num_attention_heads",
                  "num_layers": "num_hidden_layers"}  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 from tasks.config.errors import MachineError
 from tasks.models.adapters import merged, reattach
-from tasks.models.bases.files import ADAPTER_CONFIG
+from tasks.models.bases.files import ADAPTER_CONFIG, INSIDE, MERGED
 from tasks.models.load import Loading, link_base, load, unquantized
 
 
@@ -19,6 +19,14 @@ def starting_model(folder: Path, base: Mapping[str, Path], loading: Mapping[str,
     link_base(folder, base)
     model = _load_complete(folder, loading)
     return reattach(model, adapter, trainable=True) if adapter is not None else model
+
+
+def untrained_model(folder: Path, base: Mapping[str, Path], loading: Mapping[str, Any]) -> Any:
+    """Return the model before training, in eval mode, without a new adapter, but with the base's own if it was trained
+    on (`peft: continue`). For arguments see `starting_model`."""
+    merged_in, own = (folder / MERGED).exists(), base.get(INSIDE + ADAPTER_CONFIG)
+    model = starting_model(folder, base, loading, None)
+    return (reattach(model, own.parent, trainable=False) if own and not merged_in else model).eval()
 
 
 def _load_complete(folder: Path, loading: Mapping[str, Any]) -> Any:

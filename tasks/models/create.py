@@ -85,8 +85,11 @@ def create(
     new |= folded.changed if not merge else set()
     resized = _resized(model, vocabulary, ":" in loading.auto_model)
     state = torch.random.get_rng_state()
-    if pad_token_id is not None and getattr(model.config.get_text_config(), "pad_token_id", None) is None:
-        model.config.get_text_config().pad_token_id = pad_token_id
+    settings = model.config.get_text_config()
+    # A classifier on a decoder reads the last token that is not the config's padding; rows are padded by the tokenizer.
+    is_read = "SequenceClassification" in loading.auto_model
+    if pad_token_id is not None and (is_read or getattr(settings, "pad_token_id", None) is None):
+        settings.pad_token_id = pad_token_id
     model.config.save_pretrained(out)
     save_file(_tensors(model, new), out / NEW, metadata={"format": "pt"})
     if changed := _tensors(model, (folded.changed | resized) - new):

@@ -124,6 +124,11 @@ def threads(requested: int | None = None) -> int:
     return requested or (int(given) if given.isdigit() and int(given) > 0 else cores())
 
 
+def machine() -> dict[str, str]:
+    """Return what of this machine a computation's bits depend on, for keys."""
+    return {"device": device(), "threads": str(threads()), "matmul": matmul_precision()}
+
+
 def matmul_precision(requested: str = "auto") -> str:
     """Return the value for `torch.set_float32_matmul_precision`.
 

@@ -1,6 +1,6 @@
 """The generation config with which a model is scored and saved."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from tasks.config.json_types import JsonObject
 LIMITS = {"generation_max_length": "max_length", "generation_num_beams": "num_beams"}
 ONE_EACH = {"num_return_sequences": 1, "return_dict_in_generate": False}
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
+GREEDY = {"do_sample": False, "num_beams": 1, **dict.fromkeys(SAMPLING)}
 # Decoding methods that need code from the hub in transformers 5, and a limit that depends on the machine.
 UNSUPPORTED = ("num_beam_groups", "diversity_penalty", "penalty_alpha", "dola_layers", "constraints", "force_words_ids",
                "max_time")  # fmt: skip
@@ -39,6 +40,8 @@ def scoring(base: Mapping[str, Any], arguments: Mapping[str, Any]) -> JsonObject
 
 def unused(base: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
     """Return a message with the fields of a model's generation config that scoring ignores; empty for none."""
+    own = arguments.get("generate", {})
+    base = {name: value for name, value in base.items() if name not in own}
     set_here = scoring(base, arguments)
     left = [f"{name} {base[name]!r}" for name, value in set_here.items() if not value and base.get(name)]
     if base.get("num_return_sequences", 1) != set_here.get("num_return_sequences", base.get("num_return_sequences", 1)):
@@ -47,7 +50,8 @@ def unused(base: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
         return ""
     limit = arguments.get("generation_max_length")
     length = f"at most {limit} tokens (train.generation_max_length), " if limit else ""
-    return f"its generation config is not used for {', '.join(left)}: each row gets one text, {length}without sampling"
+    how = "sampled" if own.get("do_sample") else "without sampling"
+    return f"its generation config is not used for {', '.join(left)}: each row gets one text, {length}{how}"
 
 
 def unlimited(base: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
@@ -58,19 +62,28 @@ def unlimited(base: Mapping[str, Any], arguments: Mapping[str, Any]) -> str:
             "transformers' default; set train.generation_max_length")  # fmt: skip
 
 
-def write_as_scored(before: Path | None, config: Path, target: Path, arguments: Mapping[str, Any]) -> str:
+def write_as_scored(
+    before: Path | None, config: Path, target: Path, arguments: Mapping[str, Any],
+    ends: Callable[[Any, JsonObject], JsonObject] | None = None, base_files: Path | None = None,
+) -> str:  # fmt: skip
     """Write the generation config that the model was scored with or, if scoring did not generate, its own.
 
     Args:
         before: its own; if None, the fields of the model's `config`, as in transformers.
         arguments: of the training, for a task that generates.
+        ends: given the tokenizer and the fields of its own, returns those with which texts end where training taught
+            it to. base_files: a folder with that tokenizer.
 
     Returns:
         The message of `unused`.
     """
     base = json.read(before) if before else _of_model(config)
-    arguments = arguments if arguments["predict_with_generate"] else {}
+    arguments = arguments if arguments.get("predict_with_generate") else {}
     fields = {**base, **(scoring(base, arguments) if arguments else {})}
+    if ends and base_files:
+        from tasks.models.bases.tokenizer import read_tokenizer
+
+        fields = {**fields, **ends(read_tokenizer(base_files), base), "_from_model_config": None}
     json.write({name: value for name, value in fields.items() if value is not None}, target)
     return unused(base, arguments) if arguments else ""
 
@@ -81,6 +94,11 @@ def generate_as(model: Any, file: Path) -> None:
 
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     inner.generation_config = GenerationConfig.from_dict(json.read(file))
+
+
+def positions_of(model: Any) -> int:
+    """Return the longest text in tokens that a model has positions for."""
+    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**30
 
 
 def _of_model(config: Path) -> JsonObject:

@@ -13,10 +13,13 @@ from tasks.config.errors import ConfigError
 from tasks.config.plugins import installed
 from tasks.config.reading.names import nearest
 from tasks.objectives.base import Objective
+from tasks.objectives.dpo import DPO
+from tasks.objectives.kto import KTO
 from tasks.objectives.language_generation import LANGUAGE_GENERATION
 from tasks.objectives.language_modeling import LANGUAGE_MODELING
 from tasks.objectives.question_answering import QUESTION_ANSWERING
 from tasks.objectives.regression import REGRESSION
+from tasks.objectives.reward import REWARD
 from tasks.objectives.sequence_sequence import SEQUENCE_SEQUENCE
 from tasks.objectives.sft import SFT
 from tasks.objectives.text_classification import TEXT_CLASSIFICATION
@@ -31,6 +34,9 @@ OBJECTIVES: Mapping[str, Objective] = {
     "sequence-sequence": SEQUENCE_SEQUENCE,
     "language-generation": LANGUAGE_GENERATION,
     "sft": SFT,
+    "reward": REWARD,
+    "dpo": DPO,
+    "kto": KTO,
     "language-modeling": LANGUAGE_MODELING,
     "token-detection": TOKEN_DETECTION,
 }

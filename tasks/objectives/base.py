@@ -26,7 +26,11 @@ class Objective:
         view: token rows -> the rows of a loader, if they change from epoch to epoch (masking).
         collate: rows -> padded batch.
         trainer: the class that trains, a `FinetuneTrainer`.
-        loss: `(model, batch) -> (loss, outputs)` to replace the model's own, a mean over the micro-batch.
+        loss: `(model, batch, **options) -> (loss, outputs)` to replace the model's own, a mean over the micro-batch.
+        options: the fields of the section `preference` that the task reads, given to `loss` and `predictor`.
+        loss_types: the values of `preference.loss_type` that it knows; `reference_free` those that need no reference.
+        reference: `(model, batch) -> tensor (rows, values)` of the model as it is before training, computed once and
+            given with each row as `reference`.
         cross_entropy: what the model's own loss is a cross-entropy over, with the classes in `labels`: one class (or
             several) for each of the `rows`, for each of the `tokens`, tokens of the `vocabulary`, or of the vocabulary
             for the `next_token`; None for other losses. Label smoothing and methods that replace the loss need it.
@@ -42,6 +46,10 @@ class Objective:
             the accumulation steps itself, which transformers 5.23 leaves out for forwards with `**kwargs`.
         inference_rows: rows as read -> rows for inference, and notices for the user (`tasks.data.rows.inference_rows`).
         inference: other components for unlabelled rows: `encode`, `view`, `collate`, `predictor`.
+        ends: `(tokenizer, the base's generation config) -> fields that end texts where training taught it to`; None if
+            training does not change where texts end.
+        samples: writes what the base and the trained model answer to `eval.samples` rows; None for tasks without
+            answers.
         needs: what the tokenizer must have: `fast`, `mask_token`, `cls_token`.
         defaults: dotted config field -> value by common practice; `lora_defaults` take precedence when an adapter is
             trained.
@@ -68,8 +76,14 @@ class Objective:
     sample: str = ""
     trainer: str = "tasks.training.trainer:FinetuneTrainer"
     loss: str | None = None
+    options: tuple[str, ...] = ()
+    loss_types: tuple[str, ...] = ()
+    reference: str | None = None
+    reference_free: tuple[str, ...] = ()
     cross_entropy: str | None = None
     view: str = "tasks.data.tokens.dataset:TokenRows"
+    ends: str | None = None
+    samples: str | None = None
     needs: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     lora_defaults: Mapping[str, Any] = field(default_factory=dict)

@@ -33,6 +33,10 @@ def refuse_contradictions(config: RunConfig, objective: Objective, known: Mappin
 
 def has_effect(field: str, objective: Objective) -> bool:
     """Whether a task reads a field of the config; fields of all tasks are not listed."""
+    if field.startswith("preference."):
+        return field.removeprefix("preference.") in objective.options
+    if field == "eval.samples":
+        return objective.samples is not None
     name = field.removeprefix("data.")
     if name == "mlm_probability":
         return objective.view.startswith("tasks.data.tokens.masking")
@@ -40,12 +44,19 @@ def has_effect(field: str, objective: Objective) -> bool:
 
 
 def _without_effect(config: RunConfig, objective: Objective, known: Mapping[str, Objective]) -> Iterator[str]:
-    """Yield settings of `data` that this task does not read; values equal to the default are allowed."""
+    """Yield settings of `data` and `preference` that this task does not read; values equal to the default are
+    allowed."""
+    yield from _preference(config, objective, known)
+    if config.data.overlong == "window" and objective.encode.startswith("tasks.data.chat."):
+        yield f"data.overlong: {objective.name} does not split conversations; valid are truncate, drop and error"
     for name in SHAPING:
         value = getattr(config.data, name)
         if value not in (None, DataConfig.model_fields[name].default) and not has_effect(name, objective):
             having = ", ".join(each.name for each in known.values() if has_effect(name, each))
             yield f"data.{name}: {objective.name} has none; {having} has; leave it out"
+    if config.eval.samples and objective.samples is None:
+        having = ", ".join(each.name for each in known.values() if each.samples)
+        yield f"eval.samples: {objective.name} has no answers to show; {having} has; leave it out"
     roles = {role.name for role in objective.roles}
     roles |= {*TAGGED} if "tags" in roles else set()
     for role, column in config.data.columns.model_dump().items():
@@ -57,6 +68,22 @@ def _without_effect(config: RunConfig, objective: Objective, known: Mapping[str,
     unread = config.data.overlong not in (None, "window") and "stride" in objective.shape
     if unread and stride not in (None, usual, TXTAI_STRIDE):
         yield f"data.stride: is only used with data.overlong: window, and that is {config.data.overlong!r}"
+
+
+def _preference(config: RunConfig, objective: Objective, known: Mapping[str, Objective]) -> Iterator[str]:
+    """Yield settings of `preference` that the task or its loss does not know."""
+    given = config.preference
+    for name, value in given:
+        if value is not None and name not in objective.options:
+            having = ", ".join(each.name for each in known.values() if name in each.options)
+            yield f"preference.{name}: {objective.name} has none; {having} has; leave it out"
+    if "loss_type" in objective.options and given.loss_type not in objective.loss_types:
+        yield (f"preference.loss_type: {given.loss_type!r} is none of {objective.name}; valid are "
+               f"{', '.join(objective.loss_types)}")  # fmt: skip
+    if given.loss_type == "exo_pair" and not given.label_smoothing:
+        yield "preference.label_smoothing: loss_type exo_pair needs one above 0, such as 0.001"
+    if given.label_smoothing and given.loss_type not in ("sigmoid", "robust", "exo_pair"):
+        yield f"preference.label_smoothing: loss_type {given.loss_type} has none; sigmoid, robust and exo_pair have"
 
 
 def _adapter(peft: Adapter, merge: bool, objective: Objective) -> Iterator[str]:

@@ -76,6 +76,11 @@ METRICS: Mapping[str, Metric] = {
         Metric("chrf", needs="generated texts"),
         Metric("perplexity", False),
         Metric("token_accuracy"),
+        Metric("margin"),
+        Metric("chosen_reward"),
+        Metric("rejected_reward", False),
+        Metric("desirable_reward"),
+        Metric("undesirable_reward", False),
         Metric("generator_loss", False),
         Metric("discriminator_loss", False),
     )

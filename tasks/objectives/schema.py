@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import GetJsonSchemaHandler
+from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from tasks.config import DataConfig, MethodsConfig, PeftConfig, Text, TrainConfig
+from tasks.config import DataConfig, MethodsConfig, PeftConfig, PreferenceConfig, RunConfig, Text, TrainConfig
 from tasks.config.json_types import JsonObject
 from tasks.config.schema import json_schema as config_schema
 from tasks.config.sections.section import More
@@ -15,7 +15,13 @@ from tasks.objectives.presets import default_of
 from tasks.training.methods import methods
 
 TRANSLATION = r"^translation[-_][^\W_]+[-_]to[-_][^\W_]+$"
-SECTIONS = {"TrainConfig": "train", "DataConfig": "data", "Split": "data.split", "lora": "peft"}  # by title
+SECTIONS = {
+    "TrainConfig": "train",
+    "PreferenceConfig": "preference",
+    "DataConfig": "data",
+    "Split": "data.split",
+    "lora": "peft",
+}  # by title
 
 
 def task_names() -> list[str]:
@@ -50,7 +56,24 @@ Task = Annotated[Text, More(lambda: {"enum": task_names()})]
 Methods = Annotated[MethodsConfig, More(lambda: {"propertyNames": {"enum": list(methods())}})]
 Train = Annotated[TrainConfig, _SaysDefaults()]
 Data = Annotated[DataConfig, _SaysDefaults()]
+Preference = Annotated[PreferenceConfig, _SaysDefaults()]
 Peft = Annotated[PeftConfig, _SaysDefaults()]
+
+
+def step_schema() -> JsonObject:
+    """Return the JSON Schema of a step of a chain. Its sections may be partial or short: what they become with the
+    shared ones is validated when the chain is loaded."""
+    fields: dict[str, JsonObject] = {}
+    for name, field in RunConfig.model_fields.items():
+        if name not in ("store", "secrets"):
+            fields[name] = {"description": field.description}
+    fields["name"] = {"type": "string", "description": "Name of the step and of its folder. Omit: the task."}
+    fields["task"] |= {"enum": task_names()}
+    fields["model"]["description"] = "How the model is loaded; a step starts from the model of an earlier one."
+    return {"type": "object", "title": "Step", "properties": fields, "additionalProperties": False}
+
+
+Steps = Annotated[list[dict[str, Any]], Field(min_length=2), More(lambda: {"items": step_schema()})]
 
 
 def json_schema() -> JsonObject:
@@ -68,6 +91,14 @@ def json_schema() -> JsonObject:
         options = method.options.model_json_schema()
         short = [options["properties"][method.options.bare]] if method.options.bare else []
         known[name] = {"anyOf": [options, *short, {"type": "boolean"}], "description": method.summary}
+    schema["properties"]["steps"] = {"type": "array", "minItems": 2, "items": {"$ref": "#/$defs/Step"},
+                                     "description": "The trainings of `finetune align`, in order."}  # fmt: skip
+    schema["$defs"]["Step"] = step_schema()
+    # The rows of a chain may be in its steps alone, and the shared `data` only the rest.
+    schema["required"].remove("data")
+    needed = schema["$defs"]["DataConfig"].pop("required")
+    whole = {"if": {"type": "object"}, "then": {"required": needed}}
+    schema |= {"if": {"not": {"required": ["steps"]}}, "then": {"required": ["data"], "properties": {"data": whole}}}
     field = schema["properties"]["methods"]
     described = {"description": field["description"], "default": {}}
     listed = {"type": "array", "items": {"enum": list(known)}}

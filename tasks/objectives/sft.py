@@ -1,6 +1,6 @@
 """Supervised fine-tuning on conversations (instruction tuning): a causal language model learns the answers."""
 
-from tasks.data.rows.columns import CONVERSATION
+from tasks.data.rows.columns import CONVERSATION, RAW
 from tasks.objectives.base import Objective
 from tasks.objectives.language_generation import LANGUAGE_GENERATION
 from tasks.objectives.metrics import named
@@ -10,7 +10,7 @@ STREAM = ("data.merge", "data.append_eos")
 SFT = Objective(
     name="sft",
     aliases=("supervised-fine-tuning", "instruction-tuning", "chat"),
-    roles=CONVERSATION,
+    roles=(*CONVERSATION, RAW),
     prepare="tasks.data.chat.rows:prepare",
     encode="tasks.data.chat.encode:encode_conversation",
     gather="tasks.data.chat.pack:pack_conversations",
@@ -32,6 +32,8 @@ SFT = Objective(
         "collate": "tasks.data.tokens.collate:PromptBatch",
         "predictor": "tasks.evaluation.predictors.prompts:AnswerPredictor",
     },
+    ends="tasks.data.chat.template:generation_tokens",
+    samples="tasks.evaluation.samples:sample_answers",
     needs=("fast", "chat_template"),
     # TRL's SFTConfig trains three epochs; LLaMA-Factory's examples train LoRA at 1e-4.
     defaults={
@@ -39,6 +41,7 @@ SFT = Objective(
         "train.train_sampling_strategy": "group_by_length",
         "train.num_train_epochs": 3.0,
         "data.overlong": "truncate",
+        "eval.samples": 3,
     },
     lora_defaults=LANGUAGE_GENERATION.lora_defaults,
 )

@@ -10,6 +10,7 @@ from tasks.results.usage import usage
 
 SHOWN = ("learning_rate", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps",
          "weight_decay", "warmup_steps", "lr_scheduler_type", "optim")  # fmt: skip
+SAMPLE, LONG = ("question", "expected", "base", "trained"), 400  # columns; characters shown of each
 REPORT_LINE = "\nThe run, stage by stage: `report.html`.\n"
 
 
@@ -49,6 +50,7 @@ def card(
     known: Mapping[str, Any],
     sample: str,
     warnings: Sequence[str] = (),
+    samples: Sequence[Mapping[str, str]] = (),
 ) -> str:
     """Return a model card in markdown with the hub's front matter.
 
@@ -59,7 +61,8 @@ def card(
         metrics, intervals, classes: `metrics.json`, `intervals.json`, `classes.json`.
         picture, confusion: names of the files with the training curves and the confusion matrix.
         known: license and language, as the base's card has them. sample: what the example gives a pipeline.
-        warnings: warnings of all stages; those already in `data` are not repeated.
+        warnings: warnings of all stages; those already in `data` are not repeated. samples: see
+            `tasks.evaluation.samples`.
     """
     scores = "\n".join(score_rows(metrics, intervals))
     shown = f"\n![Confusion matrix]({confusion})\n" if confusion else ""
@@ -87,7 +90,7 @@ def card(
 | metric | value | 95 % interval |
 |---|---|---|
 {scores}
-{curves}{class_sections(classes)}{shown}
+{curves}{class_sections(classes)}{shown}{sample_section(samples)}
 {_data(data)}
 {_training(plan, [line for line in warnings if line not in data["warnings"]])}"""
 
@@ -144,6 +147,19 @@ def class_sections(classes: Mapping[str, Any], heading: str = "###") -> str:
         if line := confused_line(found):
             parts.append(f"\n{line}\n")
     return "".join(parts)
+
+
+def sample_section(samples: Sequence[Mapping[str, str]], heading: str = "###") -> str:
+    """Return the answers of the base and the trained model in markdown; empty without any."""
+    if not samples:
+        return ""
+    rows = [tuple(" ".join(shortened(each[name]).split()) for name in SAMPLE) for each in samples]
+    return f"\n{heading} Answers\n\n{_table([SAMPLE, *rows])}\n"
+
+
+def shortened(text: str) -> str:
+    """Return the beginning of a long text."""
+    return text if len(text) <= LONG else f"{text[: LONG - 1]}…"
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:

@@ -50,6 +50,7 @@ class FineTuned:
         }
         self.slices: dict[str, dict[str, dict[str, float]]] = report["slices"]
         self.classes: dict[str, dict[str, Any]] = report["classes"]
+        self.samples: list[dict[str, str]] = report.get("samples", [])
 
     @classmethod
     def of(cls, report: ArtifactRef) -> "FineTuned":

@@ -25,7 +25,7 @@ def inference_facts(
     """Return what inference needs to run the model on new rows."""
     weights = base.json("base.json")["weights"]
     return {
-        **{name: planned[name] for name in ("task", "options", "seed")},
+        **{name: planned[name] for name in ("task", "options", "preference", "seed")},
         "head": head,
         "shape": {**shape, "max_length": planned["max_length"]},
         "columns": data.json("data.json")["columns"],

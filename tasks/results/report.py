@@ -15,12 +15,12 @@ from tasks.artifacts.store import DamagedBlob, Store
 from tasks.config import ConfigError
 from tasks.config.json_types import JsonObject
 from tasks.objectives import objective_of
-from tasks.results.usage import usage
+from tasks.results.usage import sample_of, usage
 from tasks.runtime.context import RunContext
 from tasks.runtime.main_metric import best_of, main_metric
 
 PICTURES = ("curves.png", "confusion.png")
-RESULTS = ("metrics", "intervals", "slices", "classes", "data")
+RESULTS = ("metrics", "intervals", "slices", "classes", "samples", "data")
 IN_STORE_ONLY = "in the store only; set output_dir to write it to a folder"
 
 
@@ -31,7 +31,8 @@ class Report:
     Attributes:
         record: `runs/<run>.json`. data: `data.json` of stage 4, or what is left of it.
         metrics, intervals: by name; a metric that is not a number is None. slices: metrics by column and value.
-        classes: scores by class, by split. curves, confusion: PNGs of the training curves and the confusion matrix.
+        classes: scores by class, by split. samples: see `tasks.evaluation.samples`. curves, confusion: PNGs of the
+            training curves and the confusion matrix.
         usage: the lines that load the model; all three may be None.
     """
 
@@ -40,6 +41,7 @@ class Report:
     intervals: Mapping[str, Sequence[float]] = field(default_factory=dict)
     slices: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
     classes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    samples: Sequence[Mapping[str, str]] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
     curves: bytes | None = None
     confusion: bytes | None = None
@@ -149,6 +151,7 @@ def _results(artifacts: Mapping[str, Artifact]) -> JsonObject:
         "intervals": report.get("intervals", {}),
         "slices": report.get("slices", {}),
         "classes": report.get("classes", {}),
+        **({"samples": report["samples"]} if "samples" in report else {}),
         "data": {
             name: value for name, value in {**data, "sources": sources}.items() if name != "preview" and value != {}
         },
@@ -181,4 +184,5 @@ def _usage(report: Report) -> str | None:
     with suppress(OSError, KeyError, TypeError, ValueError):
         found = json.read(Path(report.folder) / "adapter_config.json")
         adapter = {name: found[name] for name in ("base_model_name_or_path", "peft_type")}
-    return usage(report.folder, objective.auto_model, objective.pipeline_tag, adapter, objective.sample)
+    sample = sample_of(objective, report.data.get("columns", ()))
+    return usage(report.folder, objective.auto_model, objective.pipeline_tag, adapter, sample)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from tasks.evaluation.per_class import confused_line, score_cells
+from tasks.results.card import SAMPLE, shortened
 from tasks.results.report import Report
 from tasks.results.report_markdown import duration, facts, number, slice_metrics
 
@@ -33,6 +34,7 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th { text-align: left; font-weight: 500; color: var(--soft); font-size: 13px; padding: 0 14px 7px 0; }
 td { border-top: 1px solid var(--line); padding: 7px 14px 7px 0; vertical-align: top; overflow-wrap: break-word; }
 td.any { overflow-wrap: anywhere; }
+td.said { white-space: pre-wrap; min-width: 130px; }
 th:last-child, td:last-child { padding-right: 0; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .soft { color: var(--soft); } .keep { white-space: nowrap; }
@@ -61,6 +63,7 @@ def html(report: Report) -> str:
     sections = (
         _metrics(report),
         _classes(report),
+        _samples(report),
         _curves(report),
         _model(report),
         _data(report),
@@ -161,6 +164,15 @@ def _classes(report: Report) -> str:
         picture = f"data:image/png;base64,{b64encode(report.confusion).decode()}"
         parts.append(f'<img class="square" alt="Confusion matrix" src="{picture}">')
     return f"<h2>Classes</h2>\n{''.join(parts)}" if parts else ""
+
+
+def _samples(report: Report) -> str:
+    if not report.samples:
+        return ""
+    rows = (
+        [f'<td class="any said">{escape(shortened(each[name]))}</td>' for name in SAMPLE] for each in report.samples
+    )
+    return f"<h2>Answers</h2>\n{_table(SAMPLE, rows)}"
 
 
 def _curves(report: Report) -> str:

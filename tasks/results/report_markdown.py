@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.config.json_types import JsonObject
-from tasks.results.card import class_sections, score_rows
+from tasks.results.card import class_sections, sample_section, score_rows
 from tasks.results.report import Report
 from tasks.runtime.pace import duration
 
@@ -17,7 +17,7 @@ def markdown(report: Report) -> str:
     parts = [f"# {report.title}", _headline(report), *_failure(report), *_model(report), *_metrics(report)]
     if report.curves:
         parts.append(f"![Loss and metrics by step](data:image/png;base64,{b64encode(report.curves).decode()})")
-    parts += [*_slices(report), *_classes(report), *_data(report), *_warnings(report)]
+    parts += [*_slices(report), *_classes(report), *_samples(report), *_data(report), *_warnings(report)]
     stages = ((each["stage"], each["state"], f"{each['seconds']:.1f}", each["reason"]) for each in report.stages)
     parts += ["## Stages", _table(("stage", "state", "seconds", "why"), stages)]
     parts += ["## Configuration", _table(("field", "value", "from"), report.given)]
@@ -79,6 +79,11 @@ def _classes(report: Report) -> Iterator[str]:
         yield class_sections(report.classes).strip()
     if report.confusion:
         yield f"![Confusion matrix](data:image/png;base64,{b64encode(report.confusion).decode()})"
+
+
+def _samples(report: Report) -> Iterator[str]:
+    if report.samples:
+        yield sample_section(report.samples, "##").strip()
 
 
 def slice_metrics(values: Mapping[str, Mapping[str, float]]) -> list[str]:

@@ -1,9 +1,10 @@
 """Lines of Python that load a finished model and run it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tasks.config.tuners import OWN
+from tasks.objectives.base import Objective
 
 
 def usage(folder: str, auto_model: str, tag: str, adapter: Mapping[str, Any] | None, sample: str = "") -> str:
@@ -38,7 +39,8 @@ from transformers import AutoConfig, {auto_model}, AutoTokenizer"""
         # the base's own head may have other classes; the adapter contains the trained one
         sizes = ", ignore_mismatched_sizes=True" if "Classification" in auto_model else ""
         limits = ""
-        if tag == "text2text-generation":  # the base has its own generation limits
+        if tag == "text2text-generation" or (tag == "text-generation" and sample):
+            # the base has its own limits, and its own end of a text
             imports = imports.replace("AutoTokenizer", "AutoTokenizer, GenerationConfig")
             limits = f"base.generation_config = GenerationConfig.from_pretrained({folder!r})\n"
         loading = f"""config = AutoConfig.from_pretrained({folder!r})
@@ -51,6 +53,15 @@ tokenizer = AutoTokenizer.from_pretrained({folder!r})"""
 
 {loading}
 {EXAMPLES.get(tag) or f"print(pipeline({tag!r}, model=model, tokenizer=tokenizer)({given}))"}"""
+
+
+def sample_of(objective: Objective, columns: Collection[str]) -> str:
+    """Return what an example gives the pipeline: `Objective.sample`, or a text for a model trained on raw texts.
+
+    Args:
+        columns: the roles that the training rows had.
+    """
+    return "" if "text" in columns else objective.sample
 
 
 # Tasks that transformers 5 has a pipeline for, with an example input.

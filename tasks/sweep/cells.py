@@ -72,8 +72,8 @@ def cells_of(sweep: LoadedSweep, settings: Sequence[Settings] | None = None, fir
     return cells
 
 
-# Only the best cell is scored on the test rows and saved.
-ALONE: Mapping[str, Any] = {"eval.splits": ["validation"], "output_dir": None}
+# Only the best cell is scored on the test rows, answers samples, and is saved.
+ALONE: Mapping[str, Any] = {"eval.splits": ["validation"], "eval.samples": 0, "output_dir": None}
 
 
 def _whole(sweep: LoadedSweep, chosen: Settings, seed: int | None) -> Settings:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,9 @@ def components(
         return component("view")(table, processor, plan["seed"], plan["options"])
 
     predictor = component("predictor")(
-        head=head, processor=processor, tokenizer=tokenizer, generation=plan["arguments"]
+        head=head, processor=processor, tokenizer=tokenizer, generation=plan["arguments"], options=plan["preference"]
     )
+    loss = component("loss")
     score, whole = while_training(component("scorer")(head), plan, warn), of_all_logits(plan, warn)
     return Given(
         rows=rows("train"),
@@ -66,5 +68,5 @@ def components(
         evaluator=Evaluator(predictor, score, whole),
         hooks=hooks,
         trainer=component("trainer"),
-        loss=component("loss"),
+        loss=partial(loss, **plan["preference"]) if loss else None,
     )

@@ -231,7 +231,7 @@ class FinetuneTrainer(ResumableTrainer):
     def _rows_of(self, inputs: Mapping[str, torch.Tensor]) -> list[str]:
         """Return `file:line` of the rows of a batch, found by their tokens."""
         rows = self.train_dataset
-        if not isinstance(rows, TokenRows) or "input_ids" not in inputs:
+        if not isinstance(rows, TokenRows) or not {"input_ids"} <= inputs.keys() & {*rows.table.column_names}:
             return []
         mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()
         wanted = [ids[seen].cpu().numpy() for ids, seen in zip(inputs["input_ids"], mask, strict=True)]

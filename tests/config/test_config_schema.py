@@ -65,6 +65,16 @@ def test_it_refuses_typos_and_senseless_values(more: dict[str, Any]) -> None:
     assert not accepts({**MINIMAL, **more})
 
 
+def test_the_rows_of_a_chain_may_be_in_its_steps() -> None:
+    steps = [{"task": "sft", "data": "a"}, {"task": "dpo", "data": {"train": "b"}, "peft": "lora"}]
+    assert accepts({"model": "m", "data": {"max_length": 9}, "steps": steps}) and accepts(
+        {"model": "m", "steps": steps}
+    )
+    assert not accepts({"model": "m"}) and not accepts({"model": "m", "data": {"max_length": 9}})
+    for wrong in (steps[:1], [*steps, {"tsk": "sft"}], [*steps, {"task": "sftt"}], [*steps, {"store": "s"}]):
+        assert not accepts({"model": "m", "steps": wrong})
+
+
 def test_the_form_of_train_shows_the_explicit_fields_only() -> None:
     schema = TrainConfig.model_json_schema()
     assert set(schema["properties"]) == set(TrainConfig.model_fields)

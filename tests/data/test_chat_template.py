@@ -116,7 +116,7 @@ def test_a_template_that_changes_earlier_turns() -> None:
 @pytest.mark.parametrize(
     ("template", "more", "message"),
     [
-        (None, {}, "model.chat_template: the model has no chat template; set it to chatml"),
+        (None, {}, "model.chat_template: conversations need one, and the base has none; set it to chatml"),
         (SMOLLM.replace("{% if add_generation_prompt %}", "{% if false %}"), {}, "to write '<.im_start.>assistant"),
         (SMOLLM.replace("{{ '<|im_start|>assistant\n' }}", "{{ 'ASSISTANT:' }}"), {}, "not begin with what add_gen"),
         (SMOLLM.replace("+ '<|im_end|>' + '\n'", "+ '\n'"), {}, "an answer ends with '.*', which is no special token"),

@@ -39,6 +39,8 @@ def messages(found: Any) -> list[Any]:
         ({"messages": [SYSTEM, USER, ANSWER]}, [SYSTEM, USER, ANSWER]),
         ({"messages": json.dumps([USER, ANSWER])}, [USER, ANSWER]),
         ({"messages": [{**USER, "content": [{"type": "text", "text": "How deep?"}]}, ANSWER]}, [USER, ANSWER]),
+        ({"prompt": json.dumps([SYSTEM, USER]), "completion": json.dumps(ANSWER)}, [SYSTEM, USER, ANSWER]),
+        ({"prompt": "How deep?", "completion": '{"value": 1}'}, [USER, {**ANSWER, "content": '{"value": 1}'}]),
         ({"messages": CALLED, "tools": [TOOL]}, CALLED),
         (
             {"conversations": [{"from": "human", "value": "How deep?"}, {"from": "gpt", "value": "Very."}],
@@ -121,6 +123,8 @@ def test_rows_that_are_no_conversation(row: dict[str, Any], message: str, tmp_pa
         ({"instruction": " ", "output": "Very."}, "1 row whose prompt is empty"),
         ({"instruction": "a", "output": "b", "history": [["c"]]}, "history is not a list of pairs"),
         ({"system": "a", "messages": [SYSTEM, USER, ANSWER]}, "begin with a system message, beside a column"),
+        ({"text": " "}, "1 row whose text is empty"),
+        ({"text": 5}, "1 row whose text is no text"),
         ({"title": "a", "body": "b"}, "data.columns.prompt: not set, and the columns 'title', 'body'"),
         ({"prompt": "a", "body": "b"}, "data.columns.completion: not set"),
     ],
@@ -149,3 +153,38 @@ def test_equal_questions_are_leakage(tmp_path: Path) -> None:
     found = prepared(tmp_path, *rows, split={"validation": 0.4})
     train, validation = ({*found.splits[name]["prompt"].to_pylist()} for name in ("train", "validation"))
     assert train and validation and not train & validation, "a question is in one split only"
+
+
+def test_raw_texts_are_rows_where_nothing_else_is(tmp_path: Path) -> None:
+    found = prepared(tmp_path / "a", {"text": "<|im_start|>user", "id": 7})
+    row = from_json(found.splits["train"]["messages"][0].as_py())
+    assert (row.text, list(row.messages), found.columns) == ("<|im_start|>user", [], {"text": "text"})
+    assert found.splits["train"]["prompt"].to_pylist() == ["<|im_start|>user"]
+    assert any("data.train: the rows are raw texts (column 'text'), not conversations" in line
+               and "the loss is on all tokens" in line for line in found.warnings)  # fmt: skip
+    alpaca = {"instruction": "How deep?", "input": "", "output": "Very.", "text": "Below is an instruction"}
+    assert messages(prepared(tmp_path / "b", alpaca)) == [[USER, ANSWER]]
+    assert from_json(prepared(tmp_path / "c", alpaca, columns={"text": "text"}).splits["train"]["messages"][0].as_py()
+                     ).text == "Below is an instruction"  # fmt: skip
+    with pytest.raises(DataError, match=r"data.columns.text: is for rows of one raw text, and data.columns.prompt is"):
+        prepared(tmp_path / "d", alpaca, columns={"text": "text", "prompt": "instruction"})
+    assert '"text"' not in prepared(tmp_path / "e", {"messages": [USER, ANSWER]}).splits["train"]["messages"][0].as_py()
+
+
+def test_each_split_has_a_format_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "validation.jsonl").write_text(json.dumps({"prompt": "How deep?", "completion": "Very."}) + "\n")
+    validation = {"validation": str(tmp_path / "validation.jsonl")}
+    found = prepared(tmp_path / "a", {"messages": [SYSTEM, USER, ANSWER]}, **validation)
+    assert from_json(found.splits["validation"]["messages"][0].as_py()).messages == [USER, ANSWER]
+    (tmp_path / "validation.jsonl").write_text(json.dumps({"prompt": "How deep?"}) + "\n")
+    with pytest.raises(DataError, match=r"data.validation: data.columns.completion: not set, and the columns 'prompt'"):
+        prepared(tmp_path / "a", {"messages": [SYSTEM, USER, ANSWER]}, **validation)
+
+
+def test_texts_are_continued_only_if_asked_for() -> None:
+    table, places = pa.table({"text": ["How deep?"], "__file": ["q"], "__row": [1]}), {"train": "-"}
+    with pytest.raises(DataError, match=r"data.columns.prompt: not set"):
+        inference_rows(table, DataConfig.model_validate(places), CONVERSATION, {}, "INPUT", labelled=False)
+    config = DataConfig.model_validate(places | {"columns": {"text": "text"}})
+    found, _ = inference_rows(table, config, CONVERSATION, {}, "INPUT", labelled=False)
+    assert from_json(found["messages"][0].as_py()).text == "How deep?"

@@ -262,6 +262,7 @@ def made(objective: str) -> tuple[list[dict[str, Any]], list[pa.Table]]:
     both = both.set_column(2, "prediction", both["label"])
     numbers = pa.table({"label": [1.0, 2.0, 4.0], "prediction": [1.0, 3.0, 4.0]})
     answers = pa.table({"answers": pa.array([["x"], []], pa.list_(pa.string())), "prediction": ["x", ""]})
+    rewards = pa.table({"chosen_reward": [1.0, 0.0], "rejected_reward": [0.5, 0.0]})
     return {
         "text-classification": ([single, several, number], [marks, both, numbers]),
         "regression": ([number], [numbers]),
@@ -270,6 +271,9 @@ def made(objective: str) -> tuple[list[dict[str, Any]], list[pa.Table]]:
         "sequence-sequence": ([{}], [texts(3)]),
         "language-generation": ([{}], [pa.table(tokens)]),
         "sft": ([{}], [pa.table(tokens)]),
+        "dpo": ([{}], [rewards]),
+        "reward": ([number], [rewards]),
+        "kto": ([{}], [pa.table({"reward": [1.0, -1.0], "label": [True, False]})]),
         "language-modeling": ([{}], [pa.table(tokens)]),
         "token-detection": ([{}], [pa.table(tokens | found)]),
     }[objective]

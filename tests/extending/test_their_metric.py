@@ -66,7 +66,9 @@ def test_its_code_is_in_the_key_of_the_evaluation(
         return plan(load(config))[1].refs
 
     before = keys()["s10_evaluate"].key
-    monkeypatch.setattr("tasks.s10_evaluate.function_version", lambda function: {function.__module__: "edited"})
+    monkeypatch.setattr(
+        "tasks.evaluation.metric_code.function_version", lambda function: {function.__module__: "edited"}
+    )
     assert keys()["s10_evaluate"].key != before
 
 

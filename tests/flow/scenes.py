@@ -1,12 +1,14 @@
 """Runs without Prefect, and stages that judge as a test needs it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from flows.chain import execute as chains
 from flows.pipeline import pipeline
 from tasks.artifacts.formats import json
-from tasks.config import load
+from tasks.config import Loaded, load
 from tasks.execution.execute import CallerOptions, execute, with_caller
 from tasks.results.finetuned import FineTuned
 
@@ -18,6 +20,21 @@ def executed(config: Mapping[str, Any], *overrides: str, stages: Stages | None =
     loaded = load(config, overrides)
     with with_caller(CallerOptions(loaded.origin, stages or {})):
         return execute(loaded.config, pipeline)
+
+
+@contextmanager
+def without_prefect() -> Iterator[None]:
+    """Within, the steps of a chain are carried out in this process, outside any flow."""
+
+    def run(loaded: Loaded, listener: Any = None, flow_run_name: str | None = None) -> Any:
+        with with_caller(CallerOptions(loaded.origin, file=loaded.file, listener=listener)):
+            return execute(loaded.config, pipeline)
+
+    before, chains.run = chains.run, run
+    try:
+        yield
+    finally:
+        chains.run = before
 
 
 def labelled(build: Any, metrics: Mapping[str, float | None], head: Any) -> Mapping[str, Any]:

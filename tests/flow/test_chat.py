@@ -7,7 +7,8 @@ import pytest
 
 from flows.cli import main
 from tasks.config import load
-from tasks.inference.chat import Chat, Sampling
+from tasks.inference.chat import Chat
+from tasks.inference.sampling import Sampling
 from tasks.inference.saved_model import Saved, open_saved
 from tests.flow.scenes import executed
 from tests.tiny import WORDS, make_task
@@ -70,7 +71,7 @@ def test_the_command(model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytes
         (["--temperature", "-1"], "--temperature: -1.0 given; valid: 0 or more"),
         (["--temperature", "1", "--top-p", "0"], "--top-p: 0.0 given; valid: above 0, at most 1"),
         (["--top-p", "0.5"], "--top-p: has no effect without --temperature"),
-        (["--max-new-tokens", "0"], "--max-new-tokens: 0 given; valid: 1 or more"),
+        (["--max-new-tokens", "0"], "--max-new-tokens: 0 given; valid: a whole number, 1 or more"),
         (["data.format=csv"], "data.format: has no effect"),
     ],
 )

@@ -29,7 +29,8 @@ from tests.served import HANG, until
 from tests.tiny import make_config
 
 PRESETS = Path(__file__).parents[2] / "deployments" / "presets"
-VERBS = ("init", "run", "plan", "grid", "lint", "runs", "show", "compare", "serve", "schema", "gc", "verify", "server")
+VERBS = ("init", "run", "plan", "grid", "align", "lint", "runs", "show", "compare", "serve", "schema", "gc", "verify",
+         "server")  # fmt: skip
 HEAVY = ("torch", "transformers", "prefect", "peft", "datasets", "pyarrow", "numpy")
 # Runs a verb and says, last on stderr, which modules that took.
 PROBE = """

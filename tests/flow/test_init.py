@@ -19,8 +19,9 @@ from tasks.config import RunConfig, load
 from tasks.objectives.presets import resolve
 from tests.tiny import TASKS, TOPICS, WORDS, make_bert, make_task_rows
 
-GUESSED = {  # texts alone suit three tasks
-    name: "language-generation" if kind == "text" else task for name, (task, kind, _) in TASKS.items()
+GUESSED = {  # texts alone suit three tasks, pairs of answers two
+    name: "language-generation" if kind == "text" else "dpo" if task == "reward" else task
+    for name, (task, kind, _) in TASKS.items()
 }
 
 
@@ -90,6 +91,16 @@ def test_tasks_and_columns_are_guessed(columns: Mapping[str, Any], task: str, ch
     _, config, _ = made(table("mine.csv", **columns))
     found = {role: name for role, name in config.data.columns.model_dump().items() if name is not None}
     assert (config.task, found) == (task, chosen)
+
+
+def test_messages_take_the_place_of_the_prompt_they_repeat() -> None:
+    rows = [{"messages": [{"role": "user", "content": f"why {at}?"}], "prompt": f"why {at}?", "chosen": f"so {at}",
+             "rejected": f"no {at}"} for at in range(40)]  # fmt: skip
+    Path("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    _, config, notes = made("mine.jsonl")
+    found = {role: name for role, name in config.data.columns.model_dump().items() if name is not None}
+    assert (config.task, found) == ("dpo", {name: name for name in ("messages", "chosen", "rejected")})
+    assert any("also possible: reward" in note for note in notes)
 
 
 def test_how_a_column_was_found_is_said() -> None:

@@ -129,3 +129,9 @@ def test_what_the_core_does_not_say_is_left_to_the_library(bert: Path, tmp_path:
     for change in ({"do_lower_case": False}, {"tokenizer_class": "RobertaTokenizer"}, {"cls_token": "[OTHER]"}):
         path.write_text(json.dumps(plain | change))
         assert read_words(folder) is None, change
+
+
+@pytest.mark.parametrize("task", ["dpo", "kto", "reward"])
+def test_a_preference_is_as_long_as_its_longest_answer(task: str, tmp_path: Path) -> None:
+    told = found(task, tmp_path, max_length=12)
+    assert told["longest"] > 12 and 0 < told["share"] <= 1 and told["overlong"] == "truncate"

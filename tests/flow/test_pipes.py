@@ -54,6 +54,7 @@ def test_what_makes_something_goes_on() -> None:
     words = {
         "run": ["c"],
         "grid": ["c"],
+        "align": ["c"],
         "plan": ["c"],
         "lint": ["c"],
         "serve": [],
@@ -61,4 +62,4 @@ def test_what_makes_something_goes_on() -> None:
         "schema": [],
     }
     goes_on = {verb for verb, more in words.items() if getattr(parser.parse_args([verb, *more]), "goes_on", False)}
-    assert goes_on == {"run", "grid", "serve"}
+    assert goes_on == {"run", "grid", "align", "serve"}

@@ -17,6 +17,7 @@ from tasks import STAGES
 from tasks.config import ConfigError, RunConfig, load
 from tasks.execution.execute import exclusive_run
 from tests.flow.scenes import executed
+from tests.selection import slow_except
 from tests.served import HANG
 from tests.tiny import make_config
 
@@ -62,7 +63,10 @@ def test_where_an_event_loop_runs_as_in_a_notebook(prefect_api: str, config: dic
     assert not model.training
 
 
-@pytest.mark.parametrize("setting", ["PREFECT_RESULTS_PERSIST_BY_DEFAULT", "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK"])
+SETTINGS = ["PREFECT_RESULTS_PERSIST_BY_DEFAULT", "PREFECT_DEFAULT_RESULT_STORAGE_BLOCK"]
+
+
+@pytest.mark.parametrize("setting", slow_except(SETTINGS[1:], SETTINGS))
 def test_under_other_result_settings_nothing_is_pickled(
     prefect_api: str, config: dict[str, Any], setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from tasks.results.finetuned import FineTuned
 from tasks.training.callbacks.control import StopOnSignal
 from tasks.training.longer import is_prefix, without_length
 from tests.flow.scenes import executed
+from tests.selection import slow_except
 from tests.tiny import make_config
 
 
@@ -121,7 +122,7 @@ def test_another_models_checkpoint_is_refused(bert: Path, rows: Path, tmp_path: 
         executed(config, "peft=lora", "train.max_steps=4", "train.resume_from_checkpoint=first")
 
 
-@pytest.mark.parametrize("best", [None, "loss"])
+@pytest.mark.parametrize("best", slow_except(["loss"], [None, "loss"]))
 def test_a_longer_training_at_a_constant_rate_goes_on_by_itself(
     best: str | None, bert: Path, rows: Path, tmp_path: Path
 ) -> None:

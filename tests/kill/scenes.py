@@ -17,15 +17,18 @@ import torch
 from transformers import Trainer
 
 from flows import cli
+from flows.chain.execute import execute_chain
 from flows.pipeline import pipeline
 from tasks import s05_tokenize
 from tasks.artifacts.store import Store
-from tasks.config import load
+from tasks.config import load, load_chain
 from tasks.config.errors import FinetuneError
 from tasks.data.tokens import shards
 from tasks.execution.execute import execute
 from tasks.results.finetuned import FineTuned
 from tasks.training import resumable, state, trainer
+from tasks.training.trainer import FinetuneTrainer
+from tests.flow.scenes import without_prefect
 
 
 def die() -> NoReturn:
@@ -49,6 +52,17 @@ def run(config: Mapping[str, Any], death: tuple[str, Any] | None = None, engine:
     except FinetuneError as error:
         return {"error": type(error).__name__, "exit_code": error.exit_code, "message": str(error), "steps": steps}
     return told(done) | {"steps": steps}
+
+
+def chain(config: Mapping[str, Any], death: tuple[str, Any] | None = None) -> dict[str, Any]:
+    """Carry out a chain; see `run`."""
+    steps: list[int] = []
+    _count_steps(steps)
+    if death is not None:
+        DEATHS[death[0]](death[1])
+    with without_prefect():
+        done = execute_chain(load_chain(config))
+    return {"runs": [told(each) for each in done.steps], "steps": steps}
 
 
 def say(words: list[str]) -> dict[str, Any]:
@@ -127,7 +141,7 @@ def signalled_in_step(micro: int) -> None:
 
 
 def _on_step(micro: int, act: Callable[[], Any]) -> None:
-    original, seen = Trainer.compute_loss, [0]
+    original, seen = FinetuneTrainer.compute_loss, [0]
 
     def compute_loss(self: Any, *inputs: Any, **named: Any) -> Any:
         loss = original(self, *inputs, **named)
@@ -137,7 +151,7 @@ def _on_step(micro: int, act: Callable[[], Any]) -> None:
                 act()
         return loss
 
-    Trainer.compute_loss = compute_loss  # type: ignore[method-assign]
+    FinetuneTrainer.compute_loss = compute_loss  # type: ignore[method-assign]
 
 
 def before_optimizer(checkpoint: str) -> None:

@@ -26,6 +26,9 @@ ARGUMENTS = {
 }  # fmt: skip
 
 
+PREFERENCES = ("reward", "dpo", "kto")  # whose losses and gradients are held against TRL's: tests/training
+
+
 def run(config: dict[str, Any]) -> FineTuned:
     from flows.pipeline import pipeline
 
@@ -36,7 +39,7 @@ def weights(done: FineTuned) -> dict[str, torch.Tensor]:
     return load_file(done._open("s09_train").path("model.safetensors"))
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [name for name in TASKS if name not in PREFERENCES])
 def test_equal_to_plain_code(name: str, tmp_path: Path) -> None:
     from tasks.models.device import matmul_precision
 
@@ -65,6 +68,8 @@ def test_four_times_four_is_sixteen(name: str, tmp_path: Path) -> None:
     for batch, windows in ((16, 1), (4, 4)):
         config = make_task(name, tmp_path, rows=80, dropout=0.0)
         config["data"]["split"] = {"validation": 0.0}
+        if name == "kto":  # its own loss estimates a divergence from each micro-batch
+            config["preference"] = {"loss_type": "apo_zero_unpaired"}
         if name == "question-answering":  # its models score padding too: rows must be of one length
             rows = [json.loads(line) for line in Path(config["data"]["train"]).read_text().splitlines()]
             for row in rows:
@@ -85,7 +90,7 @@ def test_four_times_four_is_sixteen(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("peft", ["none", "lora"])
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", [name for name in TASKS if name not in ("dpo", "kto")])
 def test_saved_and_loaded_elsewhere_it_says_the_same(name: str, peft: str, tmp_path: Path) -> None:
     config = make_task(name, tmp_path) | {"output_dir": str(tmp_path / "model")}
     config["peft"] = peft
@@ -105,4 +110,5 @@ def test_saved_and_loaded_elsewhere_it_says_the_same(name: str, peft: str, tmp_p
     if "prediction" in before.column_names:
         assert after["prediction"].to_pylist() == before["prediction"].to_pylist()
     else:
-        assert after["nll"].to_pylist() == pytest.approx(before["nll"].to_pylist(), rel=1e-6)
+        column = "chosen_reward" if name == "reward" else "nll"
+        assert after[column].to_pylist() == pytest.approx(before[column].to_pylist(), rel=1e-6)

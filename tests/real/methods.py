@@ -25,7 +25,7 @@ ROWS = 2000  # of the training rows, so that the table is made within an hour
 OF_ADAPTERS = {"train": {"learning_rate": 1e-3}}
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "full": {},
-    "head only": {"methods": {"freeze": {"layers": 6, "embeddings": True}}, **OF_ADAPTERS},
+    "head only": {"methods": {"freeze": {"layers": 6, "embeddings": True}}, "train": {"learning_rate": 1e-2}},
     "top half (freeze: 3)": {"methods": {"freeze": {"layers": 3, "embeddings": True}}},
     "gradual unfreezing": {"methods": {"unfreeze": "0.3 epochs"}},
     "layer-wise rates": {"methods": {"layerwise_lr_decay": 0.95}},
@@ -78,7 +78,7 @@ def train(name: str, method: str, seed: int, place: Path) -> Trained:
                "output_dir": str(out), "name": f"{name} {method} {seed}"}  # fmt: skip
     config["data"]["max_train_samples"] = ROWS
     config["train"]["torch_num_threads"] = 1  # two run side by side
-    written = place / f"{seed}.json"
+    written = place / f"{name}-{method}-{seed}.json".replace(" ", "-")
     written.write_text(json.dumps(config))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", RUN, str(written)], env=environment,
@@ -88,11 +88,6 @@ def train(name: str, method: str, seed: int, place: Path) -> Trained:
         found["metrics"][f"test_{REAL[name].metric}"], found["seconds"], found["peak"], found["trainable"],
         sum(each.stat().st_size for each in out.glob("*.safetensors")),
     )  # fmt: skip
-
-
-def with_all_seeds(name: str, method: str, place: Path) -> Sequence[Trained]:
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda seed: train(name, method, seed, place), SEEDS))
 
 
 def row(method: str, found: Sequence[Trained], full: int) -> str:
@@ -128,11 +123,14 @@ def main(names: Sequence[str], place: Path) -> None:
         task = yaml.safe_load((EXAMPLES / f"{name}.yaml").read_text())["task"]
         page += f"\n## {name} ({task})\n" + COLUMNS.format(metric=f"{REAL[name].metric} (test)")
         full = 0
-        for method in [each for each in METHODS if each in names] or METHODS:
-            found = with_all_seeds(name, method, place)
-            full = full or found[0].trainable
-            page += row(method, found, full) + "\n"
-            print(name, row(method, found, full), flush=True)
+        chosen = [each for each in METHODS if each in names] or [*METHODS]
+        with ThreadPoolExecutor(2) as pool:
+            runs = {method: [pool.submit(train, name, method, seed, place) for seed in SEEDS] for method in chosen}
+            for method, seeds in runs.items():
+                found = [each.result() for each in seeds]
+                full = full or found[0].trainable
+                page += row(method, found, full) + "\n"
+                print(name, row(method, found, full), flush=True)
     if not names:
         (EXAMPLES / "METHODS.md").write_text(page)
 

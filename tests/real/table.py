@@ -75,20 +75,15 @@ def row(name: str, found: dict[str, float]) -> str:
 
 HEAD = """# Examples
 
-One run of each task on a real set (`make real` makes this table anew), each in minutes on two CPU cores. MiniLM (22
-million parameters) is the base where an encoder serves; the T5 and the Llama are small ones made for the run, without
-pre-training ([`tests/real/bases.py`](../../tests/real/bases.py)). The sets are not part of this project: put yours
-where the example says, or override the paths:
+One run of each task on a real data set (`make real` regenerates this table), each in minutes on two CPU cores. MiniLM
+(22 million parameters) is the base where an encoder is suitable; the T5 and the Llama are small, randomly initialised
+models ([`tests/real/bases.py`](../../tests/real/bases.py)). The data sets are not part of this project: put yours at
+the example's paths, or override them:
 
     finetune run deployments/examples/trec.yaml data.train=my/train.parquet data.test=my/test.parquet
 
 | example | task | metric (test) | value | baseline |
 |---|---|---|---|---|
-"""
-
-TAIL = """
-On GoEmotions three epochs over nine thousand comments are too few for 28 rare emotions: the loss still falls, and a
-linear classifier is ahead.
 """
 
 
@@ -105,7 +100,7 @@ def main(names: list[str]) -> None:
             rows.append(row(name, found))
             print(rows[-1], json.dumps(found), sep="\n", flush=True)
     if not names:
-        (EXAMPLES / "README.md").write_text(HEAD + "\n".join(rows) + "\n" + TAIL)
+        (EXAMPLES / "README.md").write_text(HEAD + "\n".join(rows) + "\n")
 
 
 if __name__ == "__main__":

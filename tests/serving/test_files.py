@@ -19,7 +19,7 @@ from prefect.settings.models.root import Settings
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.importtools import import_object
 
-from tasks.config import RunConfig
+from tasks.config import RunConfig, load_chain
 from tasks.config.reading.load import load, load_sweep
 from tests.served import ROOT, SILENCE, Refused, Served
 
@@ -64,7 +64,7 @@ def test_runs_in_containers_start_where_the_volume_is(kind: str) -> None:
         mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
         assert container["workingDir"] == folder
     assert folder in mounts
-    ours = {each["entrypoint"]: each for each in PREFECT["deployments"][:2]}
+    ours = {each["entrypoint"]: each for each in PREFECT["deployments"][:3]}
     assert {each["entrypoint"] for each in made["deployments"]} == set(ours)
     for each in made["deployments"]:
         assert each["work_pool"] == {"name": f"finetune-{kind}"}, "its environment is the pool's"
@@ -80,8 +80,10 @@ def test_a_deployment_names_a_flow_and_gives_it_what_it_takes(deployment: dict[s
     given = UNFILLED | deployment.get("parameters", {})
     if flow.name == "grid":
         given["sweep"] = {"grid": {"train.learning_rate": [1e-4, 2e-4]}}
+    if flow.name == "align":
+        given["steps"] = [{"task": "sft", "data": {"train": "a"}}, {"task": "dpo", "data": "b", "peft": "lora"}]
     jsonschema.Draft202012Validator(schema).validate(given)
-    load(given) if flow.name == "finetune" else load_sweep(given)
+    {"finetune": load, "grid": load_sweep, "align": load_chain}[flow.name](given)
     assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     assert deployment["description"] and deployment["tags"]
     assert deployment["work_pool"]["name"] == "finetune"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection, Mapping
 
+from tasks.config.json_types import is_mapping, is_sequence
+
 
 def nearest(word: str, choices: Collection[str]) -> str | None:
     """Return the choice that is most similar to `word`, or None if none is."""
@@ -140,6 +142,26 @@ PEERS: Mapping[str, str] = {
     "output": "output_dir",
     "output_path": "output_dir",
 }
+
+
+# Keys that only whole configs of axolotl and LLaMA-Factory have.
+WHOLE = ("base_model", "model_name_or_path", "datasets", "dataset")
+CONTINUED = ("completion", "pretrain")  # axolotl's types of texts, not conversations
+
+
+def whole_hint(path: str, value: object) -> str:
+    """Return what to write for the model or the data of a config of axolotl or LLaMA-Factory; empty for other names."""
+    if path.removeprefix("data.") not in WHOLE:
+        return ""
+    entries = [each for each in value if is_mapping(each) and each.get("path")] if is_sequence(value) else []
+    translates = "; `finetune init --from FILE` translates a whole config of axolotl or LLaMA-Factory"
+    if not entries:
+        return translates
+    paths = [str(each["path"]) for each in entries]
+    texts = all(each.get("type") in CONTINUED for each in entries)
+    return (f"; write task: {'language-generation' if texts else 'sft'}, data: {{train: "
+            f"{paths[0] if len(paths) == 1 else '[' + ', '.join(paths) + ']'}}} (a data set of the hub: "
+            f"hf:owner/name), and data.columns if columns have other names{translates}")  # fmt: skip
 
 
 def hint(unknown: str, known: Collection[str]) -> str:

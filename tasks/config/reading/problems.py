@@ -10,8 +10,8 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from tasks.config.arguments import catalogue
-from tasks.config.json_types import is_mapping
-from tasks.config.reading.names import hint
+from tasks.config.json_types import is_mapping, is_sequence
+from tasks.config.reading.names import hint, whole_hint
 from tasks.config.reading.old_names import DROPPED, RENAMED
 from tasks.config.reading.words import refusal
 from tasks.config.sections.peft import peft_methods
@@ -53,7 +53,7 @@ def _problem(detail: Mapping[str, Any], root: type[Section]) -> Problem:
         return Problem(path, str(detail["ctx"]["error"]))
     if kind == "extra_forbidden":
         elsewhere = f"unknown name{hint(path, frozenset(_walk(root, '')))}"
-        return Problem(path, _unknown(path) if root is RunConfig else elsewhere)
+        return Problem(path, f"{_unknown(path)}{whole_hint(path, value)}" if root is RunConfig else elsewhere)
     if kind.startswith("union_tag"):
         given = value.get("method") if is_mapping(value) else None
         what = "missing" if given is None else f"{given!r} given"
@@ -65,7 +65,9 @@ def _problem(detail: Mapping[str, Any], root: type[Section]) -> Problem:
         return Problem(path, f"missing; {section.model_fields[name].description}")
     schema = section.model_json_schema()["properties"][name]
     where = f"item {rest[0] + 1}: " if rest and isinstance(rest[0], int) else ""
-    return Problem(path, where + refusal(value, schema))
+    entries = is_sequence(value) and any(is_mapping(each) for each in value)
+    more = whole_hint("datasets", value) if path == "data.train" and entries else ""
+    return Problem(path, where + refusal(value, schema) + more)
 
 
 def _unknown(path: str) -> str:

@@ -86,6 +86,18 @@ class ColumnsConfig(Section):
         default=None,
         description="Column with the answer: a text, or messages. Omit: found by its name.",
     )
+    chosen: str | None = Field(
+        default=None,
+        description="Column with the preferred answer: a text, or messages. Omit: found by its name.",
+    )
+    rejected: str | None = Field(
+        default=None,
+        description="Column with the other answer: a text, or messages. Omit: found by its name.",
+    )
+    margin: str | None = Field(
+        default=None,
+        description="Column with how much better the preferred answer is, for reward. Omit: found by its name.",
+    )
     system: str | None = Field(
         default=None,
         description="Column with the system message. Omit: found by its name.",

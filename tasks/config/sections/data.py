@@ -123,7 +123,8 @@ class DataConfig(Section):
     split: SplitConfig = Field(default_factory=SplitConfig, description="How rows are held out.")
     dedupe: Literal["off", "exact"] = Field(
         default="off",
-        description="exact: drop rows whose text repeats an earlier one (contradicting labels are reported first).",
+        description="exact: drop rows whose text repeats an earlier one (contradicting labels are reported first); of "
+        "conversations and preferences, rows whose prompt and answers do.",
     )
     leakage: Literal["error", "warn", "remove", "off"] | None = Field(
         default=None,
@@ -170,7 +171,7 @@ class DataConfig(Section):
         default=None,
         description="What a conversation's loss is on: all turns of the assistant, the last one, the completion (the "
         "last turn if rows have no prompt of their own), or all tokens. Omit: completion for rows of prompt and "
-        "completion, else assistant.",
+        "completion, all for raw texts, else assistant.",
     )
     label_all_tokens: bool = Field(
         default=False, description="Label every token of a word, not only its first, for token-classification."

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tasks.config.json_types import is_sequence
-from tasks.config.sections.section import Count, Section
+from tasks.config.sections.section import Count, Section, WholeNotNegative
 
 
 def _dotted(metric: object) -> object:
@@ -33,6 +33,11 @@ class EvalConfig(Section):
     )
     slices: list[str] = Field(
         default_factory=list, description="Columns of the data; metrics are also reported for each of their values."
+    )
+    samples: WholeNotNegative | None = Field(
+        default=None,
+        description="Report what the base and the trained model answer to this many rows of test (without test, of "
+        "validation), at most 64 tokens each, for tasks that train on conversations. Omit: 3 with sft.",
     )
     bootstrap: int = Field(
         default=1000, ge=0, description="Samples for the 95 % interval of each metric; 0: no intervals."

@@ -14,6 +14,7 @@ from tasks.config.sections.export import ExportConfig
 from tasks.config.sections.methods import MethodsConfig
 from tasks.config.sections.model import ModelConfig
 from tasks.config.sections.peft import NoPeft, PeftConfig, PeftSection
+from tasks.config.sections.preference import PreferenceConfig
 from tasks.config.sections.quant import QuantConfig
 from tasks.config.sections.secrets import Secrets
 from tasks.config.sections.section import Folder, Section, Seed, Text
@@ -22,8 +23,8 @@ from tasks.config.sections.train import TrainConfig
 
 TASK = (
     "What the model learns to do: text-classification, regression, token-classification, question-answering, "
-    "sequence-sequence, language-generation, language-modeling or token-detection. Of a list, choose translation for "
-    "translation_en_to_de and the like."
+    "sequence-sequence, language-generation, sft, reward, dpo, kto, language-modeling or token-detection. Of a list, "
+    "choose translation for translation_en_to_de and the like."
 )
 Preset = Annotated[
     Literal["recommended", "txtai"],
@@ -55,6 +56,9 @@ class RunConfig(Section):
     train: TrainConfig = Field(
         default_factory=TrainConfig, description="Training, with the names of transformers' TrainingArguments."
     )
+    preference: PreferenceConfig = Field(
+        default_factory=PreferenceConfig, description="Learning from preferences (reward, dpo, kto)."
+    )
     eval: EvalConfig = Field(default_factory=EvalConfig, description="Evaluation.")
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig, description="Checkpoints during training.")
     export: ExportConfig = Field(default_factory=ExportConfig, description="What is saved at the end.")
@@ -73,6 +77,7 @@ EXPAND: Mapping[str, Callable[[Any], Any]] = {
     "peft": PeftSection.expand,
     "quant": QuantConfig.expand,
     "train": TrainConfig.expand,
+    "preference": PreferenceConfig.expand,
     "eval": EvalConfig.expand,
     "checkpoint": CheckpointConfig.expand,
     "export": ExportConfig.expand,

@@ -6,9 +6,11 @@
 | ShareGPT (LLaMA-Factory, axolotl) | `conversations`: `[{from, value}, …]`, maybe `system`, `tools` |
 | prompt and completion (TRL) | `prompt`, `completion`: texts or messages |
 | Alpaca (LLaMA-Factory) | `instruction`, maybe `input`, `output`, `system`, `history` |
+| raw text (TRL) | `text`, rendered already, or no conversation |
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +25,8 @@ AUTHORS = {
     "function_call": "assistant",
     "tool": "tool", "function": "tool", "observation": "tool", "ipython": "tool",
 }  # fmt: skip
+KEYS = (("role", "content"), ("from", "value"))  # of a message's author and text
+LISTED = re.compile(r"""\s*\[?\s*\{\s*(['"])(role|content|from|value)\1\s*:""")
 KEPT = ("name", "tool_calls", "tool_call_id", "reasoning_content")  # what a template may use besides role and content
 
 
@@ -38,22 +42,29 @@ class Conversation:
         messages: dicts of `role` and `content` (text, or None if there are `tool_calls`), and `KEPT`.
         given: how many messages come before the completion; None if the row does not say.
         tools: JSON schemas of the functions that the model may call, for the template.
+        text: a raw text, in place of messages.
     """
 
     messages: Sequence[JsonObject]
     given: int | None = None
     tools: Sequence[Any] | None = None
+    text: str | None = None
 
 
 def conversation(row: Mapping[str, Any]) -> Conversation:
     """Return the conversation in a row.
 
     Args:
-        row: values by role: `messages`, or `prompt` and `completion` with `input`, `system`, `history`, `tools`.
+        row: values by role: `messages`, or `prompt` and `completion` with `input`, `system`, `history`, `tools`;
+            or `text`.
 
     Raises:
         Unreadable: it has none.
     """
+    if "text" in row:
+        if not (text := _text(row["text"], "text")).strip():
+            raise Unreadable("text is empty")
+        return Conversation((), text=text)
     tools = _tools(row.get("tools"))
     system = [{"role": "system", "content": text}] if (text := _text(row.get("system"), "system")) else []
     if "messages" in row:
@@ -64,9 +75,28 @@ def conversation(row: Mapping[str, Any]) -> Conversation:
     before = [*system, *_history(row.get("history")), *_asked(row)]
     if row.get("completion") is None:
         raise Unreadable("completion is empty")
-    answer = row["completion"]
+    answer = listed(row["completion"], "completion")
     turns = [_said("assistant", answer)] if isinstance(answer, str) else _messages(answer, "completion")
     return Conversation([*before, *turns], len(before), tools)
+
+
+def listed(given: Any, what: str) -> Any:
+    """Return the messages that a text has as JSON, a list of them or one; any other value as it is.
+
+    Raises:
+        Unreadable: they are in Python's notation, as pandas writes lists to a CSV.
+    """
+    if not isinstance(given, str) or not (start := LISTED.match(given)):
+        return given
+    try:
+        found = json.loads(given)
+    except (ValueError, RecursionError) as error:
+        if start[1] == "'":
+            raise Unreadable(f"{what} is a list of messages in Python's notation; write it as JSON") from error
+        return given
+    turns = found if isinstance(found, list) else [found]
+    are_messages = all(isinstance(turn, dict) and any(turn.keys() >= {*pair} for pair in KEYS) for turn in turns)
+    return turns if are_messages else given
 
 
 def prompt_of(row: Mapping[str, Any]) -> Conversation:
@@ -77,6 +107,8 @@ def prompt_of(row: Mapping[str, Any]) -> Conversation:
     Raises:
         Unreadable: nothing is left.
     """
+    if "text" in row:
+        return conversation(row)
     if "messages" in row:
         found = conversation(row)
         messages = list(found.messages)
@@ -92,7 +124,7 @@ def prompt_of(row: Mapping[str, Any]) -> Conversation:
 
 def _asked(row: Mapping[str, Any]) -> list[JsonObject]:
     """Return the messages of `prompt` and `input`; of texts, both are one message."""
-    prompt, more = row.get("prompt"), _text(row.get("input"), "input")
+    prompt, more = listed(row.get("prompt"), "prompt"), _text(row.get("input"), "input")
     if isinstance(prompt, str) or prompt is None:
         text = "\n".join(part for part in (prompt, more) if part and part.strip())
         if not text:
@@ -126,7 +158,7 @@ def _messages(given: Any, what: str) -> list[JsonObject]:
 def _message(turn: Any, what: str) -> JsonObject:
     if not isinstance(turn, dict):
         raise Unreadable(f"{what} is no object with role and content")
-    keys = next((pair for pair in (("role", "content"), ("from", "value")) if pair[0] in turn), None)
+    keys = next((pair for pair in KEYS if pair[0] in turn), None)
     if keys is None:
         raise Unreadable(f"{what} has neither 'role' nor 'from', but {', '.join(map(repr, turn))}")
     author, content = (turn.get(key) for key in keys)

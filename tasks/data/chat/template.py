@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -41,15 +42,10 @@ class Template:
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         if not tokenizer.chat_template:
-            raise ConfigError(f"{FIELD}: the model has no chat template; set it to chatml (if its tokenizer has "
-                              "<|im_start|> and <|im_end|>), or to a file")  # fmt: skip
+            raise ConfigError(f"{FIELD}: conversations need one, and the base has none; set it to chatml (if its "
+                              "tokenizer has <|im_start|> and <|im_end|>), or to a Jinja template")  # fmt: skip
         self.marks = "{% generation" in (text := _text(tokenizer.chat_template)) or "{%- generation" in text
         self._check()
-
-    def ends(self, model: Any) -> list[int]:
-        """Return the ids at which generation stops: those of the model's own config, and the end of an answer."""
-        usual = model.generation_config.eos_token_id
-        return list(dict.fromkeys([*(usual if isinstance(usual, list) else [usual] * (usual is not None)), self.end]))
 
     def render(self, found: Conversation, train_on: str | None) -> Rendered:
         """Return the text of a conversation.
@@ -150,6 +146,89 @@ class Template:
             many = "does not begin" if ids[:1] != [bos] else "begins twice"
             raise ConfigError(f"{FIELD}: a conversation {many} with {self.tokenizer.bos_token!r}, with which this "
                               "tokenizer begins every text")  # fmt: skip
+
+
+def ends(tokenizer: Any, usual: int | Sequence[int] | None) -> list[int]:
+    """Return the ids at which generation stops: the `usual` ones of the model's generation config, the tokenizer's end
+    token, and what ends an answer, if it has a usable template (a model trained on raw texts needs none)."""
+    try:
+        answer = Template(tokenizer).end
+    except ConfigError:
+        answer = None
+    known = [usual] if isinstance(usual, int) else [*(usual or ())]
+    return list(dict.fromkeys(each for each in (*known, tokenizer.eos_token_id, answer) if each is not None))
+
+
+def generation_tokens(tokenizer: Any, base: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields of a generation config with which texts end where training taught the model to.
+
+    Args:
+        base: the fields of the base's own.
+    """
+    stops = ends(tokenizer, base.get("eos_token_id"))
+    return {"eos_token_id": stops if len(stops) > 1 else stops[0], "pad_token_id": tokenizer.pad_token_id}
+
+
+def raw(tokenizer: Any, text: str, end: bool) -> str:
+    """Return a raw text with the BOS token, if the tokenizer begins every text with it, and with the end token if
+    `end`; neither is added where it already is.
+
+    Raises:
+        ConfigError: the tokenizer has no end token.
+    """
+    bos: str = tokenizer.bos_token or ""
+    begins = bos and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id] and not text.startswith(bos)
+    if end and tokenizer.eos_token is None:
+        raise ConfigError("model.name: its tokenizer has no end token to append to texts; use another base")
+    missing = end and not text.rstrip().endswith(tokenizer.eos_token)
+    return f"{bos if begins else ''}{text}{tokenizer.eos_token if missing else ''}"
+
+
+class Renderer:
+    """Renders rows: conversations with the tokenizer's template (which is checked when the first one is rendered), and
+    raw texts as they are.
+
+    Args:
+        train_on: see `Template.render`; raw texts can only be trained as a whole.
+    """
+
+    def __init__(self, tokenizer: Any, train_on: str | None = None) -> None:
+        self.tokenizer, self.train_on = tokenizer, train_on
+
+    @cached_property
+    def template(self) -> Template:
+        """The tokenizer's template.
+
+        Raises:
+            ConfigError: see `Template`.
+        """
+        return Template(self.tokenizer)
+
+    def check(self, found: Conversation) -> None:
+        """Raise what concerns all rows like this one.
+
+        Raises:
+            ConfigError: the template cannot be used; `train_on` names turns, and the row is a raw text.
+        """
+        if found.text is None:
+            _ = self.template
+        elif self.train_on not in (None, "all"):
+            raise ConfigError(f"data.train_on: {self.train_on} given, but the rows are raw texts, in which nothing "
+                              "tells the assistant's words from others, so that all tokens are trained; leave it out, "
+                              "or give conversations (messages, or prompt and completion)")  # fmt: skip
+
+    def render(self, found: Conversation) -> Rendered:
+        """Return a row to train on; see `Template.render`."""
+        if found.text is None:
+            return self.template.render(found, self.train_on)
+        text = raw(self.tokenizer, found.text, end=True)
+        return Rendered(text, [(0, len(text))])
+
+    def prompt(self, found: Conversation) -> str:
+        """Return the text that a model is to continue."""
+        if found.text is not None:
+            return raw(self.tokenizer, found.text, end=False)
+        return self.template.text(found.messages, found.tools, answer=True)
 
 
 def _authors(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -85,7 +85,14 @@ COMPLETION = Role("completion", ("completion", "output", "response", "answer"), 
 SYSTEM = Role("system", ("system", "system_prompt"), required=False)
 HISTORY = Role("history", ("history",), required=False, json=True)
 TOOLS = Role("tools", ("tools",), required=False, json=True)
+RAW = Role("text", ("text",), required=False)
 CONVERSATION = (MESSAGES, PROMPT, INPUT, COMPLETION, SYSTEM, HISTORY, TOOLS)
+CHOSEN = Role("chosen", ("chosen", "chosen_response", "response_j"), required=True, json=True)
+REJECTED = Role("rejected", ("rejected", "rejected_response", "response_k"), required=True, json=True)
+MARGIN = Role("margin", ("margin",), required=False)
+PREFERENCE = (MESSAGES, PROMPT, INPUT, CHOSEN, REJECTED, SYSTEM, HISTORY, TOOLS)
+DESIRABLE = Role("label", ("label", "kto_tag", "desirable"), required=True)
+RATED = (*CONVERSATION, DESIRABLE)
 
 
 def choose(table_columns: list[str], wanted: Mapping[str, Any], roles: Sequence[Role]) -> dict[str, str]:

@@ -86,8 +86,14 @@ class Kind(Protocol):
         ...
 
 
-def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role], kind: Kind) -> Prepared:
+def prepare(
+    tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Role], kind: Kind, answers: Sequence[str] = ()
+) -> Prepared:
     """Check, split and encode `tables` (by split; at least `train`).
+
+    Args:
+        answers: roles that repeated rows have in common besides `kind.identity`: there may be several answers to a
+            prompt.
 
     Raises:
         DataError: invalid rows, with file and line; a label that train does not have; fewer than two classes; a split
@@ -99,13 +105,14 @@ def prepare(tables: Mapping[str, pa.Table], data: DataConfig, roles: Sequence[Ro
         field = f"data.{name}"
         (check_rows(table, _of(kind.texts, columns), field) + kind.check(table, columns, field)).raise_if_any()
     same = _of(kind.identity, columns)
+    whole = same | _of(answers, columns)
     learnt = {"label": columns[kind.target]} if kind.target in columns else {}
-    warnings = list(duplicates(tables["train"], same | learnt).warnings)
+    warnings = list(duplicates(tables["train"], whole | learnt).warnings)
     warnings += text_warnings(tables["train"], same, "data.train")
     dropped, given = 0, dict(tables)
     if data.dedupe == "exact":
         for name in given:
-            given[name], gone = dedupe(given[name], list(same.values()))
+            given[name], gone = dedupe(given[name], list(whole.values()))
             dropped += gone
     head = kind.head(given["train"], columns, data)
     splits = _shares(given["train"], kind.stratum(given["train"], columns), data, given, list(same.values()))

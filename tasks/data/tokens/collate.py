@@ -98,6 +98,28 @@ class ConversationBatch(PadTokenLabels):
         return batch
 
 
+class PairBatch(PadBatch):
+    """`PadBatch` for rows with two answers each.
+
+    Returns (called):
+        `input_ids`, `attention_mask` and `completion_mask` as int64 of shape (2 · batch, width): first the chosen
+        answers, then the rejected ones; one value per row, such as `margin`, as (batch,), two as (batch, 2).
+    """
+
+    filled: Mapping[str, str | int] = {**PadBatch.filled, "completion_mask": 0}
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        sides = [
+            {name: row[f"{side}_{name}"] for name in ("input_ids", "completion_mask")}
+            for side in ("chosen", "rejected")
+            for row in rows
+        ]
+        single = [name for name in rows[0] if not name.startswith(("chosen_", "rejected_"))]
+        return super().__call__(sides) | {
+            name: torch.as_tensor(np.asarray([row[name] for row in rows])) for name in single
+        }
+
+
 class CausalBatch(PadBatch):
     """`PadBatch` for causal language models: `labels` are the tokens themselves, -100 for padding.
 

@@ -36,12 +36,15 @@ class Encoded:
         overlong: number of data rows that were truncated, split into windows or dropped.
         dropped: number of data rows that were dropped.
         notices: about rows that a model cannot learn from.
+        trained: number of trained tokens before overlong rows are cut or dropped, and of those that this removes; None
+            if all tokens are trained.
     """
 
     table: pa.Table
     overlong: int = 0
     dropped: int = 0
     notices: tuple[str, ...] = ()
+    trained: tuple[int, int] | None = None
 
 
 def encode_text(rows: pa.Table, tokenizer: Tokenizer, shape: Shape, field: str, labelled: bool) -> Encoded:
@@ -158,7 +161,7 @@ class Windows:
 
 def kind_of(name: str) -> pa.DataType:
     """Return the type of a token column's values."""
-    return pa.int8() if name == "token_type_ids" else pa.int32()
+    return pa.int8() if name == "token_type_ids" or name.endswith("_mask") else pa.int32()
 
 
 def lineage(rows: pa.Table, origins: pa.Array) -> dict[str, Any]:

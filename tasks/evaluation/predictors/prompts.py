@@ -5,7 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tasks.data.chat.template import Template
+from tasks.data.chat.template import ends
 from tasks.evaluation.predictor import BatchPredictions, lineage
 from tasks.models.generation import ONE_EACH
 
@@ -17,13 +17,15 @@ class PromptPredictor:
 
     Args:
         tokenizer: called once for the tokenizer.
-        generation: `generation_max_length` (new tokens; 64 if unset), `generation_num_beams`.
+        generation: `generation_max_length` (new tokens; 64 if unset), `generation_num_beams`; further arguments of
+            transformers' `generate` in `generate`.
 
     Predictions:
         `prediction`: the continuation.
     """
 
     windows = False
+    generates = True
     found = pa.schema([("prediction", pa.string())])
 
     def __init__(
@@ -33,11 +35,11 @@ class PromptPredictor:
         self.limits = {"max_new_tokens": generation.get("generation_max_length") or NEW_TOKENS}
         if generation.get("generation_num_beams"):
             self.limits["num_beams"] = generation["generation_num_beams"]
+        self.limits |= {**ONE_EACH, "max_length": None, "pad_token_id": self.tokenizer.pad_token_id}
+        self.limits |= generation.get("generate", {})
 
     def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
-        produced = model.generate(
-            **batch, **self.limits, **ONE_EACH, max_length=None, pad_token_id=self.tokenizer.pad_token_id
-        )[:, batch["input_ids"].shape[1] :]  # fmt: skip
+        produced = model.generate(**batch, **self.limits)[:, batch["input_ids"].shape[1] :]
         texts = self.tokenizer.batch_decode(produced, skip_special_tokens=True)
         return BatchPredictions({"prediction": texts}, 0.0, 0.0)
 
@@ -48,12 +50,7 @@ class PromptPredictor:
 class AnswerPredictor(PromptPredictor):
     """`PromptPredictor` for conversations: also stops at the token with which the chat template ends an answer."""
 
-    def __init__(
-        self, head: Mapping[str, Any], tokenizer: Callable[[], Any], generation: Mapping[str, Any], **_: object
-    ) -> None:
-        super().__init__(head, tokenizer, generation)
-        self.template = Template(self.tokenizer)
-
     def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
-        self.limits["eos_token_id"] = self.template.ends(model)
+        if "eos_token_id" not in self.limits:
+            self.limits["eos_token_id"] = ends(self.tokenizer, model.generation_config.eos_token_id)
         return super().batch(model, batch)

@@ -15,7 +15,8 @@ class TextPredictor:
 
     Args:
         tokenizer: called once for the tokenizer.
-        generation: `predict_with_generate`, `generation_max_length` (tokens), `generation_num_beams`.
+        generation: `predict_with_generate`, `generation_max_length` (tokens), `generation_num_beams`; further
+            arguments of transformers' `generate` in `generate`.
 
     Predictions:
         `label` (the reference), `prediction` (the generated text), `nll`, `tokens`, `correct` of the reference's
@@ -23,6 +24,7 @@ class TextPredictor:
     """
 
     windows = False
+    generates = True
 
     def __init__(
         self, head: Mapping[str, Any], tokenizer: Callable[[], Any], generation: Mapping[str, Any], **_: object
@@ -45,7 +47,8 @@ class TextPredictor:
             columns = {"nll": [0.0] * rows, "tokens": [0] * rows, "correct": [0] * rows}
         if self.generates:
             given = {name: batch[name] for name in ("input_ids", "attention_mask")}
-            produced = model.generate(**given, **scoring(model.generation_config.to_dict(), self.generation))
+            how = scoring(model.generation_config.to_dict(), self.generation) | self.generation.get("generate", {})
+            produced = model.generate(**given, **how)
             columns["prediction"] = self.tokenizer.batch_decode(produced, skip_special_tokens=True)
         return BatchPredictions(columns, loss, weight)
 

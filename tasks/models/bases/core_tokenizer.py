@@ -83,7 +83,7 @@ def limit(tokens: float, positions: int | None, model_type: str, pad: int | None
 
 
 def check_tokenizer(tokenizer: "PreTrainedTokenizerBase", task: str, needs: Sequence[str]) -> None:
-    """Raise if a tokenizer lacks what a task needs: `fast`, `chat_template`, `mask_token`, `eos_token`.
+    """Raise if a tokenizer lacks what a task needs: `fast`, `mask_token`, `eos_token`.
 
     Raises:
         ConfigError: something is missing.
@@ -93,10 +93,8 @@ def check_tokenizer(tokenizer: "PreTrainedTokenizerBase", task: str, needs: Sequ
             written = f"{type(tokenizer).__name__}, written in Python"
             raise ConfigError(f"model.name: {task} needs word boundaries, which its tokenizer ({written}) does not "
                               "provide; use a base with a tokenizer.json")  # fmt: skip
-        if need == "chat_template" and tokenizer.chat_template is None:
-            raise ConfigError(f"model.chat_template: {task} needs one, and the base has none; set it to chatml (if its "
-                              "tokenizer has <|im_start|> and <|im_end|>), or to a Jinja template")  # fmt: skip
-        if need != "fast" and getattr(tokenizer, need) is None:
+        # rows that are raw texts need no chat template; `tasks.data.chat.template` checks it for conversations
+        if need not in ("fast", "chat_template") and getattr(tokenizer, need) is None:
             raise ConfigError(f"model.name: {task} needs a tokenizer with a {need.replace('_', ' ')}, and this base's "
                               "has none; use another base, or another task")  # fmt: skip
 

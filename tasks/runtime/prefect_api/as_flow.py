@@ -25,6 +25,7 @@ def described(function: Function) -> Function:
     """Add the config's description of each parameter to the docstring, which Prefect's run form shows."""
     known = {name: field.description for name, field in RunConfig.model_fields.items()}
     known["sweep"] = "What varies, how it is searched, and where its runs execute."
+    known["steps"] = "The trainings, in order: the values of each step over those of the sections."
     lines = [f"    {name}: {known[name]}" for name in signature(function).parameters if known.get(name)]
     function.__doc__ = "\n".join([getdoc(function) or "", "", "Args:", *lines])
     return function

@@ -30,16 +30,20 @@ def cancellable(function: Function) -> Function:
 
     @wraps(function)
     def call(*positional: object, **named: object) -> object:
+        from prefect.exceptions import TerminationSignal
+
         try:
             with _sigterm_as_sigint(), _tolerating_lost_api():
                 done = function(*positional, **named)
+        except TerminationSignal as stop:
+            if _started_by_worker():
+                raise
+            return cancelled(Interrupted(f"stopped by signal {stop.signal}; run the same command again to resume"))
         except KeyboardInterrupt as stop:  # outside a training, so no checkpoint was saved
             return cancelled(interrupted(stop))
         except Interrupted as stop:
             if not _started_by_worker():
                 return cancelled(stop)
-            from prefect.exceptions import TerminationSignal
-
             warn(str(stop))
             # Cancelled if Prefect sent the signal to cancel; else Crashed, as any process that was terminated.
             raise TerminationSignal(signal=signal.SIGTERM) from stop
@@ -56,9 +60,13 @@ def interrupted(stop: KeyboardInterrupt) -> Interrupted:
 
 @contextmanager
 def _sigterm_as_sigint() -> Generator[None]:
-    """Within, SIGTERM stops the run as Ctrl-C does, with our own message. A run started by Prefect's worker keeps
-    Prefect's handler, which does the same and knows why the signal was sent."""
-    if threading.current_thread() is not threading.main_thread() or _started_by_worker():
+    """Within, SIGTERM stops the run as Ctrl-C does, with our own message. A run started by Prefect's worker, and a
+    subflow of one, keep Prefect's handler, which does the same and knows why the signal was sent."""
+    from prefect.utilities import engine
+
+    known: Any = engine
+    theirs = signal.getsignal(signal.SIGTERM) is known._prefect_sigterm_handler
+    if threading.current_thread() is not threading.main_thread() or _started_by_worker() or theirs:
         yield
         return
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.config import RunConfig
 from tasks.config.errors import ConfigError
 from tasks.config.sections.section import Section
+from tasks.models.selected_logits import NoOutputLayer, selected_logits
 from tasks.training.hooks import TrainingHook
 from tasks.training.methods.base import Method, Task
 
@@ -53,31 +54,14 @@ class LabelledPositions(TrainingHook):
         if self.plan["cross_entropy"] == "next_token":
             labels = pad(labels, (0, 1), value=-100)[:, 1:]
         known = labels != -100
-
-        def select(module: torch.nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-            return (arguments[0][known][None], *arguments[1:]) if arguments[0].shape[:2] == known.shape else arguments
-
-        with self._head().register_forward_pre_hook(select):
-            outputs = model(**{name: each for name, each in inputs.items() if name != "labels"})
-        if outputs.logits.shape[:2] != (1, int(known.sum())):
-            raise self._unknown_head()
+        try:
+            outputs = selected_logits(model, {name: each for name, each in inputs.items() if name != "labels"}, known)
+        except NoOutputLayer as error:
+            raise ConfigError(f"methods.{NAME}: {error}; leave it out") from error
         smoothing = self.plan["arguments"].get("label_smoothing_factor") or 0.0
         logits, reduction = outputs.logits[0].float(), "mean" if num_items is None else "sum"
         loss = cross_entropy(logits, labels[known], reduction=reduction, label_smoothing=smoothing)
         return loss if num_items is None else loss / num_items, outputs
-
-    def _head(self) -> Any:
-        model: Any = self.model
-        head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-        if head is None:
-            raise self._unknown_head()
-        return head
-
-    def _unknown_head(self) -> ConfigError:
-        model: Any = self.model
-        inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-        return ConfigError(f"methods.{NAME}: {type(inner).__name__} does not compute its logits with the layer of its "
-                           "get_output_embeddings; leave it out")  # fmt: skip
 
 
 LABELLED_LOGITS = Method(

@@ -1,0 +1,1 @@
+"""Chains: steps that each train the model which the step before made."""

@@ -1,0 +1,147 @@
+"""Run a chain: everything is checked first, then each step is a run, which starts from the model of an earlier one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
+from pathlib import Path
+
+from flows.api import lint, run
+from flows.chain.result import Aligned
+from flows.chain.steps import base_in_store, linked_folder, naming_step, starts_of
+from tasks.config import ChainStep, ConfigError, LoadedChain
+from tasks.execution.execute import open_store, store_root
+from tasks.execution.preflight import check_paths
+from tasks.objectives.presets import resolve
+from tasks.results.finetuned import FineTuned
+from tasks.runtime.context import StageEntry
+from tasks.runtime.log import info, warn
+
+Given = tuple[LoadedChain, Callable[[StageEntry], None] | None]
+_given: ContextVar[Given | None] = ContextVar("finetune_chain", default=None)
+
+
+@contextmanager
+def chain_at_hand(chain: LoadedChain, listener: Callable[[StageEntry], None] | None) -> Iterator[None]:
+    """Pass a chain, with the origins of its values, to the flow run within this context, and a listener for stages."""
+    token = _given.set((chain, listener))
+    try:
+        yield
+    finally:
+        _given.reset(token)
+
+
+def given_chain() -> Given | None:
+    """Return what `chain_at_hand` passes; None in a deployment's run."""
+    return _given.get()
+
+
+def execute_chain(chain: LoadedChain, listener: Callable[[StageEntry], None] | None = None) -> Aligned:
+    """Run a chain as the current flow run. A step that fails ends it.
+
+    Raises:
+        FinetuneError: an error the user can fix, which names the step.
+    """
+    starts = check_chain(chain, probe=True)
+    done: list[FineTuned] = []
+    for at, (step, start) in enumerate(zip(chain.steps, starts, strict=True)):
+        base = f"the model of step {chain.steps[start].name}" if start is not None else chain.model["name"]
+        info(f"step {at + 1} of {len(starts)}, {step.name}: {step.run.config.task}, from {base}")
+        with naming_step(at, step):
+            loaded = step.run
+            if start is not None:
+                made = chain.steps[start]
+                loaded = step.starting_from(model_folder(made, done[start]), made.name)
+            done.append(run(loaded, listener=listener, flow_run_name=loaded.config.name))
+        info(f"step {at + 1} of {len(starts)}, {step.name}: done; {_result(done[-1])}")
+        if done[-1].path and (line := base_in_store(done[-1].path, open_store(loaded.config.store))):
+            warn(line)
+    return Aligned(chain.steps, done)
+
+
+def check_chain(chain: LoadedChain, probe: bool) -> list[int | None]:
+    """Check everything that can be checked before the first step: tasks, contradictions, folders, and data, with the
+    tokenizer of the chain's base. Return what each step starts from (see `starts_of`).
+
+    Args:
+        probe: see `check_paths`.
+
+    Raises:
+        ConfigError, DataError, MachineError: naming the step.
+    """
+    starts, found = starts_of(chain), list[str]()
+    for at, step in enumerate(chain.steps):
+        try:
+            with naming_step(at, step):
+                resolve(step.run.config, {})
+        except ConfigError as error:
+            found.append(str(error))
+    found += _folder_problems(chain, starts)
+    if found:
+        raise ConfigError("\n".join(dict.fromkeys(found)))
+    for at, step in enumerate(stand_ins(chain, starts)):
+        with naming_step(at, step):
+            resolved = resolve(step.run.config, {})[0]
+            check_paths(resolved, open_store(resolved.store), probe=probe)
+            if at:  # the first is checked by its own run, which is next
+                with _quiet():
+                    lint(replace(step.run, config=step.run.config.model_copy(update={"secrets": {}})))
+    return starts
+
+
+def stand_ins(chain: LoadedChain, starts: Sequence[int | None]) -> list[ChainStep]:
+    """Return the steps as far as they are known without a model: each with the chain's base, and with the chat template
+    that the model it starts from will have."""
+    found: list[ChainStep] = []
+    for step, start in zip(chain.steps, starts, strict=True):
+        template = None if start is None else found[start].run.config.model.chat_template
+        found.append(step.with_template(template))
+    return found
+
+
+def model_folder(step: ChainStep, done: FineTuned) -> Path:
+    """Return the folder with the model that a step made: its `output_dir`, or one with links into the store."""
+    if done.path is not None:
+        return done.path
+    return linked_folder(done._open("s11_save"), done._open("s03_base"), step.run.config.model, step.name)
+
+
+def _folder_problems(chain: LoadedChain, starts: Sequence[int | None]) -> Iterator[str]:
+    """Yield settings of folders and of the store with which a later step could not start from an earlier one."""
+    outputs: dict[Path, int] = {}
+    for at, step in enumerate(chain.steps):
+        config = step.run.config
+        if at in starts and config.export.promote == "if_better":
+            yield (f"steps[{at}].export.promote: with if_better its output_dir may keep another model than the one a "
+                   "later step starts from; set it in the last step only")  # fmt: skip
+        if config.output_dir is None:
+            if at in starts and store_root(config.store) == "memory":
+                yield ("store.root: memory is lost with each step's run, so the next one has nothing to start from; "
+                       "name a folder, or set output_dir")  # fmt: skip
+            continue
+        folder = Path(config.output_dir).expanduser().absolute()
+        for other, which in outputs.items():
+            if folder.is_relative_to(other) or other.is_relative_to(folder):
+                yield (f"steps[{at}].output_dir: {config.output_dir!r} is that of steps[{which}], or one of them is in "
+                       "the other; each step needs a folder of its own")  # fmt: skip
+        outputs[folder] = at
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hide warnings that the step's own run repeats."""
+    logger = logging.getLogger("finetune")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _result(done: FineTuned) -> str:
+    found = ", ".join(f"{name} {value:.4f}" for name, value in list(done.metrics.items())[:2] if value is not None)
+    return f"{found}; model: {done.path or 'in the store'}"

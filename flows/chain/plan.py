@@ -1,0 +1,104 @@
+"""Plan a chain: what each step would do; a step whose base is not made yet is estimated with the base that is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from flows.chain.execute import check_chain, stand_ins
+from flows.chain.steps import linked_folder, naming_step
+from flows.pipeline import pipeline
+from tasks.artifacts.artifact import Artifact
+from tasks.config import ChainStep, Loaded, LoadedChain, RunConfig, load
+from tasks.config.json_types import JsonObject
+from tasks.execution.advice import advice
+from tasks.execution.estimate import Estimate, estimate
+from tasks.execution.execute import CallerOptions, dry_run
+from tasks.results.output_dir import written
+from tasks.runtime.context import RunContext
+from tasks.runtime.prefect_api import launch
+
+SAVED = "s11_save"
+WITHOUT_BASE = ("s01_arguments", "s02_seed", "s04_prepare")  # stages that do not read the base
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What a step would do.
+
+    Attributes:
+        waits_for: the step that makes its base, if that is not made yet; costs are then those with an earlier base.
+        costs: None if they depend on stages that have not run. advice: on its settings.
+    """
+
+    step: ChainStep
+    loaded: Loaded
+    resolved: RunConfig
+    context: RunContext
+    costs: Estimate | None
+    advice: list[str]
+    waits_for: str | None
+
+    def summary(self) -> JsonObject:
+        """Return the plan as JSON, as `finetune plan --json` prints it."""
+        costs = self.costs.__dict__ if self.costs else {}
+        stages = [entry.__dict__ for entry in self.context.entries]
+        return {"name": self.step.name, "task": self.resolved.task, "waits_for": self.waits_for, "stages": stages,
+                **costs, "overwrites": self.context.overwrites, "advice": self.advice}  # fmt: skip
+
+
+def plan_chain(chain: LoadedChain) -> list[StepPlan]:
+    """Return the plan of each step; nothing is written to the store.
+
+    Raises:
+        ConfigError, DataError: see `check_chain`.
+    """
+    plans: list[StepPlan] = []
+    with launch.blocks_at_hand(chain.steps[0].run.config.secrets):
+        starts = check_chain(chain, probe=False)
+        for at, (step, start) in enumerate(zip(stand_ins(chain, starts), starts, strict=True)):
+            with naming_step(at, step):
+                plans.append(_plan(step, chain.steps[at], plans[start] if start is not None else None))
+    return plans
+
+
+def _plan(stand_in: ChainStep, step: ChainStep, made: StepPlan | None) -> StepPlan:
+    waits_for = made.step.name if made is not None and not _is_made(made) else None
+    if made is None:
+        loaded = step.run
+    elif waits_for is None:
+        loaded = step.starting_from(_folder(made), made.step.name)
+    else:
+        loaded = replace(stand_in.run, config=_with_base(stand_in, made))
+    beside = made.context if made is not None else None
+    resolved, context = dry_run(
+        loaded.config, pipeline, CallerOptions(loaded.origin, file=loaded.file), run_in_plan=True, beside=beside
+    )
+    costs = estimate(resolved, context)
+    found = advice(resolved, context, costs)
+    if waits_for is not None:
+        reason = f"MODEL: that of step {waits_for} will be new"
+        context.entries = [entry if entry.stage in WITHOUT_BASE else replace(entry, state="miss", key="", reason=reason)
+                           for entry in context.entries]  # fmt: skip
+    return StepPlan(step, loaded, resolved, context, costs, found, waits_for)
+
+
+def _is_made(made: StepPlan) -> bool:
+    return made.waits_for is None and any(e.stage == SAVED and e.state == "hit" for e in made.context.entries)
+
+
+def _with_base(step: ChainStep, made: StepPlan) -> RunConfig:
+    base = made.loaded.config.model
+    settings = {"model.name": base.name, "model.revision": base.revision}
+    return load(step.run.config, settings=settings).config
+
+
+def _folder(made: StepPlan) -> Path:
+    """Return the folder that a step's model is in, or would be in after a run."""
+    saved, output = made.context.refs[SAVED], made.resolved.output_dir
+    folder = Path(output).expanduser().absolute() if output else None
+    if folder is not None and (there := written(folder)) is not None and there.key == saved.key:
+        return folder
+    base = Artifact(made.context.refs["s03_base"], made.context.store)
+    name = folder.name if folder is not None else made.step.name
+    return linked_folder(Artifact(saved, made.context.store), base, made.loaded.config.model, name)
