@@ -142,8 +142,9 @@ def test_margins() -> None:
     found = prepare_scores({"train": table(rows)}, data(), roles)
     assert found.splits["train"]["margin"].to_pylist() == [2.0]
     assert found.head == {"labels": None, "problem_type": "regression"}
-    with pytest.raises(DataError, match=r"margin is missing: rows.jsonl:2"):
-        prepare_scores({"train": table([*rows, rows[0] | {"margin": None}])}, data(), roles)
+    for value in (None, float("inf"), float("nan")):
+        with pytest.raises(DataError, match=r"margin is missing or not finite: rows.jsonl:2"):
+            prepare_scores({"train": table([*rows, rows[0] | {"margin": value}])}, data(), roles)
     with pytest.raises(DataError, match=r"data.columns.margin: column 'margin' of data.train has values that are no"):
         prepare_scores({"train": table([rows[0] | {"margin": "much"}])}, data(), roles)
 

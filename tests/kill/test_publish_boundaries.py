@@ -127,13 +127,13 @@ def truncate(path: Path) -> None:
 DAMAGES = {"flip": flip, "truncate": truncate, "delete": Path.unlink}
 
 
-def owner(root: Path, path: Path) -> str | None:
-    """The first stage that wrote a file: the one that must build it again. None: nobody needs it any more."""
+def users(root: Path, path: Path) -> list[str]:
+    """The stages of which a file is a member, in order; the first must build it again. Empty: nobody needs it any
+    more."""
     if path.parent.name == "blobs":
         records = [Record.unseal(record.read_bytes()) for record in root.glob("records/*/*.json")]
-        users = [r.stage for r in records if path.name in {member.sha256 for member in r.members.values()}]
-        return min(users, default=None)
-    return path.parent.name
+        return sorted(r.stage for r in records if path.name in {member.sha256 for member in r.members.values()})
+    return [path.parent.name]
 
 
 @pytest.fixture(scope="module")
@@ -159,16 +159,18 @@ def test_any_damaged_file_is_built_again(
         (members,) = (Record.unseal(path.read_bytes()).members for path in root.glob(f"records/{made}/*"))
         seconds |= {member.sha256 for name, member in members.items() if name in names}
     for path in files:
-        stage = owner(root, path)
-        if stage is None:
+        stages = users(root, path)
+        if not stages:
             assert path.name in seconds  # its stage was built again meanwhile
             continue
         DAMAGES[damage](path)
         result = warm.play(RUN, config=config).result
-        # Equal bytes come of it, so whoever reads them is not built again.
-        assert [name for name, state in result["stages"].items() if state == "built"] == [stage], path
+        # Equal bytes come of it, which also heal other stages of which it is a member, unless it tells seconds: the
+        # state of stage 9 is `trainer_state.json` of stage 11.
+        built = [name for name, state in result["stages"].items() if state == "built"]
+        assert built == (stages if path.name in seconds else stages[:1]), path
         if damage != "delete" or path.parent.name == "blobs":
-            assert "DAMAGED" in result["reasons"][stage]
+            assert all("DAMAGED" in result["reasons"][stage] for stage in built)
         assert (result["weights"], result["metrics"]) == (whole["weights"], whole["metrics"])
     assert list(scrub(Store(str(root)))) == []
 

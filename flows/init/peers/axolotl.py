@@ -10,6 +10,7 @@ from flows.init.peers.shared import (
     PATTERNS,
     SHARED,
     SPEED,
+    handled,
     held_out,
     if_evaluated,
     lora_only,
@@ -44,7 +45,7 @@ def _defaults(found: Import) -> Mapping[str, object]:
 
 RULES: Mapping[str, Rule] = {
     **SHARED,
-    **dict.fromkeys(("adapter", "rl", "reward_model", "process_reward_model", "lora_model_dir"), rules.handled),
+    **dict.fromkeys(("adapter", "rl", "reward_model", "process_reward_model", "lora_model_dir"), handled),
     "base_model": rules.base,
     "base_model_config": rules.same_as_base,
     "tokenizer_config": rules.same_as_base,

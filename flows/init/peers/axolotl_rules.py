@@ -54,14 +54,6 @@ def _set_adapter(found: Import) -> None:
             found.put("bf16", "model.dtype", "bfloat16", "also the type of the frozen weights")
 
 
-def handled(found: Import, key: str, value: Any) -> None:
-    """A key that `prepare` read."""
-    if value is False:
-        found.empty.append(key)
-    elif key not in found.keys.values():
-        found.needless.setdefault(key, "given on the command line")
-
-
 def base(found: Import, key: str, value: Any) -> None:
     """The base, unless an adapter names it."""
     adapter = found.given.get("lora_model_dir")

@@ -9,6 +9,7 @@ from flows.init.peers.shared import (
     PATTERNS,
     SHARED,
     SPEED,
+    handled,
     has_validation,
     held_out,
     if_evaluated,
@@ -60,14 +61,6 @@ def _continue(found: Import, method: str) -> None:
     found.put("adapter_name_or_path", "peft.method", "continue", "the adapter is trained on")
     found.needless["model_name_or_path"] = "the adapter names its base"
     found.needless["finetuning_type"] = "the adapter is trained on"
-
-
-def _handled(found: Import, key: str, value: Any) -> None:
-    """A key that `prepare` read."""
-    if value is False:
-        found.empty.append(key)
-    elif key not in found.keys.values():
-        found.needless.setdefault(key, "given on the command line")
 
 
 def _base(found: Import, key: str, value: Any) -> None:
@@ -178,7 +171,7 @@ def _defaults(found: Import) -> Mapping[str, object]:
 
 RULES: Mapping[str, Rule] = {
     **SHARED,
-    **dict.fromkeys(("stage", "finetuning_type", "adapter_name_or_path", "create_new_adapter", "pure_bf16"), _handled),
+    **dict.fromkeys(("stage", "finetuning_type", "adapter_name_or_path", "create_new_adapter", "pure_bf16"), handled),
     "model_name_or_path": _base,
     "model_revision": to("model.revision"),
     "dataset": put_datasets,

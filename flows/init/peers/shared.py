@@ -16,6 +16,14 @@ def tracker(name: str, setting: str) -> Rule:
     return lost(f"set train.report_to: {name}, and {setting} in the environment")
 
 
+def handled(found: Import, key: str, value: Any) -> None:
+    """A key that was read before all others, as they depend on it."""
+    if value is False:
+        found.empty.append(key)
+    elif key not in found.keys.values():
+        found.needless.setdefault(key, "given on the command line")
+
+
 def metric(found: Import, key: str, value: Any) -> None:
     """The metric by which a checkpoint is kept."""
     found.put(key, "eval.best", str(value).removeprefix("eval_"))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 
 from tasks.config import DataConfig
@@ -277,8 +278,6 @@ def _numbers(table: pa.Table, column: str, field: str) -> pa.ChunkedArray:
         raise DataError(
             f"data.columns.margin: column {column!r} of {field} has values that are no number: {error}"
         ) from error
-    if found.null_count:
-        raise DataError(
-            f"{field}: margin is missing: {rows_at(table, found.is_null().to_numpy().nonzero()[0].tolist())}"
-        )
+    if len(places := np.flatnonzero(~np.isfinite(found.to_numpy()))):  # of a null, NaN
+        raise DataError(f"{field}: margin is missing or not finite: {rows_at(table, places)}")
     return found
