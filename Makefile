@@ -51,6 +51,7 @@ bench: $(VENV)/dev  ## benchmarks of time and memory, as ratios if possible
 	$(BIN)/python -m tests.benchmarks.memory
 	$(BIN)/python -m tests.benchmarks.quantized
 	$(BIN)/python -m tests.benchmarks.labelled
+	$(BIN)/python -m tests.benchmarks.trl_sft
 	$(BIN)/python -m tests.benchmarks.serving
 	$(BIN)/python -m tests.benchmarks.load --runs 50
 

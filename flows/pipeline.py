@@ -4,11 +4,20 @@ A stage's arguments are what its result depends on; they are its cache key, and 
 """
 # ruff: noqa: I001 — the imports are the table of contents; one a line would bury it
 
-from tasks import s01_arguments, s02_seed, s03_base, s04_prepare, s05_tokenize, s06_model, s07_adapter
-from tasks import s07b_reference, s08_trainer, s09_train, s10_evaluate, s11_save, s12_handoff
+from tasks import s01_arguments, s02_seed, s03_base, s03b_reward_model, s04_prepare, s05_tokenize, s06_model
+from tasks import (
+    s07_adapter,
+    s07b_reference,
+    s07c_held_out,
+    s08_trainer,
+    s09_train,
+    s10_evaluate,
+    s11_save,
+    s12_handoff,
+)
 from tasks.config import (
     CheckpointConfig, EvalConfig, ExportConfig, ModelConfig, NoPeft, PreferenceConfig, Preset,
-    QuantConfig, RunConfig, Secrets, Seed, StoreConfig, Text, TrainConfig, with_effective_limits, computing, watching,
+    QuantConfig, RlConfig, RunConfig, Secrets, Seed, StoreConfig, Text, TrainConfig, with_effective_limits, watching,
 )  # fmt: skip
 from tasks.objectives import objective_of, schema
 from tasks.objectives.methods import Methods
@@ -35,6 +44,7 @@ def finetune(
     quant: QuantConfig = QuantConfig(),
     train: schema.Train = TrainConfig(),
     preference: schema.Preference = PreferenceConfig(),
+    rl: schema.Rl = RlConfig(),
     eval: EvalConfig = EvalConfig(),
     checkpoint: CheckpointConfig = CheckpointConfig(),
     export: ExportConfig = ExportConfig(),
@@ -48,14 +58,17 @@ def finetune(
 def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     """The twelve calls. `resolved` is `run` as YAML, saved with the model."""
     objective, methods, judging = objective_of(run.task), Methods(run.methods), run.eval
-    arguments = s01_arguments.arguments(objective=objective, train=computing(run.train), eval=judging,
-                                        custom=s10_evaluate.own_metrics(judging))  # fmt: skip
+    arguments = s01_arguments.arguments(objective=objective, custom=s10_evaluate.own_metrics(judging),
+                                        **s01_arguments.settings(objective, run))  # fmt: skip
     seeds = s02_seed.seed(seed=run.seed)
     base = s03_base.base(model=Unkeyed(value=run.model), trust_remote_code=run.model.trust_remote_code,
                          chat_template=s03_base.template_text(run.model.chat_template))  # fmt: skip
+    judge, code = run.rl.reward_model, s03b_reward_model.functions(run.rl)
+    judges = {"reward_model": s03b_reward_model.reward_model(model=Unkeyed(value=judge))} if judge else {}
     rows = s04_prepare.prepare(objective=objective, reading=s04_prepare.reading(run.data), data=Unkeyed(value=run.data))
     shape = s05_tokenize.shape(objective, run.data, base, run.peft.virtual_tokens)
     loading = s06_model.loading(objective, run)
+    generation, limits = s10_evaluate.generation_settings(objective, run.train, base)
     refuse_unfit_methods(run)
     tokens = s05_tokenize.tokenize(objective=objective, rows=rows.select("*.arrow"), base=base, shape=shape)
     model = s06_model.model(objective=objective, base=base, head=s01_arguments.fitting(objective, rows, run),
@@ -63,27 +76,29 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     head = model.select("head.json")  # as the model has it: a base's own class names may stay
     adapter = s07_adapter.adapter(objective=objective, base=base, model=model, seeds=seeds, peft=run.peft)
     summary = tokens.select("summary.json")
+    continued = adapter if run.peft.method == "continue" else None  # part of the model before training
     if s07b_reference.is_needed(objective, run):
-        continued = adapter if run.peft.method == "continue" else None  # part of the model before training
         tokens = s07b_reference.reference(objective=objective, tokens=tokens.select("*.arrow"), base=base, model=model,
                                           adapter=continued, placing=s07b_reference.placing(run))  # fmt: skip
+    forgetting = judging.forgetting.data and s07c_held_out.before(
+        base=base, model=model, adapter=continued, texts=Unkeyed(value=judging.forgetting),
+        placing=s07b_reference.placing(run), **s07c_held_out.reading(judging.forgetting, run.peft.virtual_tokens),
+    )  # fmt: skip
     plan = s08_trainer.trainer(
         objective=objective, arguments=arguments, tokens=summary, seeds=seeds,
-        options=s08_trainer.options(objective, run.data), preference=s08_trainer.preference(objective, run.preference),
-        methods=methods,
-        labels=s08_trainer.labels(run.methods, rows, tokens), ranks=rank_schedule(run.peft, base),
+        options=s08_trainer.options(objective, run.data), loss_options=objective.loss_options(run) | code,
+        methods=methods, labels=s08_trainer.labels(run.methods, rows, tokens), ranks=rank_schedule(run.peft, base),
     )  # fmt: skip
     trained = s09_train.train(
         objective=objective, methods=methods, plan=plan, tokens=tokens.select("train-*", "validation-*"),
-        base=base, head=head, model=model, adapter=adapter, watching=Unkeyed(value=watching(run.train)),
+        base=base, head=head, judges=judges, model=model, adapter=adapter, watching=Unkeyed(value=watching(run.train)),
         checkpoint=Unkeyed(value=run.checkpoint), resume=Unkeyed(value=run.train.resume_from_checkpoint),
     )  # fmt: skip
     weights = trained.select("*.safetensors*", "*config.json", "*.py")
     evaluated = s10_evaluate.evaluate(
         objective=objective, plan=plan, tokens=tokens.select("*.arrow"), base=base, head=head, model=model,
-        trained=weights, metrics=judging.metrics, custom=s10_evaluate.own_metrics(judging),
-        bootstrap=judging.bootstrap, slices=judging.slices, threshold=judging.threshold, splits=judging.splits,
-        seen=rows.select("seen.json"), rows=s10_evaluate.texts(rows, judging), samples=judging.samples or 0,
+        trained=weights, seen=rows.select("seen.json"), rows=s10_evaluate.texts(rows, judging, generation),
+        generation=generation, forgetting=forgetting, judges=judges, **s10_evaluate.scoring(judging),
     )  # fmt: skip
     saved = s11_save.save(
         objective=objective, name=run.name, model_name=s03_base.public_name(run.model),
@@ -91,7 +106,7 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
         model=model, plan=plan, trained=weights, history=Unkeyed(value=trained.select("history.json", "state*.json")),
         shape=shape, evaluated=evaluated.select(*s11_save.RESULTS), sources=s04_prepare.sources(run.data),
         output_dir=Unkeyed(value=run.output_dir), resolved=Unkeyed(value=with_effective_limits(resolved, shape)),
-        known=s03_base.known(run.model), promote=Unkeyed(value=run.export.promote),
+        known=s03_base.known(run.model), promote=Unkeyed(value=run.export.promote), limits=limits,
     )  # fmt: skip
     files, results = saved.without(*s11_save.TIMED), evaluated.select("*s.json")
     return FineTuned.of(s12_handoff.handoff(objective=objective, saved=files, plan=plan, evaluated=results))

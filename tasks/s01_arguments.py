@@ -12,7 +12,8 @@ from typing import Any
 
 from tasks.artifacts.formats import json
 from tasks.artifacts.ref import ArtifactRef
-from tasks.config import EvalConfig, RunConfig
+from tasks.config import EvalConfig, ForgettingConfig, RunConfig, computing
+from tasks.config.arguments import GENERATION
 from tasks.config.json_types import JsonObject
 from tasks.data.tables.arrow_file import open_table
 from tasks.evaluation.custom_metrics import result_name
@@ -42,6 +43,14 @@ def arguments(
         ours["own_best"] = {"path": eval.best, "code": custom[eval.best]}
     json.write({"training": given, "patience": eval.patience, **ours}, build.out / "arguments.json")
     return {"learning_rate": given["learning_rate"]}
+
+
+def settings(objective: Objective, run: RunConfig) -> JsonObject:
+    """Return what a training depends on of `train` (how texts are generated only if its evaluations generate some) and
+    `eval` (without forgetting, which is measured afterwards)."""
+    given = computing(run.train)
+    train = {name: given[name] for name in given if objective.generates_in_training or name not in GENERATION}
+    return {"train": train, "eval": run.eval.model_copy(update={"forgetting": ForgettingConfig()})}
 
 
 def fitting(objective: Objective, rows: ArtifactRef, run: RunConfig) -> ArtifactRef:

@@ -15,7 +15,7 @@ from typing import Any
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.artifacts.ref import ArtifactRef
-from tasks.config import ConfigError, DataConfig, PreferenceConfig
+from tasks.config import ConfigError, DataConfig
 from tasks.config.json_types import JsonObject
 from tasks.data.tokens.token_rows import tokens_of
 from tasks.data.tokens.token_table import class_counts
@@ -25,7 +25,7 @@ from tasks.objectives.methods import Methods, fit_methods, fits_labels
 from tasks.objectives.optimization import BITSANDBYTES, optimized_by
 from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
-from tasks.training.arithmetic import check_ranks, check_schedule, count_steps
+from tasks.training.arithmetic import check_ranks, check_schedule, count_steps, repeated_rows
 
 SCORING = ("scipy", "seqeval", "sacrebleu", "rouge-score")  # their scores may choose the best checkpoint
 
@@ -33,11 +33,6 @@ SCORING = ("scipy", "seqeval", "sacrebleu", "rouge-score")  # their scores may c
 def options(objective: Objective, data: DataConfig) -> JsonObject:
     """Return the fields of `data` that affect how rows are sampled."""
     return {"mlm_probability": data.mlm_probability} if objective.view.startswith("tasks.data.tokens.masking") else {}
-
-
-def preference(objective: Objective, given: PreferenceConfig) -> JsonObject:
-    """Return the fields of `preference` that the task reads."""
-    return {name: getattr(given, name) for name in objective.options}
 
 
 def labels(methods: Mapping[str, Any], rows: ArtifactRef, tokens: ArtifactRef) -> dict[str, ArtifactRef]:
@@ -59,7 +54,7 @@ def trainer(
     tokens: Artifact,
     seeds: Artifact,
     options: Mapping[str, Any],
-    preference: Mapping[str, Any],
+    loss_options: Mapping[str, Any],
     methods: Methods,
     labels: Mapping[str, Artifact],
     ranks: Mapping[str, int] | None,
@@ -67,7 +62,7 @@ def trainer(
     """Write `plan.json`.
 
     Args:
-        options: fields of `data` that affect how rows are sampled. preference: the loss's options.
+        options: fields of `data` that affect how rows are sampled. loss_options: the loss's options.
         methods: the training methods. labels: `head` and `rows`, if any of them depends on labels.
         ranks: when an adapter lowers ranks, if it does.
 
@@ -82,13 +77,15 @@ def trainer(
         if training.get("load_best_model_at_end"):
             raise ConfigError("eval.best: there are no validation rows; set data.validation or data.split.validation")
         training["eval_strategy"] = "no"
-    steps = count_steps(training, summary["train"]["rows"])
+    steps = count_steps(
+        training, repeated_rows(training, summary["train"]["rows"], loss_options.get("num_iterations", 1))
+    )
     check_schedule(training, steps, "validation" in summary)
     check_ranks(ranks, steps.total)
     plan = {
         "task": objective.name,
         "options": dict(options),
-        "preference": dict(preference),
+        "loss_options": dict(loss_options),
         "methods": _planned(methods, labels, summary["train"]["rows"], build.warn),
         "ranks": ranks,
         "patience": given["patience"],

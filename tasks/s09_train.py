@@ -30,7 +30,8 @@ LIBRARIES = ("torch", "transformers", "accelerate", "peft", "tokenizers", "numpy
 
 @stage(
     libraries=LIBRARIES,
-    components=("auto_model", "view", "collate", "trainer", "loss", "predictor", "scorer", "metric_names"),
+    components=("auto_model", "view", "collate", "trainer", "loss", "predictor", "scorer", "metric_names",
+                "rewarding"),
     files=named_files, resuming=resuming,
 )  # fmt: skip
 def train(
@@ -42,6 +43,7 @@ def train(
     tokens: Artifact,
     base: Artifact,
     head: Artifact,
+    judges: Mapping[str, Artifact],
     model: Artifact,
     adapter: Artifact,
     watching: Mapping[str, Any],
@@ -52,6 +54,7 @@ def train(
 
     Args:
         methods: the training methods.
+        judges: `reward_model`, if answers are rewarded by one.
         watching: training arguments that only affect logging and kept checkpoints; not in the key, as `checkpoint`.
         resume: where the checkpoint to continue from is; its content is in the key.
 
@@ -78,7 +81,7 @@ def train(
     given = components(
         objective.component, planned, lambda split: tokens.paths(f"{split}-"), head.json("head.json"),
         base.json("processor.json"), lambda: read_tokenizer(base.view()), evaluating,
-        [*methods.hooks(live, planned), *adapter_hooks(live, planned)], build.warn,
+        [*methods.hooks(live, planned), *adapter_hooks(live, planned)], build.warn, judges,
     )  # fmt: skip
     with computing_as(planned), Progress(planned["steps"]["total"], build.info) as progress:
         watched = _watching(build, progress, watching, checkpoint, objective, rung.step, planned)
@@ -86,7 +89,7 @@ def train(
     rung.end(done)  # raises Paused if this is a pause
     current().signalled = done.signalled
     keep_end(build, planned)
-    save_weights(live, build.out)
+    save_weights(live, build.out, done.extra)
     for name in ("history", "state"):
         json.write(json.finite(getattr(done, name)), build.out / f"{name}.json")
     return {"steps": planned["steps"]["total"]}

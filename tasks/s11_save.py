@@ -43,15 +43,14 @@ def save(
     build: Build, *, objective: Objective, name: str | None, model_name: str, with_card: bool, merge: bool,
     base: Artifact, data: Artifact, head: Artifact, model: Artifact, plan: Artifact, trained: Artifact,
     history: Artifact, evaluated: Artifact, shape: Mapping[str, Any], sources: Mapping[str, str],
-    known: Mapping[str, Any],
-    output_dir: str | None, promote: str, resolved: str,
+    known: Mapping[str, Any], limits: Mapping[str, Any], output_dir: str | None, promote: str, resolved: str,
 ) -> Mapping[str, Any]:  # fmt: skip
     """Write the model folder.
 
     Args:
         shape: how rows are tokenized. sources: commits of the hub's data sets. known: license and language of the base.
-        history: values to plot, and the Trainer's state. output_dir, promote, resolved: where and whether to write
-            the folder, and the config. None of these four is in the key.
+        limits: of generated texts. history: values to plot, and the Trainer's state. output_dir, promote, resolved:
+            where and whether to write the folder, and the config. None of the last four is in the key.
     """
     adapted = "adapter_config.json" in trained
     kind = model.json("load.json")["auto_model"]
@@ -77,7 +76,7 @@ def save(
         files = before, model.path("config.json"), build.out / GENERATION
         if line := write_as_scored(*files, planned["arguments"], ends, base.view()):
             build.warn(f"model.name: {line}")
-    asking = inference_facts(planned, evaluated.json("head.json"), shape, data, base, model, adapted)
+    asking = inference_facts(planned, limits, evaluated.json("head.json"), shape, data, base, model, adapted)
     for kept, value in {"metrics": metrics, "training_plan": planned, "inference": asking}.items():
         json.write(value, build.out / f"{kept}.json")
     if "state.json" in history:

@@ -24,17 +24,11 @@ SELECTED = {
     "a run killed, retried, cancelled": (
         "tests/serving/test_served_runs.py::test_killed_and_retried_and_cancelled_and_run_again_to_the_same_bits",
     ),
-    "a schedule": (
-        "tests/serving/test_served_runs.py::test_a_schedule_finds_all_done_and_with_new_data_only_what_changed",
-    ),
     "a secret": ("tests/serving/test_secrets.py::test_a_sweep_does_not_tell_of_its_green_and_red_cells",),
     "a page in a browser": ("tests/browser/test_form.py::test_a_wrong_value_then_a_run",),
     "a grid with a failed and a killed cell": ("tests/flow/test_grid.py::test_a_sweep_ends_whatever_happens",),
     "halving": ("tests/flow/test_grid.py::test_survivors_are_what_they_would_be_unpruned",),
-    "Ray and Dask": (
-        "tests/flow/test_clusters.py::test_four_cells_on_a_cluster[ray]",
-        "tests/flow/test_clusters.py::test_four_cells_on_a_cluster[dask]",
-    ),
+    "a cluster": ("tests/flow/test_clusters.py::test_four_cells_on_a_cluster[ray]",),
     "the README's commands": (
         "tests/docs/test_readme.py::test_every_command_runs",
         "tests/docs/test_readme.py::test_python_runs_as_it_stands",

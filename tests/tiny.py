@@ -189,6 +189,8 @@ def _task_row(task: str, words: list[str], at: int, i: int, draw: random.Random)
         return {"messages": [{"role": role, "content": content} for role, content in turns]}
     if task in ("dpo", "reward"):
         return {"prompt": text, "chosen": words[at], "rejected": f"{words[0]} {words[-1]}"}
+    if task == "prompts":
+        return {"prompt": text, "answer": words[at]}
     if task == "kto":
         return {"prompt": text, "completion": words[at] if i % 2 else words[0], "label": bool(i % 2)}
     if task == "sequence-sequence":
@@ -210,6 +212,8 @@ TASKS = {
     "reward": ("reward", "reward", "chat"),
     "dpo": ("dpo", "dpo", "chat"),
     "kto": ("kto", "kto", "chat"),
+    "grpo": ("grpo", "prompts", "chat"),
+    "ppo": ("ppo", "prompts", "chat"),
     "language-modeling": ("language-modeling", "text", "bert"),
     "token-detection": ("token-detection", "text", "electra"),
 }
@@ -227,6 +231,9 @@ def make_task(name: str, folder: Path, rows: int = 60, dropout: float = 0.1) -> 
         config["data"]["merge"] = "none"
     if task == "sequence-sequence":
         config["train"] = config["train"] | {"generation_max_length": 16}  # its targets are of two words
+    if task in ("grpo", "ppo"):
+        short = {"max_completion_length": 6, "num_generations": 4}
+        config |= {"rl": {"reward_funcs": ["tests.rewards:early_letters"], **short}}
     return config | {"task": task}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flows.api import lint, run
 from flows.chain.result import Aligned
-from flows.chain.steps import base_in_store, linked_folder, naming_step, starts_of
+from flows.chain.steps import base_in_store, judges_of, linked_folder, naming_step, starts_of
 from tasks.config import ChainStep, ConfigError, LoadedChain
 from tasks.execution.execute import open_store, store_root
 from tasks.execution.preflight import check_paths
@@ -47,10 +47,14 @@ def execute_chain(chain: LoadedChain, listener: Callable[[StageEntry], None] | N
     """
     starts = check_chain(chain, probe=True)
     done: list[FineTuned] = []
+    judges = judges_of(chain)
     for at, (step, start) in enumerate(zip(chain.steps, starts, strict=True)):
         base = f"the model of step {chain.steps[start].name}" if start is not None else chain.model["name"]
         info(f"step {at + 1} of {len(starts)}, {step.name}: {step.run.config.task}, from {base}")
         with naming_step(at, step):
+            if (judge := judges[at]) is not None:
+                made = chain.steps[judge]
+                step = step.rewarded_by(str(model_folder(made, done[judge])), made.name)
             loaded = step.run
             if start is not None:
                 made = chain.steps[start]
@@ -73,7 +77,7 @@ def check_chain(chain: LoadedChain, probe: bool) -> list[int | None]:
         ConfigError, DataError, MachineError: naming the step.
     """
     starts, found = starts_of(chain), list[str]()
-    for at, step in enumerate(chain.steps):
+    for at, step in enumerate(stand_ins(chain, starts)):
         try:
             with naming_step(at, step):
                 resolve(step.run.config, {})
@@ -93,12 +97,13 @@ def check_chain(chain: LoadedChain, probe: bool) -> list[int | None]:
 
 
 def stand_ins(chain: LoadedChain, starts: Sequence[int | None]) -> list[ChainStep]:
-    """Return the steps as far as they are known without a model: each with the chain's base, and with the chat template
-    that the model it starts from will have."""
+    """Return the steps as far as they are known without a model: each with the chain's base, as its reward model too,
+    and with the chat template that the model it starts from will have."""
     found: list[ChainStep] = []
-    for step, start in zip(chain.steps, starts, strict=True):
+    for step, start, judge in zip(chain.steps, starts, judges_of(chain), strict=True):
         template = None if start is None else found[start].run.config.model.chat_template
-        found.append(step.with_template(template))
+        known = step if judge is None else step.rewarded_by(chain.model["name"], chain.steps[judge].name)
+        found.append(known.with_template(template))
     return found
 
 

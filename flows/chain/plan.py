@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from flows.chain.execute import check_chain, stand_ins
-from flows.chain.steps import linked_folder, naming_step
+from flows.chain.steps import judges_of, linked_folder, naming_step
 from flows.pipeline import pipeline
 from tasks.artifacts.artifact import Artifact
 from tasks.config import ChainStep, Loaded, LoadedChain, RunConfig, load
 from tasks.config.json_types import JsonObject
 from tasks.execution.advice import advice
+from tasks.execution.after_training import after_training
 from tasks.execution.estimate import Estimate, estimate
 from tasks.execution.execute import CallerOptions, dry_run
 from tasks.results.output_dir import written
@@ -44,7 +45,8 @@ class StepPlan:
         costs = self.costs.__dict__ if self.costs else {}
         stages = [entry.__dict__ for entry in self.context.entries]
         return {"name": self.step.name, "task": self.resolved.task, "waits_for": self.waits_for, "stages": stages,
-                **costs, "overwrites": self.context.overwrites, "advice": self.advice}  # fmt: skip
+                **costs, "overwrites": self.context.overwrites, "advice": self.advice,
+                "after_training": after_training(self.resolved)}  # fmt: skip
 
 
 def plan_chain(chain: LoadedChain) -> list[StepPlan]:
@@ -55,20 +57,31 @@ def plan_chain(chain: LoadedChain) -> list[StepPlan]:
     """
     plans: list[StepPlan] = []
     with launch.blocks_at_hand(chain.steps[0].run.config.secrets):
-        starts = check_chain(chain, probe=False)
+        starts, judges = check_chain(chain, probe=False), judges_of(chain)
         for at, (step, start) in enumerate(zip(stand_ins(chain, starts), starts, strict=True)):
             with naming_step(at, step):
-                plans.append(_plan(step, chain.steps[at], plans[start] if start is not None else None))
+                made, judge = (None if number is None else plans[number] for number in (start, judges[at]))
+                plans.append(_plan(step, chain.steps[at], made, judge))
     return plans
 
 
-def _plan(stand_in: ChainStep, step: ChainStep, made: StepPlan | None) -> StepPlan:
-    waits_for = made.step.name if made is not None and not _is_made(made) else None
-    if made is None:
+def _plan(stand_in: ChainStep, step: ChainStep, made: StepPlan | None, judge: StepPlan | None) -> StepPlan:
+    """Return the plan of a step.
+
+    Args:
+        made: of the step that makes its base. judge: of the step that makes its reward model.
+    """
+    waits_for = next((each.step.name for each in (made, judge) if each is not None and not _is_made(each)), None)
+    if judge is not None and waits_for is None:
+        step = step.rewarded_by(str(_folder(judge)), judge.step.name)
+    if made is None and waits_for is not None:
+        loaded = stand_in.run
+    elif made is None:
         loaded = step.run
     elif waits_for is None:
         loaded = step.starting_from(_folder(made), made.step.name)
     else:
+        assert made is not None
         loaded = replace(stand_in.run, config=_with_base(stand_in, made))
     beside = made.context if made is not None else None
     resolved, context = dry_run(

@@ -53,6 +53,18 @@ def starts_of(chain: LoadedChain) -> list[int | None]:
     return found
 
 
+def judges_of(chain: LoadedChain) -> list[int | None]:
+    """Return for each step the number of the step whose reward model rewards its answers: the last one before it. None:
+    its task does not learn from rewards, it names a reward model itself, or there is none before it."""
+    found: list[int | None] = []
+    latest: int | None = None
+    for at, step in enumerate(chain.steps):
+        objective, given = objective_of(step.run.config.task), step.run.config.rl
+        found.append(latest if objective.rl_options and given.reward_model is None else None)
+        latest = at if objective.name == SCORING else latest
+    return found
+
+
 @contextmanager
 def naming_step(at: int, step: ChainStep) -> Iterator[None]:
     """Within, an error that a user can fix names the step: `steps[1].data.train: …`."""

@@ -17,6 +17,7 @@ from flows.init.sources import contains, split_sources, without_columns
 from tasks.config import ConfigError, DataConfig, DataError, Loaded, load
 from tasks.config.leaves import leaves
 from tasks.config.resolved import commented
+from tasks.config.sections.rl import NAMED
 from tasks.data.rows.columns import SENTENCE, SPANS, TAG, WORD
 from tasks.data.rows.prepare import Prepared
 from tasks.data.rows.splits import read_splits, specs, split_files
@@ -191,6 +192,9 @@ def _prepared(
 
 
 def _training(made: Draft, objective: Objective, prepared: Prepared, tokenizer: Tokenizer | None) -> None:
+    if objective.rl_options and not {"rl.reward_funcs", "rl.reward_model"} & made.given():
+        made.suggest([("rl.reward_funcs", [NAMED[0]], "1 for answers that end as the row's column answer; or the path "
+                       "of your own: package.module:function")])  # fmt: skip
     loaded = made.load()
     resolved, _ = resolve(loaded.config, loaded.origin)
     lengths = measure(prepared.splits["train"], resolved, objective, tokenizer)

@@ -15,6 +15,7 @@ from flows.terminal.rendered import show_rendered
 from tasks.config import RunConfig
 from tasks.config.leaves import leaves
 from tasks.data.chat.preview import RenderedRow
+from tasks.execution.after_training import after_training
 from tasks.execution.estimate import Estimate, format_bytes, format_duration
 from tasks.execution.execute import unless_better
 from tasks.objectives import objective_of
@@ -61,6 +62,8 @@ def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) 
     console = Console()
     console.print(_stages_table(context.entries))
     console.print(_arguments_table(resolved, context.origin))
+    for line in after_training(resolved):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
     if context.overwrites:
         console.print(f"output_dir: {context.overwrites}; a run replaces it{unless_better(resolved)}",
                       highlight=False, markup=False, soft_wrap=True)  # fmt: skip

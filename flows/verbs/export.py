@@ -10,6 +10,7 @@ from flows.verbs.common import Verbs, add_store_argument, existing_store
 
 if TYPE_CHECKING:
     from tasks.artifacts.store import Store
+    from tasks.config import RunConfig
 
 TRUST = "model.trust_remote_code"
 
@@ -33,15 +34,13 @@ def add(verbs: Verbs) -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from tasks.config import ConfigError, load
+    from tasks.config import ConfigError
 
     if options.output is None and options.push is None:
         raise ConfigError("export: give -o DIR, --push NAME, or both")
-    if unknown := next((each for each in options.overrides if not each.startswith(f"{TRUST}=")), None):
-        raise ConfigError(f"{unknown.partition('=')[0]}: has no effect on an export; valid is {TRUST}")
+    config = config_of(options.overrides, "an export")
     if options.private and options.push is None:
         raise ConfigError("--private: has no effect without --push")
-    config = load({"model": {"name": "saved"}, "data": {"train": "saved"}}, options.overrides).config
     output = Path(options.output).expanduser() if options.output else None
     notes: list[str] = []
 
@@ -52,7 +51,7 @@ def _export(options: argparse.Namespace) -> int:
     from tasks.export.run import Wanted, export
 
     wanted = Wanted(options.merge, options.dtype, options.onnx, output, options.push, options.private)
-    done = export(options.run, wanted, _store(options), config, info)
+    done = export(options.run, wanted, store_of(options), config, info)
     for place in filter(None, (done.output, done.url)):
         print(f"exported to {place}", file=sys.stderr)
     if options.json:
@@ -61,7 +60,20 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
-def _store(options: argparse.Namespace) -> "Store | None":
+def config_of(overrides: list[str], what: str) -> "RunConfig":
+    """Return the config for `what`, which opens a saved model.
+
+    Raises:
+        ConfigError: an override without effect on it.
+    """
+    from tasks.config import ConfigError, load
+
+    if unknown := next((each for each in overrides if not each.startswith(f"{TRUST}=")), None):
+        raise ConfigError(f"{unknown.partition('=')[0]}: has no effect on {what}; valid is {TRUST}")
+    return load({"model": {"name": "saved"}, "data": {"train": "saved"}}, overrides).config
+
+
+def store_of(options: argparse.Namespace) -> "Store | None":
     """Return the store, which a model folder can do without."""
     from tasks.config import ConfigError
 

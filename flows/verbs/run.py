@@ -63,6 +63,7 @@ def _plan(options: argparse.Namespace) -> int:
         return plan_steps(options, loaded)
     from flows.api import plan
     from tasks.execution.advice import advice
+    from tasks.execution.after_training import after_training
     from tasks.execution.estimate import estimate
     from tasks.execution.sample import rendered_sample
 
@@ -75,6 +76,7 @@ def _plan(options: argparse.Namespace) -> int:
         found = costs.__dict__ if costs else {}
         stages = [entry.__dict__ for entry in context.entries]
         messages = {"overwrites": context.overwrites, "warnings": warnings, "advice": notes}
+        messages |= {"after_training": after_training(resolved)}
         messages |= {"rendered": sample.__dict__} if sample else {}
         print(json.dumps({"stages": stages, **found, **messages}))
     else:

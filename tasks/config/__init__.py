@@ -16,13 +16,14 @@ from tasks.config.schema import json_schema
 from tasks.config.sections.checkpoint import CheckpointConfig
 from tasks.config.sections.columns import ColumnsConfig
 from tasks.config.sections.data import DataConfig, SplitConfig
-from tasks.config.sections.eval import EvalConfig
+from tasks.config.sections.eval import EvalConfig, ForgettingConfig
 from tasks.config.sections.export import ExportConfig
 from tasks.config.sections.methods import MethodsConfig
 from tasks.config.sections.model import ModelConfig
 from tasks.config.sections.peft import Adapter, ContinuePeft, Lora, NoPeft, OtherTuner, PeftConfig
 from tasks.config.sections.preference import PreferenceConfig
 from tasks.config.sections.quant import QuantConfig
+from tasks.config.sections.rl import RlConfig
 from tasks.config.sections.run import Preset, RunConfig
 from tasks.config.sections.secrets import Secrets
 from tasks.config.sections.section import Seed, Text
@@ -46,9 +47,11 @@ __all__ = [
     "OtherTuner",
     "PreferenceConfig",
     "QuantConfig",
+    "RlConfig",
     "Text",
     "TrainConfig",
     "EvalConfig",
+    "ForgettingConfig",
     "CheckpointConfig",
     "ExportConfig",
     "StoreConfig",

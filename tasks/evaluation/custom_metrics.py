@@ -43,8 +43,11 @@ def bringing(metrics: Callable[[Any], Mapping[str, float]] | None) -> Iterator[N
         _brought.reset(token)
 
 
-def find(path: str) -> Callable[..., Any]:
+def find(path: str, field: str = "eval.metrics") -> Callable[..., Any]:
     """Import the function `package.module:function`, or return the caller's.
+
+    Args:
+        field: of the config, for messages.
 
     Raises:
         ConfigError: no such function; the message suggests the nearest name.
@@ -58,17 +61,17 @@ def find(path: str) -> Callable[..., Any]:
     try:
         there = import_module(module)
     except ImportError as error:
-        raise ConfigError(f"eval.metrics: {path!r}: {error}") from error
+        raise ConfigError(f"{field}: {path!r}: {error}") from error
     function = there
     for part in name.split("."):
         if not hasattr(function, part):
             names = [each for each, value in vars(there).items() if callable(value) and not each.startswith("_")]
             guess = nearest(part, names)
             hint = f"; did you mean {guess!r}?" if guess else f"; it has {', '.join(sorted(names)) or 'no functions'}"
-            raise ConfigError(f"eval.metrics: {path!r}: {module} has no {part!r}{hint}")
+            raise ConfigError(f"{field}: {path!r}: {module} has no {part!r}{hint}")
         function = getattr(function, part)
     if not callable(function):
-        raise ConfigError(f"eval.metrics: {path!r} is {type(function).__name__}, not a function")
+        raise ConfigError(f"{field}: {path!r} is {type(function).__name__}, not a function")
     return function
 
 
@@ -76,7 +79,8 @@ def call(path: str, table: "pa.Table") -> dict[str, float]:
     """Call a user's metric with a predictions table.
 
     A function with a single parameter `table` gets the table; any other gets two lists, the predictions and the labels
-    (for language models: nats and tokens per row). It returns a number, or `{name: number}`.
+    (for language models: nats and tokens per row, or generated answers and references). It returns a number, or
+    `{name: number}`.
 
     Raises:
         TypeError: it returned something else. Errors of the function itself are passed on.
@@ -94,4 +98,4 @@ def call(path: str, table: "pa.Table") -> dict[str, float]:
     return {result_name(path): float(found)}
 
 
-SIDES = (("prediction", "nll"), ("label", "answers", "tokens"))
+SIDES = (("prediction", "answer", "nll"), ("label", "answers", "reference", "tokens"))

@@ -43,7 +43,7 @@ def predict_table(
         for start in range(0, len(order), size):
             chosen = order[start : start + size]
             batch = collate([rows[int(i)] for i in chosen])
-            yield chosen, {name: tensor.to(device) for name, tensor in batch.items()}
+            yield chosen, {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
             on_rows(min(start + size, len(order)), len(order))
 
     model.eval()

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 INK, FAINT = "#767c86", "#767c8640"
 COLOURS = ("#3b82f6", "#f0883e", "#10a37f", "#a371f7")
 MOST = 3  # metrics in one plot
+COLUMNS = 3  # plots in a row
 Series = list[tuple[float, float]]
 
 
@@ -34,23 +35,37 @@ def curves(
     loss, watched = series(history, "loss"), series(history, "eval_loss")
     names = [*([best] if best else []), *metrics]
     shown = _sharing_axis({name: series(history, f"eval_{name}") for name in names if not name.endswith("loss")})
+    answers = _of_answers(history)
+    judged = (next(iter(shown)) if len(shown) == 1 else "metrics on validation", shown)
     panels = [
         (title, lines)
-        for title, lines in (
-            ("loss", {"train": loss, "validation": watched}),
-            (next(iter(shown)) if len(shown) == 1 else "metrics on validation", shown),
-        )
+        for title, lines in (("loss", {"train": loss, "validation": watched}), *(answers or [judged]))
         if any(len(points) > 1 for points in lines.values())
     ]
     if not panels:
         return None
     at = _best_step(history, best, upward) if best else None
-    with canvas(4.9 * len(panels), 3.1) as (figure, out):
-        for axes, (title, lines) in zip(
-            figure.subplots(1, len(panels), squeeze=False, sharex=True)[0], panels, strict=True
-        ):
+    columns = min(len(panels), COLUMNS)
+    rows = -(-len(panels) // columns)
+    with canvas(4.9 * columns, 3.1 * rows) as (figure, out):
+        places = figure.subplots(rows, columns, squeeze=False, sharex=True).flatten()
+        for axes, (title, lines) in zip(places, panels, strict=False):
             _draw(axes, title, lines, at)
+            axes.tick_params(labelbottom=True)
+        for axes in places[len(panels) :]:
+            axes.remove()
     return out.getvalue()
+
+
+def _of_answers(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, dict[str, Series]]]:
+    """Return what is plotted of a training on rewards of the model's own answers; nothing for other trainings."""
+    if not (rewards := series(history, "reward")):
+        return []
+    found = [("reward", {"train": rewards, "validation": series(history, "eval_reward")})]
+    length = {"train": series(history, "completion_length"), "validation": series(history, "eval_completion_length")}
+    found += [(title, {"train": series(history, name)}) for title, name in
+              (("KL divergence from the start (nats)", "kl"), ("entropy (nats)", "entropy"))]  # fmt: skip
+    return [*found, ("answer length (tokens)", length)]
 
 
 def training_curves(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite, nan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tasks.config import ConfigError
 from tasks.config.json_types import JsonObject
@@ -30,6 +30,64 @@ class Scores:
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     slices: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
     classes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Results(Scores):
+    """The scores of several splits: metrics, intervals and slices with the split's prefix, classes by split."""
+
+    prefixes: ClassVar[Mapping[str, str]] = {"validation": "eval", "test": "test"}
+
+    def add(self, scores: Scores, split: str) -> None:
+        """Add the scores of a split; others of the same split may be there already."""
+        prefix = self.prefixes[split]
+        self.metrics |= {f"{prefix}_{name}": value for name, value in scores.metrics.items()}
+        self.intervals |= {f"{prefix}_{name}": value for name, value in scores.intervals.items()}
+        for column, values in scores.slices.items():
+            found = self.slices.setdefault(f"{prefix}_{column}", {})
+            for value, metrics in values.items():
+                found[value] = {**metrics, **found.get(value, {})}
+        self.classes |= {split: scores.classes} if scores.classes else {}
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """What is scored of each split, and where the scores go.
+
+    Attributes:
+        found: gets the scores. metrics, bootstrap: see `score_table`. slices: columns to slice by. rows: returns the
+            file of a split's data rows; None if there are no slices. seen: by split, rows with a text that is in train.
+        warn: called with warnings.
+    """
+
+    found: Results
+    metrics: Sequence[str] | None
+    bootstrap: int
+    slices: Sequence[str]
+    rows: Callable[[str], Path] | None
+    seen: Mapping[str, Sequence[int]]
+    warn: Callable[[str], None]
+
+    def add(
+        self, split: str, scorer: "Scorer", table: "pa.Table", loss: float = nan, gathered: bool = False,
+        own: bool = True,
+    ) -> None:  # fmt: skip
+        """Score a predictions table of a split.
+
+        Args:
+            loss: see `score_table`. gathered: a row has several texts, so none is in train or not. own: whether to call
+                the user's own metrics.
+
+        Raises:
+            ConfigError: no such column to slice by.
+        """
+        from tasks.evaluation.custom_metrics import is_own
+
+        columns = columns_of(self.slices, self.rows(f"{split}.arrow"), table) if self.rows and self.slices else {}
+        known = [] if gathered else self.seen.get(split, [])
+        wanted = self.metrics if own else [name for name in self.metrics or () if not is_own(name)] or None
+        scores = score_table(scorer, table, loss, wanted, self.bootstrap, columns, self.warn, known)
+        self.found.add(scores, split)
 
 
 def score_table(

@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any
 from tasks.artifacts.record import Record
 from tasks.artifacts.ref import ArtifactRef
 from tasks.config import RunConfig
+from tasks.data.tokens.token_rows import tokens_of
+from tasks.execution.memory import activations, largest_batch
 from tasks.execution.methods import counted, planned_groups
 from tasks.execution.sample import sampled_plan
+from tasks.objectives import objective_of
 from tasks.runtime.context import RunContext
 from tasks.runtime.inputs import Pending
 from tasks.runtime.log import warn
 from tasks.training.planned import trained
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from tasks.models.count import Counts
 
 MB = 1_000_000
@@ -58,9 +63,10 @@ class Estimate:
 def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
     """Return the estimate, or None if rows, base or arguments are not known yet."""
     known = not isinstance(context.refs["s08_trainer"], Pending)
-    plan = context.read("s08_trainer", "plan.json") if known else sampled_plan(config, context)
-    if plan is None or isinstance(context.refs["s03_base"], Pending):
+    found = _planned(context) if known else sampled_plan(config, context)
+    if found is None or isinstance(context.refs["s03_base"], Pending):
         return None
+    plan, tokens = found
     base = context.read("s03_base", "base.json")
     counts = _counts(config, context)
     groups, warnings = planned_groups(config, context, plan) if config.methods else ([], [])
@@ -69,7 +75,10 @@ def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
     trainable = trained(groups, plan["steps"]["total"]) if groups else counts.trainable
     states = trainable * (4 + 8)  # gradients; two moments of Adam
     process = PROCESS if plan["device"] == "cpu" else CONTEXT
-    memory = process + _weights(config, counts) + states + _activations(plan, base, counts)
+    batch = largest_batch(tokens, plan["arguments"]["per_device_train_batch_size"], config)
+    weights = _weights(config, counts)
+    weights += _reference(config, weights)
+    memory = process + weights + states + activations(batch, plan, base, counts, _drops(config))
     kept = counts.trainable * 4
     checkpoints = (kept + trainable * 8) * ((config.train.save_total_limit or 1) + 1)
     epochs = plan["steps"]["total"] / plan["steps"]["steps_per_epoch"]
@@ -79,6 +88,27 @@ def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
         trainable, None if pace is None else pace * rows, plan["device"], plan["threads"],
         plan["float32_matmul_precision"], plan.get("sampled"), tuple(groups),
     )  # fmt: skip
+
+
+def _drops(config: RunConfig) -> bool:
+    """Return whether the model is trained with dropout."""
+    objective = objective_of(config.task)
+    return not (("disable_dropout" in objective.options and config.preference.disable_dropout)
+                or ("disable_dropout" in objective.rl_options and config.rl.disable_dropout))  # fmt: skip
+
+
+def _reference(config: RunConfig, weights: int) -> int:
+    """Return the bytes of a copy of the model before training, which learning from rewards with a divergence needs,
+    unless it is the model with its adapter switched off."""
+    needed = (config.rl.beta or config.rl.kl_coef) and objective_of(config.task).rl_options
+    return weights if needed and config.peft.method != "lora" else 0
+
+
+def _planned(context: RunContext) -> "tuple[dict[str, Any], pa.Table]":
+    """Return `plan.json` and the training rows."""
+    tokens = tokens_of(context.open(context.refs["s05_tokenize"]).paths("train-"))
+    assert tokens is not None
+    return context.read("s08_trainer", "plan.json"), tokens
 
 
 def _weights(config: RunConfig, counts: "Counts") -> int:
@@ -120,20 +150,6 @@ def _seconds_a_row(context: RunContext) -> float | None:
 
 def _digest(record: Record) -> str:
     return ArtifactRef(stage=record.stage, key=record.key, members=record.members).digest
-
-
-def _activations(plan: dict[str, Any], base: dict[str, Any], counts: "Counts") -> int:
-    """Return the bytes kept for the backward pass of one batch of the longest rows (Korthikanti et al. 2022, eq. 1, at
-    the precision of the activations), of its logits in float32 with their gradient and the loss's copy, and of what an
-    adapter's dropout keeps: its result in float32 and the mask (float32 on a CPU, else a byte)."""
-    if not (base["hidden_size"] and base["num_layers"]):
-        return 0
-    rows, length = plan["arguments"]["per_device_train_batch_size"], plan["longest"]
-    width, heads = base["hidden_size"], base["num_heads"] or 1
-    values = rows * length * width * (34 + 5 * heads * length / width) / 2
-    inner = values * base["num_layers"] * (2 if plan["arguments"].get("bf16") else 4)
-    mask = 4 if plan["device"] == "cpu" else 1
-    return int(inner) + rows * length * (counts.logits * 3 * 4 + counts.dropped * (4 + mask))
 
 
 def format_duration(seconds: float) -> str:

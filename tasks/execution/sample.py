@@ -32,9 +32,10 @@ def sampled(rows: pa.Table) -> pa.Table:
     return pa.concat_tables([rows.slice(row, 1) for row in range(0, rows.num_rows, step)]).combine_chunks()
 
 
-def sampled_plan(config: RunConfig, context: RunContext) -> JsonObject | None:
+def sampled_plan(config: RunConfig, context: RunContext) -> tuple[JsonObject, pa.Table] | None:
     """Return the parts of `plan.json` that an estimate needs, from a sample of the training rows, and `sampled`: the
-    number of rows in the sample and in total. None if rows, base or arguments are not known.
+    number of rows in the sample and in total; with the token rows of the sample. None if rows, base or arguments are
+    not known.
     """
     known = [context.refs[stage] for stage in ("s01_arguments", "s03_base", "s04_prepare")]
     if any(isinstance(ref, Pending) for ref in known):
@@ -53,9 +54,8 @@ def sampled_plan(config: RunConfig, context: RunContext) -> JsonObject | None:
     return placement | {
         "steps": asdict(steps),
         "tokens_per_epoch": round(int(lengths.sum()) * scale),
-        "longest": int(lengths.max(initial=0)),
         "sampled": (some.num_rows, rows.num_rows),
-    }
+    }, tokens
 
 
 def _tokens(config: RunConfig, context: RunContext, rows: pa.Table, base: ArtifactRef) -> pa.Table:

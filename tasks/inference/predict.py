@@ -187,7 +187,7 @@ class _Inference:
             processor=saved.processor,
             tokenizer=lambda: self.tokenizer,
             generation=saved.arguments,
-            options=saved.preference,
+            options=saved.loss_options,
         )
         plan = {"arguments": saved.arguments, "device": device()}
         loss = predict_table(

@@ -29,7 +29,7 @@ class Saved:
         task: what it was trained for. head: labels and problem type. shape: how rows are tokenized.
         columns: the column of each role in training.
         processor: facts of its tokenizer. loading: fields of `tasks.models.load.Loading`.
-        arguments: batch size, precision, generation. options, seed: for masking. preference: options of the loss.
+        arguments: batch size, precision, generation. options, seed: for masking. loss_options: the loss's.
         base: digests of the weights that an adapter was trained on, by file.
     """
 
@@ -45,7 +45,7 @@ class Saved:
     seed: int
     base: Mapping[str, str] = field(default_factory=dict)
     opened: Any = None
-    preference: Mapping[str, Any] = field(default_factory=dict)
+    loss_options: Mapping[str, Any] = field(default_factory=dict)
 
     def tokenizer(self) -> "PreTrainedTokenizerBase":
         """Return its tokenizer (the one already opened, if any); a composite has one in each part."""

@@ -8,6 +8,7 @@ from tasks.artifacts.formats import json
 from tasks.config.json_types import JsonObject
 
 LIMITS = {"generation_max_length": "max_length", "generation_num_beams": "num_beams"}
+ANSWER_TOKENS = 256  # new tokens of answers that are scored, unless train.generation_max_length is set
 ONE_EACH = {"num_return_sequences": 1, "return_dict_in_generate": False}
 SAMPLING = ("temperature", "top_k", "top_p", "min_p", "top_h", "typical_p", "epsilon_cutoff", "eta_cutoff")
 GREEDY = {"do_sample": False, "num_beams": 1, **dict.fromkeys(SAMPLING)}

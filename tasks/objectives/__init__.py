@@ -14,9 +14,11 @@ from tasks.config.plugins import installed
 from tasks.config.reading.names import nearest
 from tasks.objectives.base import Objective
 from tasks.objectives.dpo import DPO
+from tasks.objectives.grpo import GRPO
 from tasks.objectives.kto import KTO
 from tasks.objectives.language_generation import LANGUAGE_GENERATION
 from tasks.objectives.language_modeling import LANGUAGE_MODELING
+from tasks.objectives.ppo import PPO
 from tasks.objectives.question_answering import QUESTION_ANSWERING
 from tasks.objectives.regression import REGRESSION
 from tasks.objectives.reward import REWARD
@@ -37,6 +39,8 @@ OBJECTIVES: Mapping[str, Objective] = {
     "reward": REWARD,
     "dpo": DPO,
     "kto": KTO,
+    "grpo": GRPO,
+    "ppo": PPO,
     "language-modeling": LANGUAGE_MODELING,
     "token-detection": TOKEN_DETECTION,
 }

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from typing import Any
 
+from tasks.config import RunConfig
 from tasks.config.json_types import JsonObject
 from tasks.data.rows.columns import Role
 from tasks.objectives.metrics import Metric, installed_metrics
@@ -28,6 +29,8 @@ class Objective:
         trainer: the class that trains, a `FinetuneTrainer`.
         loss: `(model, batch, **options) -> (loss, outputs)` to replace the model's own, a mean over the micro-batch.
         options: the fields of the section `preference` that the task reads, given to `loss` and `predictor`.
+        rl_options: the fields of the section `rl` that the task reads, given to `loss` and `predictor`; if there are
+            any, its `trainer` is a `RolloutTrainer`.
         loss_types: the values of `preference.loss_type` that it knows; `reference_free` those that need no reference.
         reference: `(model, batch) -> tensor (rows, values)` of the model as it is before training, computed once and
             given with each row as `reference`.
@@ -38,8 +41,8 @@ class Objective:
         peft_task_type: peft's `TaskType`.
         predictor: batch -> one predictions row a data row (`tasks.evaluation`).
         scorer: head -> the scorer of its predictions (`tasks.evaluation.score.Scorer`).
-        metrics: what `scorer` returns, best known first. If they depend on the rows, `metrics_by_problem` has their
-            names by transformers' `problem_type`.
+        metrics: what `scorer` returns, best known first; with `answers` also `exact_match`. If they depend on the rows,
+            `metrics_by_problem` has their names by transformers' `problem_type`.
         pipeline_tag: the hub's name of the task; empty if it has none.
         sample: Python for what an example of usage gives a pipeline, if that is not a text.
         loss_ignores_num_items: the model's loss is a mean over the micro-batch. The Trainer must then divide it by
@@ -48,6 +51,8 @@ class Objective:
         inference: other components for unlabelled rows: `encode`, `view`, `collate`, `predictor`.
         ends: `(tokenizer, the base's generation config) -> fields that end texts where training taught it to`; None if
             training does not change where texts end.
+        answers: the column of its rows with conversations whose last answer is a reference for generated ones, for
+            `train.predict_with_generate` after training; None for tasks without such answers.
         samples: writes what the base and the trained model answer to `eval.samples` rows; None for tasks without
             answers.
         needs: what the tokenizer must have: `fast`, `mask_token`, `cls_token`.
@@ -77,12 +82,14 @@ class Objective:
     trainer: str = "tasks.training.trainer:FinetuneTrainer"
     loss: str | None = None
     options: tuple[str, ...] = ()
+    rl_options: tuple[str, ...] = ()
     loss_types: tuple[str, ...] = ()
     reference: str | None = None
     reference_free: tuple[str, ...] = ()
     cross_entropy: str | None = None
     view: str = "tasks.data.tokens.dataset:TokenRows"
     ends: str | None = None
+    answers: str | None = None
     samples: str | None = None
     needs: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -94,6 +101,26 @@ class Objective:
         return None if self.loss else self.cross_entropy
 
     @property
+    def generates_in_training(self) -> bool:
+        """Whether evaluations during training generate texts too, so that a training depends on how."""
+        return "train.predict_with_generate" in self.defaults
+
+    @property
+    def rewarding(self) -> str | None:
+        """What rewards answers, for tasks that learn from rewards."""
+        return "tasks.evaluation.reward_model:judging" if self.rl_options else None
+
+    @property
+    def generating(self) -> str | None:
+        """What generates and scores answers, for tasks whose rows have `answers`."""
+        return "tasks.evaluation.answers:score_generated" if self.answers else None
+
+    @property
+    def forgetting(self) -> str | None:
+        """What measures forgetting, for causal language models."""
+        return "tasks.evaluation.forgetting:forgotten" if self.auto_model == "AutoModelForCausalLM" else None
+
+    @property
     def metric_names(self) -> tuple[str, ...]:
         """The names of `metrics`."""
         return tuple(metric.name for metric in self.metrics)
@@ -102,6 +129,12 @@ class Objective:
     def greater_is_better(self) -> dict[str, bool]:
         """The metrics of which less is better, with `False`."""
         return {metric.name: False for metric in self.metrics if not metric.greater_is_better}
+
+    def loss_options(self, run: RunConfig) -> JsonObject:
+        """Return the fields of `preference` and `rl` that the task reads, except the reward model's name, whose bytes
+        are an artifact."""
+        given = {name: getattr(run.preference, name) for name in self.options}
+        return given | {name: getattr(run.rl, name) for name in self.rl_options if name != "reward_model"}
 
     def metric(self, name: str | None) -> Metric | None:
         """Return the task's metric of this name, or that of another package; None if there is none."""

@@ -4,16 +4,19 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from tasks.config import Adapter, ConfigError, ContinuePeft, Lora, NoPeft, OtherTuner, PeftConfig, RunConfig
+from tasks.config.arguments import GENERATION
 from tasks.config.sections.data import DataConfig
 from tasks.config.tuners import ADALORA, LENGTHENING, QUANTIZABLE, UNMERGEABLE
 from tasks.objectives.base import Objective
 from tasks.objectives.methods import check_methods
 from tasks.objectives.optimization import optimization_problems
 from tasks.objectives.reporting import reporting_problems
+from tasks.objectives.rl_problems import rl_problems
 from tasks.training.arithmetic import check_ranks
 
 SHAPING = ("merge", "packing", "append_eos", "prefix", "max_target_length", "label_all_tokens", "stride",
            "mlm_probability", "train_on")  # fmt: skip
+CAUSAL = "AutoModelForCausalLM"
 TXTAI_STRIDE = 128  # the preset sets it for every task
 TAGGED = ("text", "spans", "sentence")  # of texts with spans, or of one word per row: made into words and tags
 
@@ -35,6 +38,8 @@ def has_effect(field: str, objective: Objective) -> bool:
     """Whether a task reads a field of the config; fields of all tasks are not listed."""
     if field.startswith("preference."):
         return field.removeprefix("preference.") in objective.options
+    if field.startswith("rl."):
+        return field.removeprefix("rl.") in objective.rl_options
     if field == "eval.samples":
         return objective.samples is not None
     name = field.removeprefix("data.")
@@ -47,6 +52,7 @@ def _without_effect(config: RunConfig, objective: Objective, known: Mapping[str,
     """Yield settings of `data` and `preference` that this task does not read; values equal to the default are
     allowed."""
     yield from _preference(config, objective, known)
+    yield from rl_problems(config, objective, known)
     if config.data.overlong == "window" and objective.encode.startswith("tasks.data.chat."):
         yield f"data.overlong: {objective.name} does not split conversations; valid are truncate, drop and error"
     for name in SHAPING:
@@ -54,9 +60,14 @@ def _without_effect(config: RunConfig, objective: Objective, known: Mapping[str,
         if value not in (None, DataConfig.model_fields[name].default) and not has_effect(name, objective):
             having = ", ".join(each.name for each in known.values() if has_effect(name, each))
             yield f"data.{name}: {objective.name} has none; {having} has; leave it out"
+    yield from _generation(config, objective, known)
     if config.eval.samples and objective.samples is None:
         having = ", ".join(each.name for each in known.values() if each.samples)
         yield f"eval.samples: {objective.name} has no answers to show; {having} has; leave it out"
+    if config.eval.forgetting.data is not None and objective.auto_model != CAUSAL:
+        having = ", ".join(each.name for each in known.values() if each.auto_model == CAUSAL)
+        yield (f"eval.forgetting: {objective.name} trains no causal language model, whose loss on held-out text could "
+               f"be compared; {having} do; leave it out")  # fmt: skip
     roles = {role.name for role in objective.roles}
     roles |= {*TAGGED} if "tags" in roles else set()
     for role, column in config.data.columns.model_dump().items():
@@ -68,6 +79,15 @@ def _without_effect(config: RunConfig, objective: Objective, known: Mapping[str,
     unread = config.data.overlong not in (None, "window") and "stride" in objective.shape
     if unread and stride not in (None, usual, TXTAI_STRIDE):
         yield f"data.stride: is only used with data.overlong: window, and that is {config.data.overlong!r}"
+
+
+def _generation(config: RunConfig, objective: Objective, known: Mapping[str, Objective]) -> Iterator[str]:
+    """Yield settings of generated texts that the task does not read."""
+    given = {name: value for name in GENERATION if (value := getattr(config.train, name, None))}
+    if "predict_with_generate" in given and not (objective.generates_in_training or objective.answers):
+        having = ", ".join(each.name for each in known.values() if each.generates_in_training or each.answers)
+        yield (f"train.predict_with_generate: rows of {objective.name} have no answers to compare generated texts "
+               f"with; those of {having} have; leave it out")  # fmt: skip
 
 
 def _preference(config: RunConfig, objective: Objective, known: Mapping[str, Objective]) -> Iterator[str]:

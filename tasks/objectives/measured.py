@@ -32,11 +32,35 @@ def refuse_unmeasured(config: RunConfig, objective: Objective) -> None:
         if name not in objective.metric_names:
             raise ConfigError(f"{field}: {objective.name} has no metric {name!r}; valid are {valid}, and your own as "
                               f"package.module:function{hint(name, [*objective.metric_names, *theirs])}")  # fmt: skip
-    best, produces = config.eval.best, getattr(config.train, "predict_with_generate", None)
-    may_produce = "train.predict_with_generate" in objective.defaults
-    if may_produce and produces is False and _needs(objective, best) == "generated texts":
-        raise ConfigError(f"eval.best: {best} needs generated texts, and train.predict_with_generate is false; set it "
-                          "to true, or choose loss, perplexity or token_accuracy")  # fmt: skip
+    if unproduced := next(_unproduced(config, objective), None):
+        raise ConfigError(unproduced)
+
+
+def unproduced(config: RunConfig, objective: Objective, name: str) -> str:
+    """Return why a metric that needs generated texts has none, as the end of a message; empty if it has, or needs
+    none."""
+    produces = getattr(config.train, "predict_with_generate", None)
+    may = objective.generates_in_training or objective.answers
+    if not may or produces or _needs(objective, name) != "generated texts":
+        return ""
+    state = "false" if produces is False else "not set"
+    return (f"{name} needs generated texts, and train.predict_with_generate is {state}; set it to true, or choose from "
+            f"{_without_texts(objective)}")  # fmt: skip
+
+
+def _without_texts(objective: Objective) -> str:
+    return ", ".join(metric.name for metric in objective.metrics if metric.needs != "generated texts")
+
+
+def _unproduced(config: RunConfig, objective: Objective) -> Iterator[str]:
+    """Yield a message for each metric that needs generated texts where none are generated."""
+    for field, name in named_metrics(config.eval):
+        if why := unproduced(config, objective, name):
+            yield f"{field}: {why}"
+        late = objective.answers and not objective.generates_in_training
+        if field == "eval.best" and late and _needs(objective, name) == "generated texts":
+            yield (f"eval.best: {objective.name} generates texts only after training, so {name} cannot choose a "
+                   f"checkpoint; choose from {_without_texts(objective)}")  # fmt: skip
 
 
 def refuse_unfit_for_labels(head: Mapping[str, Any], config: RunConfig, objective: Objective) -> None:

@@ -81,6 +81,9 @@ METRICS: Mapping[str, Metric] = {
         Metric("rejected_reward", False),
         Metric("desirable_reward"),
         Metric("undesirable_reward", False),
+        Metric("reward"),
+        Metric("completion_length"),
+        Metric("truncated", False),
         Metric("generator_loss", False),
         Metric("discriminator_loss", False),
     )

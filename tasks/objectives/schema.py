@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from tasks.config import DataConfig, MethodsConfig, PeftConfig, PreferenceConfig, RunConfig, Text, TrainConfig
+from tasks.config import DataConfig, MethodsConfig, PeftConfig, PreferenceConfig, RlConfig, RunConfig, Text, TrainConfig
 from tasks.config.json_types import JsonObject
 from tasks.config.schema import json_schema as config_schema
 from tasks.config.sections.section import More
@@ -18,6 +18,7 @@ TRANSLATION = r"^translation[-_][^\W_]+[-_]to[-_][^\W_]+$"
 SECTIONS = {
     "TrainConfig": "train",
     "PreferenceConfig": "preference",
+    "RlConfig": "rl",
     "DataConfig": "data",
     "Split": "data.split",
     "lora": "peft",
@@ -57,6 +58,7 @@ Methods = Annotated[MethodsConfig, More(lambda: {"propertyNames": {"enum": list(
 Train = Annotated[TrainConfig, _SaysDefaults()]
 Data = Annotated[DataConfig, _SaysDefaults()]
 Preference = Annotated[PreferenceConfig, _SaysDefaults()]
+Rl = Annotated[RlConfig, _SaysDefaults()]
 Peft = Annotated[PeftConfig, _SaysDefaults()]
 
 

@@ -21,7 +21,7 @@ SFT = Objective(
     peft_task_type="CAUSAL_LM",
     predictor="tasks.evaluation.predictors.tokens:NextTokenPredictor",
     scorer="tasks.evaluation.scorers.tokens:scorer",
-    metrics=named("perplexity", "token_accuracy", "loss"),
+    metrics=named("perplexity", "token_accuracy", "loss", "exact_match"),
     pipeline_tag="text-generation",
     sample='[{"role": "user", "content": "your question"}]',
     loss_ignores_num_items=False,
@@ -33,6 +33,7 @@ SFT = Objective(
         "predictor": "tasks.evaluation.predictors.prompts:AnswerPredictor",
     },
     ends="tasks.data.chat.template:generation_tokens",
+    answers="messages",
     samples="tasks.evaluation.samples:sample_answers",
     needs=("fast", "chat_template"),
     # TRL's SFTConfig trains three epochs; LLaMA-Factory's examples train LoRA at 1e-4.

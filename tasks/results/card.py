@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.evaluation.per_class import confused_line, matrix_cells, score_cells
+from tasks.objectives import objective_of
 from tasks.results.metadata import metadata
 from tasks.results.usage import usage
 
@@ -90,7 +91,7 @@ def card(
 | metric | value | 95 % interval |
 |---|---|---|
 {scores}
-{curves}{class_sections(classes)}{shown}{sample_section(samples)}
+{_notes(plan["task"], metrics)}{curves}{class_sections(classes)}{shown}{sample_section(samples)}
 {_data(data)}
 {_training(plan, [line for line in warnings if line not in data["warnings"]])}"""
 
@@ -131,6 +132,20 @@ def score_rows(metrics: Mapping[str, float | None], intervals: Mapping[str, Sequ
     for name, value in metrics.items():
         interval = f"{intervals[name][0]:.4f} to {intervals[name][1]:.4f}" if name in intervals else ""
         yield f"| {name} | {'not a number' if value is None else f'{value:.4f}'} | {interval} |"
+
+
+def _notes(task: str, metrics: Mapping[str, float | None]) -> str:
+    """Return what metrics mean whose names do not say it."""
+    found = {
+        "exact_match": "exact_match is the share of rows whose generated answer has the final answer of the row's own: "
+        "what follows `####`, else the last number, else the whole text.",
+        "forgetting": "forgetting is the mean loss per token on held-out text after training less that before; above "
+        "0, the model predicts such text worse than its base.",
+    }
+    there = {name.removeprefix("test_").removeprefix("eval_") for name in metrics}
+    if objective_of(task).answers is None:  # other tasks have another metric of that name
+        there.discard("exact_match")
+    return "".join(f"\n{line}\n" for name, line in found.items() if name in there)
 
 
 def _sentence(text: str) -> str:

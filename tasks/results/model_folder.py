@@ -19,19 +19,21 @@ SPLITS = {"eval": "validation", "test": "test"}
 
 
 def inference_facts(
-    planned: Mapping[str, Any], head: Mapping[str, Any], shape: Mapping[str, Any], data: Artifact, base: Artifact,
-    model: Artifact, adapted: bool,
+    planned: Mapping[str, Any], limits: Mapping[str, Any], head: Mapping[str, Any], shape: Mapping[str, Any],
+    data: Artifact, base: Artifact, model: Artifact, adapted: bool,
 ) -> JsonObject:  # fmt: skip
-    """Return what inference needs to run the model on new rows."""
+    """Return what inference needs to run the model on new rows; `limits` are those of generated texts that are not in
+    the plan."""
+    arguments = {**planned["arguments"], **limits}
     weights = base.json("base.json")["weights"]
     return {
-        **{name: planned[name] for name in ("task", "options", "preference", "seed")},
+        **{name: planned[name] for name in ("task", "options", "loss_options", "seed")},
         "head": head,
         "shape": {**shape, "max_length": planned["max_length"]},
         "columns": data.json("data.json")["columns"],
         "processor": base.json("processor.json"),
         "loading": model.json("load.json"),
-        "arguments": {name: planned["arguments"][name] for name in ASKING if name in planned["arguments"]},
+        "arguments": {name: arguments[name] for name in ASKING if name in arguments},
         "base": {name: digest for name, digest in weights.items() if not name.startswith(INSIDE)} if adapted else {},
     }
 
@@ -50,7 +52,8 @@ def write_results(
         of_split = {name: value for name, value in metrics.items() if name.startswith(f"{short}_")}
         found |= {short: {**of_split, f"{short}_samples": rows[split]}} if of_split else {}
     found = {short: {**values, "epoch": state["epoch"]} for short, values in found.items()}
-    found["all"] = {name: value for values in found.values() for name, value in values.items()}
+    others = {name: value for name, value in metrics.items() if not name.startswith(("eval_", "test_"))}
+    found["all"] = {name: value for values in (*found.values(), others) for name, value in values.items()}
     for short, values in found.items():
         json.write({name: value for name, value in values.items() if name != "step"}, out / f"{short}_results.json")
 

@@ -9,6 +9,7 @@ from tasks.config import ConfigError, RunConfig, SweepConfig
 from tasks.config.reading.names import nearest
 from tasks.evaluation.custom_metrics import result_name
 from tasks.objectives import objective_of
+from tasks.objectives.measured import unproduced
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,9 @@ def _configured(config: RunConfig, sweep: SweepConfig) -> str:
         hint = f"; did you mean {guess!r}?" if guess else ""
         valid = ", ".join(objective.metric_names)
         raise ConfigError(f"sweep.metric: {objective.name} has no metric {metric!r}; valid are {valid}{hint}")
+    varied = {"train", "train.predict_with_generate"}.intersection((*sweep.grid, *sweep.paired, *sweep.random))
+    if not varied and (why := unproduced(config, objective, metric)):
+        raise ConfigError(f"sweep.metric: {why}")
     if metric not in _reported(config, objective.metric_names):
         raise ConfigError(f"sweep.metric: {metric!r} is not in eval.metrics, so it is not computed; add it there")
     return metric

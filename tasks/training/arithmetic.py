@@ -81,3 +81,18 @@ def count_steps(arguments: Mapping[str, Any], rows: int) -> Steps:
             "never be reached; set fewer, or a share below 1"
         )
     return Steps(batch * windows, per_epoch, total, warmup)
+
+
+def repeated_rows(training: Mapping[str, Any], rows: int, iterations: int) -> int:
+    """Return the rows of an epoch in which each step's rows are trained `iterations` times; then only full steps are
+    used.
+
+    Raises:
+        ConfigError: they are less than one step.
+    """
+    step = training["per_device_train_batch_size"] * training["gradient_accumulation_steps"]
+    if iterations > 1 and rows < step:
+        raise ConfigError(f"rl.num_iterations: {iterations} steps on each {step} prompts, and there are only {rows}; "
+                          "lower train.per_device_train_batch_size or train.gradient_accumulation_steps, or set it to "
+                          "1")  # fmt: skip
+    return rows if iterations == 1 else rows // step * step * iterations

@@ -1,7 +1,7 @@
 """Configure torch for a plan, and translate its errors for the user."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -36,6 +36,19 @@ def computing_as(plan: Mapping[str, Any]) -> Iterator[None]:
             if named := _as_training_error(error):
                 raise named from error
             raise
+
+
+@contextmanager
+def computing_rows(
+    plan: Mapping[str, Any], progress: Callable[[str], AbstractContextManager[Any]], what: str
+) -> Generator[Callable[[int, int], None]]:
+    """`computing_as`; yields a function to call with rows done and in total.
+
+    Args:
+        progress: given what is done with the rows, returns what reports them (its `rows` is called).
+    """
+    with computing_as(plan), progress(what) as told:
+        yield told.rows
 
 
 def _as_training_error(error: RuntimeError) -> TrainingError | None:

@@ -1,13 +1,14 @@
 """The components of a training: rows, collator, evaluator, hooks."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tasks.data.tokens.dataset import TokenRows
 from tasks.data.tokens.token_rows import scored_rows, tokens_of
+from tasks.evaluation.opened import Opened
 from tasks.evaluation.scoring import of_all_logits, while_training
 from tasks.training.evaluator import Evaluator
 from tasks.training.hooks import TrainingHook
@@ -22,6 +23,7 @@ class Given:
         rows: to train on. evaluation: to evaluate on during training, or None.
         collate: rows -> batch. evaluator: how evaluation rows are scored.
         hooks: the training methods. trainer: the class that trains. loss: the objective's own loss, if it has one.
+        more: arguments that the class needs besides.
     """
 
     rows: TokenRows
@@ -31,6 +33,7 @@ class Given:
     hooks: Sequence[TrainingHook] = ()
     trainer: type[FinetuneTrainer] = FinetuneTrainer
     loss: Loss | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
 
 def components(
@@ -43,6 +46,7 @@ def components(
     evaluating: bool,
     hooks: Sequence[TrainingHook],
     warn: Callable[[str], None],
+    judges: Mapping[str, Opened] | None = None,
 ) -> Given:
     """Import and assemble a task's components.
 
@@ -50,14 +54,22 @@ def components(
         component: imports a component of the objective, by its field; None if it has none.
         shards: the files of a split's token rows, by name.
         tokenizer: reads the base's tokenizer, for predictors that need one.
+        judges: `reward_model`, if answers are rewarded by one.
     """
 
     def rows(split: str, most: int | None = None) -> TokenRows:
         table = scored_rows(tokens_of(shards(split)), most)
         return component("view")(table, processor, plan["seed"], plan["options"])
 
+    options, rewarding = plan["loss_options"], component("rewarding")
+    rewards = rewarding(plan, judges or {}) if rewarding else None
     predictor = component("predictor")(
-        head=head, processor=processor, tokenizer=tokenizer, generation=plan["arguments"], options=plan["preference"]
+        head=head,
+        processor=processor,
+        tokenizer=tokenizer,
+        generation=plan["arguments"],
+        options=options,
+        rewards=rewards,
     )
     loss = component("loss")
     score, whole = while_training(component("scorer")(head), plan, warn), of_all_logits(plan, warn)
@@ -68,5 +80,6 @@ def components(
         evaluator=Evaluator(predictor, score, whole),
         hooks=hooks,
         trainer=component("trainer"),
-        loss=partial(loss, **plan["preference"]) if loss else None,
+        loss=partial(loss, **options) if loss else None,
+        more={"tokenizer": tokenizer(), "rewards": rewards} if rewards else {},
     )

@@ -59,7 +59,7 @@ class Trained:
         history: one entry for each log and evaluation.
         state: the Trainer's state (`TrainerState`'s fields), without paths of this machine.
         paused: the step after which it paused, if `Watching.until` was set. metrics: of the evaluation rows there.
-        signalled: a signal received after the last step.
+        signalled: a signal received after the last step. extra: see `FinetuneTrainer.extra_weights`.
     """
 
     history: list[dict[str, Any]]
@@ -67,6 +67,7 @@ class Trained:
     paused: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     signalled: int | None = None
+    extra: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
 
 
 def train(model: PreTrainedModel, plan: Mapping[str, Any], given: Given, folder: Path, watching: Watching) -> Trained:
@@ -105,7 +106,7 @@ def train(model: PreTrainedModel, plan: Mapping[str, Any], given: Given, folder:
         return _paused(trainer)
     if resumed is not None and step_of(resumed) >= plan["steps"]["total"]:  # the library would train another step
         trainer.take_up(resumed)
-        return Trained(trainer.state.log_history, _state(trainer))
+        return _ended(trainer)
     try:
         with stop.listening():
             _learn(trainer, resumed, plan["steps"]["total"])
@@ -125,7 +126,12 @@ def train(model: PreTrainedModel, plan: Mapping[str, Any], given: Given, folder:
         watching.warn("eval.best: no evaluation had a value for it; the last weights are kept")
     if pause.reached:
         return _paused(trainer)
-    return Trained(trainer.state.log_history, _state(trainer), signalled=stop.caught)
+    return _ended(trainer, stop.caught)
+
+
+def _ended(trainer: FinetuneTrainer, signalled: int | None = None) -> Trained:
+    extra = trainer.extra_weights()
+    return Trained(trainer.state.log_history, _state(trainer), signalled=signalled, extra=extra)
 
 
 def _check_stopped(stop: StopOnSignal, trainer: FinetuneTrainer, folder: Path) -> None:
@@ -210,6 +216,7 @@ def _trainer(
             next_token=plan["cross_entropy"] == "next_token",
             evaluator=given.evaluator,
             loss=given.loss,
+            **given.more,
             hooks=given.hooks,
             stop=stop,
             train_dataset=given.rows,

@@ -118,7 +118,7 @@ class FinetuneTrainer(ResumableTrainer):
             out = Path(folder) / "predictions.arrow"
             with torch.no_grad(), self.compute_loss_context_manager():
                 loss = predict_batches(self.model, batches(), self.evaluator.predictor, rows.table, out)
-            found = {"loss": loss, **self.evaluator.score(open_table(out))}
+            found = {**({"loss": loss} if loss == loss else {}), **self.evaluator.score(open_table(out))}
         if self.evaluator.whole is not None:
             found |= self.evaluator.whole(self._predictions(dataloader, np.argsort(order)))
         metrics = {f"{prefix}_{name}": value for name, value in found.items()}
@@ -216,6 +216,10 @@ class FinetuneTrainer(ResumableTrainer):
                 groups = hook.parameter_groups(groups)
             self.optimizer_cls_and_kwargs = (kind, {**options, "params": for_torch(groups, trained)})
         return super().create_optimizer(model)
+
+    def extra_weights(self) -> Mapping[str, Mapping[str, torch.Tensor]]:
+        """Return weights beside the model's that are saved with it, by file."""
+        return {}
 
     def _get_learning_rate(self) -> float:
         """Return the highest rate of all groups; the library reports the first group's."""

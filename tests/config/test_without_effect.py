@@ -7,6 +7,7 @@ import pytest
 from tasks.config import ConfigError, RunConfig
 from tasks.objectives import OBJECTIVES
 from tasks.objectives.presets import resolve
+from tests.shipped import needed
 
 
 def resolved(task: str, data: dict[str, Any], **more: Any) -> RunConfig:
@@ -43,6 +44,6 @@ def test_a_wish_with_effect_is_not() -> None:
 @pytest.mark.parametrize("task", OBJECTIVES)
 @pytest.mark.parametrize("overlong", ["truncate", None])
 def test_a_resolved_config_can_be_run_again(task: str, preset: str, overlong: str | None) -> None:
-    once = resolved(task, {"overlong": overlong}, preset=preset)
+    once = resolved(task, {"overlong": overlong}, preset=preset, **needed(task))
     again, _ = resolve(RunConfig.model_validate(once.model_dump()), {})
     assert again == once

@@ -14,6 +14,7 @@ from tasks.config import load
 from tasks.execution.advice import _epochs, _rate, advice
 from tasks.execution.estimate import Estimate, estimate
 from tasks.objectives.presets import resolve
+from tests.shipped import runs_of
 from tests.tiny import WORDS, make_config
 
 DEPLOYMENTS = Path(__file__).parents[2] / "deployments"
@@ -94,7 +95,8 @@ def test_a_default_length_that_truncates_many_rows(
 
 @pytest.mark.parametrize("path", sorted(DEPLOYMENTS.glob("[ep]*s/*.yaml")), ids=lambda path: path.stem)
 def test_the_shipped_configs_have_usual_rates_and_epochs(path: Path) -> None:
-    config, _ = resolve(load(path).config, {})
-    parameters = 22_700_000 if config.model.name.startswith("package:") else 4_000_000  # the others are made for tests
-    costs = Estimate(90, 1, 1, 1, parameters, None, "cpu", 1, "highest")
-    assert not [*_rate(config, costs), *_epochs(config, costs)]
+    for run in runs_of(path):
+        config, _ = resolve(run.config, {})
+        parameters = 22_700_000 if config.model.name.startswith("package:") else 4_000_000  # others are made for tests
+        costs = Estimate(90, 1, 1, 1, parameters, None, "cpu", 1, "highest")
+        assert not [*_rate(config, costs), *_epochs(config, costs)]

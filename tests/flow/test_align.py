@@ -231,3 +231,38 @@ def test_memory_keeps_no_model_for_the_next_step(tmp_path: Path) -> None:
     config = make_chain(tmp_path, store="memory")
     with pytest.raises(ConfigError, match=r"store\.root: memory is lost"):
         check_chain(load_chain(config), probe=True)
+
+
+@pytest.mark.slow
+def test_the_reward_step_rewards_later_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = make_chain(tmp_path, "sft", "reward", "ppo", output_dir=str(tmp_path / "out"))
+    config["steps"][2]["rl"] = {"max_completion_length": 6}
+    path = tmp_path / "chain.yaml"
+    path.write_text(yaml.safe_dump(config))
+
+    def planned() -> list[dict[str, Any]]:
+        assert main(["plan", str(path), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["steps"]
+
+    before = planned()
+    assert [step["waits_for"] for step in before] == [None, "sft", "sft"]
+    assert {stage["stage"] for stage in before[2]["stages"]} == {*STAGES, "s03b_reward_model"}
+    done = chained(config)
+    assert states(done["ppo"]) == {"built", "cached"}
+    shared = {name: value for name, value in config.items() if name not in ("steps", "output_dir")}
+    plain = {**shared, "task": "ppo", "model": str(tmp_path / "out/sft"), "name": "ppo",
+             "data": {**config["data"], "train": config["steps"][2]["data"]},
+             "rl": {"max_completion_length": 6, "reward_model": str(tmp_path / "out/reward")},
+             "output_dir": str(tmp_path / "out/ppo")}  # fmt: skip
+    again = executed(plain)
+    assert states(again) == {"cached"} and keys(again)["s09_train"] == keys(done["ppo"])["s09_train"]
+    after = planned()
+    assert [step["waits_for"] for step in after] == [None, None, None]
+    assert {stage["state"] for stage in after[2]["stages"]} == {"hit"}
+    named = {"reward_funcs": ["tests.rewards:early_letters"], "reward_model": str(tmp_path / "out/reward")}
+    config["steps"][2]["rl"] |= named
+    other = chained(config)
+    assert {"reward/early_letters", "reward/reward_model"} <= other["ppo"].history[0].keys()
+    del config["steps"][1], config["steps"][1]["rl"]["reward_model"], config["steps"][1]["rl"]["reward_funcs"]
+    with pytest.raises(ConfigError, match=r"steps\[1\].rl.reward_funcs: missing, and so is rl.reward_model"):
+        chained(config)

@@ -1,18 +1,21 @@
-"""A plan of data too large to tokenize for a look counts from a sample."""
+"""What a plan states: memory by sizes, and from a sample where data are too large to tokenize."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from flows.api import plan
 from tasks import s05_tokenize
 from tasks.artifacts.store import Store
-from tasks.config import load
+from tasks.config import RunConfig, load
 from tasks.execution import sample
 from tasks.execution.estimate import Estimate, estimate
-from tests.tiny import make_config, make_decoder, make_rows
+from tasks.execution.memory import Batch, activations, largest_batch
+from tasks.models.count import Counts
+from tests.tiny import make_config, make_decoder, make_rows, make_task
 
 
 def costs(config: dict[str, Any]) -> Estimate:
@@ -37,6 +40,71 @@ def test_from_all_rows_it_is_exact_and_from_some_near(
     assert near.sampled is not None and near.sampled[0] < 100
     assert near.steps == pytest.approx(exact.steps, rel=0.15)
     assert near.tokens == pytest.approx(exact.tokens, rel=0.15)
+
+
+def pairs(**more: Any) -> pa.Table:
+    """Three rows: the longest text has 9 tokens, answers have 1 to 3."""
+    lengths = {"chosen": ((5, 3), (9, 1), (4, 2)), "rejected": ((6, 2), (3, 2), (7, 3))}
+    columns = {}
+    for side, rows in lengths.items():
+        columns[f"{side}_input_ids"] = [[7] * length for length, _ in rows]
+        columns[f"{side}_completion_mask"] = [[0] * (length - answer) + [1] * answer for length, answer in rows]
+    return pa.table(columns | more)
+
+
+def of(task: str, **more: Any) -> RunConfig:
+    return load({"model": "m", "data": {"train": "d", "mlm_probability": 0.2}, "task": task, **more}).config
+
+
+LABELLED = {"methods": {"labelled_logits": True}}
+LABELS = pa.table({"input_ids": [[1] * 4, [1] * 8, [1] * 6], "labels": [[-100] * 3 + [1], [-100] * 8, [2, 3] * 3]})
+
+
+@pytest.mark.parametrize(
+    ("tokens", "size", "config", "expected"),
+    [
+        (pairs(), 2, of("dpo"), Batch(4, 9, 5 + 5)),  # both answers of the two rows with the most tokens in answers
+        (pairs(), 8, of("dpo"), Batch(16, 9, 13)),  # more rows than there are
+        (pairs(), 2, of("reward"), Batch(4, 9, 10)),
+        (pairs(desirable=[1, 0, 1]), 2, of("kto"), Batch(2, 9, 3 + 2)),
+        (pa.concat_tables([pairs(), pairs()]), 1, of("dpo"), Batch(2, 9, 5)),
+        (pairs().slice(2), 1, of("dpo"), Batch(2, 7, 5)),
+        (LABELS, 2, of("sft"), Batch(2, 8, 16)),
+        (LABELS, 2, of("sft", **LABELLED), Batch(2, 8, 1 + 6)),
+        (LABELS.slice(1, 1), 1, of("sft", **LABELLED), Batch(1, 8, 0)),
+        (LABELS.select(["input_ids"]), 2, of("language-generation", **LABELLED), Batch(2, 8, 16)),
+        (LABELS.select(["input_ids"]), 5, of("language-modeling", **LABELLED), Batch(5, 8, 8)),
+    ],
+)  # fmt: skip
+def test_the_largest_batch(tokens: pa.Table, size: int, config: RunConfig, expected: Batch) -> None:
+    assert largest_batch(tokens, size, config) == expected
+
+
+def test_activations() -> None:
+    """By hand: 2 rows of 10 tokens, 3 layers of width 8 with 2 heads; 4 tokens have 100 logits."""
+    base, counts = {"hidden_size": 8, "num_layers": 3, "num_heads": 2}, Counts(0, 0, 100, dropped=5)
+    plan: dict[str, Any] = {"device": "cpu", "arguments": {}}
+    values, logits = 2 * 10 * 8 * (34 + 5 * 2 * 10 / 8) / 2 * 3, 4 * 100 * 12
+    assert activations(Batch(2, 10, 4), plan, base, counts) == values * 4 + logits + 20 * 5 * 8
+    assert activations(Batch(2, 10, 4), plan, base, counts, dropout=False) == values * 4 + logits
+    assert activations(Batch(2, 10, 4), plan | {"device": "cuda"}, base, counts) == values * 4 + logits + 20 * 5 * 5
+    plan["arguments"] = {"bf16": True}
+    assert activations(Batch(2, 10, 4), plan, base, counts, dropout=False) == values * 2 + logits + 20 * 5 * 2
+
+
+def test_a_plan_of_pairs_counts_their_answers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[Batch] = []
+
+    def look(batch: Batch, *rest: Any) -> int:
+        found.append(batch)
+        return activations(batch, *rest)
+
+    monkeypatch.setattr("tasks.execution.estimate.activations", look)
+    config = make_task("dpo", tmp_path, rows=20)
+    costs(config)
+    monkeypatch.setattr(s05_tokenize, "ALL_IN_A_PLAN", 10)
+    costs(config)
+    assert found[0] == found[1] and found[0].rows == 16 and 0 < found[0].scored < found[0].rows * found[0].width / 4
 
 
 def _nothing_of(stage: str, building: Any) -> Any:

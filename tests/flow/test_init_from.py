@@ -417,6 +417,9 @@ def test_a_stage_without_its_task_is_refused_by_name(monkeypatch: pytest.MonkeyP
         (factory(adapter_name_or_path="out"), {"model.name": "out", "peft.method": "continue"}),
         (factory(eval_dataset="identity", max_samples=9), {"data.validation": "data/identity.json",
                                                            "eval.max_samples": 9, "data.max_train_samples": 9}),
+        (factory(predict_with_generate=True, num_beams=2),
+         {"train.predict_with_generate": True, "train.generation_max_length": 1024, "train.generation_num_beams": 2}),
+        (factory(predict_with_generate=True, max_new_tokens=64), {"train.generation_max_length": 64}),
         (factory(max_grad_norm=0.5, neftune_noise_alpha=5), {"train.max_grad_norm": 0.5}),
     ],
 )  # fmt: skip
@@ -472,6 +475,13 @@ def test_columns_that_only_we_find_by_name_are_told(config: dict[str, Any], colu
 def test_secrets_are_not_repeated() -> None:
     written, _, notes = made(axolotl(hub_token="hf_abcd", wandb_api_key="abcd", plugins={"key": "abcd"}))
     assert "abcd" not in written + str(notes) and "wandb_api_key (set train.report_to" in written
+
+
+def test_answers_are_generated_only_for_tasks_with_answers() -> None:
+    config = factory("texts", stage="pt", predict_with_generate=True, max_new_tokens=64)
+    _, ours, notes = made(config)
+    assert "predict_with_generate, max_new_tokens" in notes["nothing to set here"]
+    assert not ours.train.model_extra
 
 
 def test_options_without_effect_are_not_set() -> None:

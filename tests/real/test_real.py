@@ -8,16 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.table import DATA, EXAMPLES, REAL, ROOT, overrides
+from tasks.objectives.presets import resolve
+from tests.real.table import DATA, EXAMPLES, HOURS, REAL, ROOT, overrides
 from tests.served import HANG
+from tests.shipped import runs_of
 
-pytestmark = pytest.mark.slow
 SHORT = {
     "trec": (["data.max_train_samples=1000", "train.num_train_epochs=1"], 0.4),  # majority: 0.188
     "shakespeare": (["data.max_train_samples=200", "train.max_steps=20"], 1500.0),  # at first 2,000
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["trec", "shakespeare"])
 def test_an_example_runs(name: str, tmp_path: Path) -> None:
     if not DATA.is_dir():
@@ -34,9 +36,8 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
     assert found < bound if REAL[name].less_is_better else found > bound, found
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_each_example_is_a_config(name: str) -> None:
-    from tasks.config import load
-    from tasks.objectives.presets import resolve
-
-    resolve(load(EXAMPLES / f"{name}.yaml").config, {})
+@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.yaml")))
+def test_each_example_is_a_config_and_in_the_table(name: str) -> None:
+    for run in runs_of(EXAMPLES / f"{name}.yaml"):
+        resolve(run.config, {})
+    assert name in REAL or name in HOURS

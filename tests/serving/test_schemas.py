@@ -18,6 +18,7 @@ from tasks.objectives import objective_of, objectives
 from tasks.objectives.presets import default_of, resolve
 from tasks.objectives.schema import json_schema, task_names
 from tasks.runtime.prefect_api.serving import _forbid_unknown_parameters
+from tests.shipped import needed
 from tests.tiny import make_config
 
 UNFILLED: dict[str, Any] = {"model": {"name": "m"}, "data": {"train": "d"}}
@@ -86,7 +87,8 @@ def test_the_form_says_what_an_empty_field_is(entrypoint: str) -> None:
 def test_the_default_in_words_is_the_default(task: str) -> None:
     for field in ("learning_rate", "num_train_epochs", "warmup_steps", "optim", "eval_strategy"):
         for more in ({}, {"peft": "lora"}, {"preset": "txtai"}):
-            found = getattr(resolve(RunConfig.model_validate(UNFILLED | more | {"task": task}), {})[0].train, field)
+            config = RunConfig.model_validate(UNFILLED | needed(task) | more | {"task": task})
+            found = getattr(resolve(config, {})[0].train, field)
             said = default_of(f"train.{field}")
             assert (f"{found:g}" if isinstance(found, float) else found) in re.split(r"[ ;:()]+", said), (more, said)
 

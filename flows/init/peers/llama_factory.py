@@ -9,10 +9,12 @@ from flows.init.peers.shared import (
     PATTERNS,
     SHARED,
     SPEED,
+    generates,
     handled,
     has_validation,
     held_out,
     if_evaluated,
+    if_generated,
     lora_only,
     patience,
 )
@@ -162,6 +164,8 @@ def _defaults(found: Import) -> Mapping[str, object]:
         defaults["data.split.validation"] = 0.0
     if "data.columns.history" in found.values:
         defaults["data.train_on"] = "assistant"
+    if generates(found):
+        defaults["train.generation_max_length"] = 1024
     if found.values.get("peft.method") == "oft":
         defaults["peft.target_modules"] = "all-linear"
     if found.values.get("peft.method") == "lora":
@@ -230,6 +234,8 @@ RULES: Mapping[str, Rule] = {
     "hf_hub_token": needless("HF_TOKEN in the environment is used"),
     "disable_shuffling": one_of("train.train_sampling_strategy", {True: "sequential", False: None}),
     "use_badam": lost(OPTIMIZER),
+    "max_new_tokens": if_generated(to("train.generation_max_length")),
+    "num_beams": if_generated(to("train.generation_num_beams")),
 }
 TABLE = Table(
     RULES,
@@ -239,7 +245,7 @@ TABLE = Table(
         r"resize_vocab|add_tokens|add_special_tokens|new_special_tokens_config|init_special_tokens|split_special_tokens":
             lost(TOKENS),
         r"(ms|om)_hub_token|export_.*|.*_reward_model.*|ppo_.*": lost("it is for what is not done here"),
-        r"temperature|top_p|top_k|max_new_tokens|num_beams|do_sample|repetition_penalty|length_penalty":
+        r"temperature|top_p|top_k|do_sample|repetition_penalty|length_penalty":
             needless("it is for inference"),
     },
     _defaults,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flows.init.peers.table import Import, Rule, argument, lost, needless, to
+from tasks.objectives import objective_of
 
 ONE_DEVICE = "a run trains on one device; models are not split among several"
 SPEED = "it changes speed or memory, not results"
@@ -85,6 +86,25 @@ def lora_only(rule: Rule) -> Rule:
     return checked
 
 
+def generates(found: Import) -> bool:
+    """Whether answers are generated after training, to be compared with those of the rows."""
+    return found.given.get("predict_with_generate") is True and bool(objective_of(found.task).answers)
+
+
+def if_generated(rule: Rule) -> Rule:
+    """Return the rule for a setting of generated texts, which has no effect where none are generated."""
+
+    def checked(found: Import, key: str, value: Any) -> None:
+        if value is False:
+            found.empty.append(key)
+        elif generates(found):
+            rule(found, key, value)
+        else:
+            found.needless[key] = "no texts are generated"
+
+    return checked
+
+
 SHARED: Mapping[str, Rule] = {
     "trust_remote_code": to("model.trust_remote_code"),
     "output_dir": to("output_dir"),
@@ -102,6 +122,7 @@ SHARED: Mapping[str, Rule] = {
     "auto_find_batch_size": lost("results depend on it; `finetune plan` estimates the memory of a batch size"),
     "eval_strategy": if_evaluated(argument("eval_strategy")),
     "evaluation_strategy": if_evaluated(argument("evaluation_strategy")),
+    "predict_with_generate": if_generated(argument("predict_with_generate")),
     "loraplus_lr_ratio": lora_only(to("methods.loraplus")),
     "loraplus_lr_embedding": lost("methods.loraplus has one ratio"),
     "lora_alpha": lora_only(to("peft.lora_alpha")),

@@ -48,6 +48,13 @@ class ChainStep:
         found = load(self.run.config, settings={"model.name": str(folder), "model.revision": None}, place=place)
         return replace(self.run, config=found.config, origin={**self.run.origin, "model.name": place})
 
+    def rewarded_by(self, folder: str, of: str) -> ChainStep:
+        """Return the step with the reward model in `folder`, which the step called `of` made."""
+        place = f"the model of step {of}"
+        found = load(self.run.config, settings={"rl.reward_model": folder}, place=place)
+        origin = {**self.run.origin, "rl.reward_model": place}
+        return replace(self, run=replace(self.run, config=found.config, origin=origin))
+
     def with_template(self, template: str | None) -> ChainStep:
         """Return the step with this chat template, unless it has one."""
         if template is None or self.run.config.model.chat_template is not None:

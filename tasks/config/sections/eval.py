@@ -7,11 +7,36 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from tasks.config.json_types import is_sequence
+from tasks.config.sections.data import Sources
 from tasks.config.sections.section import Count, Section, WholeNotNegative
 
 
 def _dotted(metric: object) -> object:
     return f"{metric.__module__}:{metric.__qualname__}" if callable(metric) else metric
+
+
+class ForgettingConfig(Section):
+    """Held-out text, to measure what a causal language model forgets in training."""
+
+    data: Sources | None = Field(
+        default=None,
+        description="Plain texts that the training data does not resemble, as in data.test: one file, folder or URL, "
+        "or a list of them. Their mean token loss before and after training is reported. Omit: not measured.",
+    )
+    max_samples: Count = Field(
+        default=200, description="At most this many texts, drawn at random but always the same; of each the beginning."
+    )
+    column: str | None = Field(
+        default=None, min_length=1, description="The column of the texts. Omit: found by its usual names, such as text."
+    )
+
+    @model_validator(mode="after")
+    def _has_texts(self) -> ForgettingConfig:
+        fields = type(self).model_fields
+        idle = [name for name in ("max_samples", "column") if getattr(self, name) != fields[name].default]
+        if self.data is None and idle:
+            raise ValueError(f"{idle[0]} given without data; set eval.forgetting.data, a source of plain texts")
+        return self
 
 
 class EvalConfig(Section):
@@ -38,6 +63,10 @@ class EvalConfig(Section):
         default=None,
         description="Report what the base and the trained model answer to this many rows of test (without test, of "
         "validation), at most 64 tokens each, for tasks that train on conversations. Omit: 3 with sft.",
+    )
+    forgetting: ForgettingConfig = Field(
+        default_factory=ForgettingConfig,
+        description="Held-out text on which the loss before and after training is compared.",
     )
     bootstrap: int = Field(
         default=1000, ge=0, description="Samples for the 95 % interval of each metric; 0: no intervals."

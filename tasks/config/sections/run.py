@@ -16,6 +16,7 @@ from tasks.config.sections.model import ModelConfig
 from tasks.config.sections.peft import NoPeft, PeftConfig, PeftSection
 from tasks.config.sections.preference import PreferenceConfig
 from tasks.config.sections.quant import QuantConfig
+from tasks.config.sections.rl import RlConfig
 from tasks.config.sections.secrets import Secrets
 from tasks.config.sections.section import Folder, Section, Seed, Text
 from tasks.config.sections.store import StoreConfig
@@ -23,8 +24,8 @@ from tasks.config.sections.train import TrainConfig
 
 TASK = (
     "What the model learns to do: text-classification, regression, token-classification, question-answering, "
-    "sequence-sequence, language-generation, sft, reward, dpo, kto, language-modeling or token-detection. Of a list, "
-    "choose translation for translation_en_to_de and the like."
+    "sequence-sequence, language-generation, sft, reward, dpo, kto, grpo, ppo, language-modeling or token-detection. "
+    "Of a list, choose translation for translation_en_to_de and the like."
 )
 Preset = Annotated[
     Literal["recommended", "txtai"],
@@ -59,6 +60,9 @@ class RunConfig(Section):
     preference: PreferenceConfig = Field(
         default_factory=PreferenceConfig, description="Learning from preferences (reward, dpo, kto)."
     )
+    rl: RlConfig = Field(
+        default_factory=RlConfig, description="Learning from rewards of the model's own answers (grpo, ppo)."
+    )
     eval: EvalConfig = Field(default_factory=EvalConfig, description="Evaluation.")
     checkpoint: CheckpointConfig = Field(default_factory=CheckpointConfig, description="Checkpoints during training.")
     export: ExportConfig = Field(default_factory=ExportConfig, description="What is saved at the end.")
@@ -78,6 +82,7 @@ EXPAND: Mapping[str, Callable[[Any], Any]] = {
     "quant": QuantConfig.expand,
     "train": TrainConfig.expand,
     "preference": PreferenceConfig.expand,
+    "rl": RlConfig.expand,
     "eval": EvalConfig.expand,
     "checkpoint": CheckpointConfig.expand,
     "export": ExportConfig.expand,

@@ -71,6 +71,14 @@ class PromptBatch(PadBatch):
         super().__init__({**processor, "padding_side": "left"}, pad_to_multiple_of)
 
 
+class PromptRows(PromptBatch):
+    """`PromptBatch` for rows with a text, `row`, which is passed on as a list."""
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        batch = super().__call__([{"input_ids": row["input_ids"]} for row in rows])
+        return {**batch, "row": [str(row["row"]) for row in rows]}
+
+
 class PadTokenLabels(PadBatch):
     """`PadBatch` with `labels`, one per token or per target token, padded with -100."""
 

@@ -28,8 +28,21 @@ def token_lengths(table: pa.Table) -> np.ndarray:
     total = np.zeros(table.num_rows, dtype=np.int64)
     for name in table.column_names:
         if name == "input_ids" or name.endswith("_input_ids"):
-            total += np.concatenate([chunk.value_lengths().to_numpy() for chunk in table[name].chunks] or [total])
+            total += lengths_of(table, name)
     return total
+
+
+def lengths_of(table: pa.Table, name: str) -> np.ndarray:
+    """Return the number of values of each row (int64) in a column of lists."""
+    empty = np.zeros(0, dtype=np.int64)
+    return np.concatenate([empty, *(chunk.value_lengths().to_numpy() for chunk in table[name].chunks)])
+
+
+def marked(table: pa.Table, name: str, without: int) -> np.ndarray:
+    """Return how many values of each row (int64) in a column of lists are not `without`."""
+    values = [chunk.flatten().to_numpy() for chunk in table[name].chunks]
+    found = np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, dtype=np.int8), *values]) != without)])
+    return np.diff(found[np.cumsum(np.concatenate([[0], lengths_of(table, name)]))])
 
 
 def class_counts(table: pa.Table, classes: int) -> list[int] | None:

@@ -39,9 +39,15 @@ class PromptPredictor:
         self.limits |= generation.get("generate", {})
 
     def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
-        produced = model.generate(**batch, **self.limits)[:, batch["input_ids"].shape[1] :]
-        texts = self.tokenizer.batch_decode(produced, skip_special_tokens=True)
-        return BatchPredictions({"prediction": texts}, 0.0, 0.0)
+        return BatchPredictions({"prediction": self.decoded(self.produced(model, batch))}, 0.0, 0.0)
+
+    def produced(self, model: Any, batch: Mapping[str, Any]) -> Any:
+        """Return the new tokens of each row: shape (rows, tokens), padded."""
+        return model.generate(**batch, **self.limits)[:, batch["input_ids"].shape[1] :]
+
+    def decoded(self, produced: Any) -> list[str]:
+        """Return the texts of new tokens."""
+        return self.tokenizer.batch_decode(produced, skip_special_tokens=True)
 
     def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
         return pa.table(lineage(tokens) | {"prediction": found["prediction"]})
@@ -50,7 +56,23 @@ class PromptPredictor:
 class AnswerPredictor(PromptPredictor):
     """`PromptPredictor` for conversations: also stops at the token with which the chat template ends an answer."""
 
-    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
+    def produced(self, model: Any, batch: Mapping[str, Any]) -> Any:
         if "eos_token_id" not in self.limits:
             self.limits["eos_token_id"] = ends(self.tokenizer, model.generation_config.eos_token_id)
-        return super().batch(model, batch)
+        return super().produced(model, batch)
+
+
+class MeasuredAnswers(AnswerPredictor):
+    """`AnswerPredictor` with `cut`: whether the limit of new tokens ended an answer, and not a token that does."""
+
+    found = pa.schema([("prediction", pa.string()), ("cut", pa.bool_())])
+
+    def batch(self, model: Any, batch: Mapping[str, Any]) -> BatchPredictions:
+        produced = self.produced(model, batch)
+        given = self.limits["eos_token_id"]
+        ending = {self.limits["pad_token_id"], *(given if isinstance(given, list | tuple) else [given])}
+        cut = [int(token) not in ending for token in produced[:, -1]]
+        return BatchPredictions({"prediction": self.decoded(produced), "cut": cut}, 0.0, 0.0)
+
+    def rows(self, found: pa.Table, tokens: pa.Table) -> pa.Table:
+        return pa.table(lineage(tokens) | {name: found[name] for name in found.column_names})
