@@ -5,16 +5,8 @@ A stage's arguments are what its result depends on; they are its cache key, and 
 # ruff: noqa: I001 — the imports are the table of contents; one a line would bury it
 
 from tasks import s01_arguments, s02_seed, s03_base, s03b_reward_model, s04_prepare, s05_tokenize, s06_model
-from tasks import (
-    s07_adapter,
-    s07b_reference,
-    s07c_held_out,
-    s08_trainer,
-    s09_train,
-    s10_evaluate,
-    s11_save,
-    s12_handoff,
-)
+from tasks import s07_adapter, s07b_reference, s07c_held_out, s07d_start
+from tasks import s08_trainer, s09_train, s10_evaluate, s11_save, s12_handoff
 from tasks.config import (
     CheckpointConfig, EvalConfig, ExportConfig, ModelConfig, NoPeft, PreferenceConfig, Preset,
     QuantConfig, RlConfig, RunConfig, Secrets, Seed, StoreConfig, Text, TrainConfig, with_effective_limits, watching,
@@ -77,17 +69,22 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     adapter = s07_adapter.adapter(objective=objective, base=base, model=model, seeds=seeds, peft=run.peft)
     summary = tokens.select("summary.json")
     continued = adapter if run.peft.method == "continue" else None  # part of the model before training
+    placing = s07b_reference.placing(run)
     if s07b_reference.is_needed(objective, run):
         tokens = s07b_reference.reference(objective=objective, tokens=tokens.select("*.arrow"), base=base, model=model,
-                                          adapter=continued, placing=s07b_reference.placing(run))  # fmt: skip
+                                          adapter=continued, placing=placing)  # fmt: skip
     forgetting = judging.forgetting.data and s07c_held_out.before(
-        base=base, model=model, adapter=continued, texts=Unkeyed(value=judging.forgetting),
-        placing=s07b_reference.placing(run), **s07c_held_out.reading(judging.forgetting, run.peft.virtual_tokens),
-    )  # fmt: skip
+        base=base, model=model, adapter=continued, texts=Unkeyed(value=judging.forgetting), placing=placing,
+        **s07c_held_out.reading(judging.forgetting, run.peft.virtual_tokens))  # fmt: skip
+    options, start = objective.loss_options(run) | code, None
+    if s07d_start.is_needed(objective, run):
+        start = s07d_start.start(objective=objective, tokens=tokens.select("validation-*", "test-*"), base=base,
+                                 model=model, adapter=continued, judges=judges, placing=placing,
+                                 answering=s07d_start.answering(options, run))  # fmt: skip
     plan = s08_trainer.trainer(
         objective=objective, arguments=arguments, tokens=summary, seeds=seeds,
-        options=s08_trainer.options(objective, run.data), loss_options=objective.loss_options(run) | code,
-        methods=methods, labels=s08_trainer.labels(run.methods, rows, tokens), ranks=rank_schedule(run.peft, base),
+        options=s08_trainer.options(objective, run.data), loss_options=options, methods=methods,
+        labels=s08_trainer.labels(run.methods, rows, tokens), ranks=rank_schedule(run.peft, base),
     )  # fmt: skip
     trained = s09_train.train(
         objective=objective, methods=methods, plan=plan, tokens=tokens.select("train-*", "validation-*"),
@@ -98,7 +95,7 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     evaluated = s10_evaluate.evaluate(
         objective=objective, plan=plan, tokens=tokens.select("*.arrow"), base=base, head=head, model=model,
         trained=weights, seen=rows.select("seen.json"), rows=s10_evaluate.texts(rows, judging, generation),
-        generation=generation, forgetting=forgetting, judges=judges, **s10_evaluate.scoring(judging),
+        generation=generation, forgetting=forgetting, judges=judges, start=start, **s10_evaluate.scoring(judging),
     )  # fmt: skip
     saved = s11_save.save(
         objective=objective, name=run.name, model_name=s03_base.public_name(run.model),

@@ -15,4 +15,4 @@ STAGES = (
     "s11_save",
     "s12_handoff",
 )
-OPTIONAL_STAGES = ("s03b_reward_model", "s07b_reference", "s07c_held_out")
+OPTIONAL_STAGES = ("s03b_reward_model", "s07b_reference", "s07c_held_out", "s07d_start")

@@ -36,13 +36,13 @@ __all__ = ["evaluate", "generation_settings", "own_metrics", "scoring", "texts"]
 @stage(
     libraries=("torch", "transformers", "peft", "scipy", "seqeval", "sacrebleu", "rouge-score", "numpy"),
     components=("auto_model", "view", "collate", "predictor", "scorer", "metric_names", "answers", "samples",
-                "rewarding", "generating", "forgetting"),
+                "rewarding", "comparing", "generating", "forgetting"),
 )  # fmt: skip
 def evaluate(
     build: Build, *, objective: Objective, plan: Artifact, tokens: Artifact, base: Artifact, head: Artifact,
     model: Artifact, trained: Artifact, metrics: list[str] | None, custom: Mapping[str, Any], bootstrap: int,
     slices: list[str], threshold: float | str, splits: list[str], seen: Artifact, rows: Artifact | None, samples: int,
-    generation: Mapping[str, Any], forgetting: Artifact | None, judges: Mapping[str, Artifact],
+    generation: Mapping[str, Any], forgetting: Artifact | None, judges: Mapping[str, Artifact], start: Artifact | None,
 ) -> Mapping[str, object]:  # fmt: skip
     """Write metrics and predictions of validation and test.
 
@@ -53,7 +53,7 @@ def evaluate(
             after training. generation: how answers to `rows` are generated, if they are. Without these, no `rows`.
         seen: rows with a text that is in train too; each metric is also given without them, as `…_unseen`.
         forgetting: held-out tokens and their loss before training, if that is compared. judges: `reward_model`, if
-            answers are rewarded by one.
+            answers are rewarded by one. start: predictions of the model before training, to compare with.
 
     Raises:
         ConfigError: an unknown metric or column.
@@ -73,7 +73,7 @@ def evaluate(
         table = tokens_of(tokens.paths(f"{split}-")) if split in splits else None
         if (table := scored_rows(table, planned["max_samples"], build.info)) is None:
             continue
-        loss = _predict(build, objective, live[0], split, table, ends, planned, base, computing, judges)
+        loss = _predict(build, objective, live[0], split, table, ends, planned, base, computing, judges, start)
         out = build.out / f"{split}.predictions.arrow"
         ends = tune(ends, out, threshold, build.info) if split == "validation" else ends
         scorer, gathered = objective.component("scorer")(ends), objective.gather is not None
@@ -99,19 +99,22 @@ def evaluate(
 def _predict(
     build: Build, objective: Objective, live: Any, split: str, table: "pa.Table", ends: Mapping[str, Any],
     planned: Mapping[str, Any], base: Artifact, computing: "Computing", judges: Mapping[str, Artifact],
+    start: Artifact | None,
 ) -> float:  # fmt: skip
     """Write the predictions of a split's token rows; return the mean loss."""
     from tasks.evaluation.inference import predict_table
     from tasks.models.bases.tokenizer import read_tokenizer
 
-    processor = base.json("processor.json")
+    processor, rewarding = base.json("processor.json"), objective.component("rewarding")
     collate = objective.component("collate")(processor)
     view = objective.component("view")(table, processor, planned["seed"], planned["options"])
-    rewarding = objective.component("rewarding")
     predictor = objective.component("predictor")(
         head=ends, processor=processor, generation=planned["arguments"], options=planned["loss_options"],
         rewards=rewarding(planned, judges) if rewarding else None, tokenizer=lambda: read_tokenizer(base.view()),
     )  # fmt: skip
     out = build.out / f"{split}.predictions.arrow"
     with computing(f"evaluation of {split}") as on_rows:
-        return predict_table(live, view, collate, predictor, planned, out, on_rows)
+        loss = predict_table(live, view, collate, predictor, planned, out, on_rows)
+    if start is not None:
+        objective.component("comparing")(out, start.path(out.name))
+    return loss

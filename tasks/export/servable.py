@@ -45,6 +45,6 @@ def _linked(source: Source, folder: Path) -> Path:
 def _check_possible(saved: Saved, run: str) -> None:
     if objective_of(saved.task).pipeline_tag != "text-generation":
         raise ConfigError(f"RUN: {run!r} was trained for {saved.task}; only models that answer or continue texts are "
-                          "served (sft, dpo, kto, language-generation)")  # fmt: skip
+                          "served (sft, dpo, kto, grpo, ppo, language-generation)")  # fmt: skip
     if ":" in (kind := str(saved.loading["auto_model"])):
         raise ConfigError(f"RUN: {run!r} is of a class of its own ({kind}), which transformers' server cannot load")

@@ -111,6 +111,11 @@ class Objective:
         return "tasks.evaluation.reward_model:judging" if self.rl_options else None
 
     @property
+    def comparing(self) -> str | None:
+        """What adds the answers before training to predictions, for tasks that learn from rewards."""
+        return "tasks.evaluation.before_training:add_before" if self.rl_options else None
+
+    @property
     def generating(self) -> str | None:
         """What generates and scores answers, for tasks whose rows have `answers`."""
         return "tasks.evaluation.answers:score_generated" if self.answers else None
@@ -131,10 +136,12 @@ class Objective:
         return {metric.name: False for metric in self.metrics if not metric.greater_is_better}
 
     def loss_options(self, run: RunConfig) -> JsonObject:
-        """Return the fields of `preference` and `rl` that the task reads, except the reward model's name, whose bytes
-        are an artifact."""
+        """Return the fields of `preference` and `rl` that the task reads, except `win_rate`, which training does not
+        depend on, and the reward model's name, whose bytes are an artifact."""
         given = {name: getattr(run.preference, name) for name in self.options}
-        return given | {name: getattr(run.rl, name) for name in self.rl_options if name != "reward_model"}
+        return given | {
+            name: getattr(run.rl, name) for name in self.rl_options if name not in ("reward_model", "win_rate")
+        }
 
     def metric(self, name: str | None) -> Metric | None:
         """Return the task's metric of this name, or that of another package; None if there is none."""

@@ -82,6 +82,8 @@ METRICS: Mapping[str, Metric] = {
         Metric("desirable_reward"),
         Metric("undesirable_reward", False),
         Metric("reward"),
+        Metric("win_rate"),
+        Metric("reward_before"),
         Metric("completion_length"),
         Metric("truncated", False),
         Metric("generator_loss", False),

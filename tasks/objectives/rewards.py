@@ -9,7 +9,7 @@ from tasks.objectives.preferences import USUAL as PREFERENCE
 from tasks.objectives.sft import SFT
 
 SAMPLING = ("reward_funcs", "reward_model", "reward_weights", "num_generations", "max_completion_length", "temperature",
-            "top_k", "top_p", "num_iterations", "epsilon", "disable_dropout")  # fmt: skip
+            "top_k", "top_p", "num_iterations", "epsilon", "disable_dropout", "win_rate")  # fmt: skip
 USUAL: Mapping[str, Any] = {
     **{name: value for name, value in PREFERENCE.items() if not name.startswith("preference.")},
     "train.train_sampling_strategy": "random",
@@ -19,6 +19,7 @@ USUAL: Mapping[str, Any] = {
     "rl.temperature": 1.0,
     "rl.epsilon": 0.2,
     "rl.disable_dropout": True,
+    "rl.win_rate": True,
 }
 PARTS: Mapping[str, Any] = {
     "roles": (MESSAGES, PROMPT, INPUT, SYSTEM, HISTORY, TOOLS),
@@ -30,7 +31,7 @@ PARTS: Mapping[str, Any] = {
     "peft_task_type": "CAUSAL_LM",
     "predictor": "tasks.evaluation.predictors.rewards:RewardPredictor",
     "scorer": "tasks.evaluation.scorers.rewards:scorer",
-    "metrics": named("reward", "completion_length", "truncated"),
+    "metrics": named("reward", "win_rate", "completion_length", "truncated", "reward_before"),
     "pipeline_tag": "text-generation",
     "sample": SFT.sample,
     "loss_ignores_num_items": True,

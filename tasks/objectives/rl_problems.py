@@ -6,6 +6,7 @@ from tasks.config import RunConfig
 from tasks.config.sections.rl import MODEL, NAMED
 from tasks.objectives.base import Objective
 
+COMPARED = ("win_rate", "reward_before")
 FEWEST = 2
 """Answers to a prompt that can be compared with each other."""
 
@@ -27,6 +28,8 @@ def rl_problems(config: RunConfig, objective: Objective, known: Mapping[str, Obj
     if "loss_type" in objective.rl_options and given.num_generations is not None and given.num_generations < FEWEST:
         yield (f"rl.num_generations: {given.num_generations} given; {objective.name} compares the answers to a prompt "
                f"with each other, so at least {FEWEST} are needed")  # fmt: skip
+    if config.eval.best in COMPARED:
+        yield f"eval.best: {config.eval.best} is only known after training; use reward"
     if config.train.neftune_noise_alpha is not None:
         yield f"train.neftune_noise_alpha: {objective.name} compares probabilities, which noise changes; leave it out"
     if getattr(config.train, "dataloader_drop_last", None) is False and (given.num_iterations or 1) > 1:

@@ -263,7 +263,7 @@ def made(objective: str) -> tuple[list[dict[str, Any]], list[pa.Table]]:
     both = both.set_column(2, "prediction", both["label"])
     numbers = pa.table({"label": [1.0, 2.0, 4.0], "prediction": [1.0, 3.0, 4.0]})
     answers = pa.table({"answers": pa.array([["x"], []], pa.list_(pa.string())), "prediction": ["x", ""]})
-    rewarded = pa.table({"reward": [1.0], "completion_length": [3], "truncated": [False]})
+    rewarded = pa.table({"reward": [1.0], "completion_length": [3], "truncated": [False], "reward_before": [0.5]})
     rewards = pa.table({"chosen_reward": [1.0, 0.0], "rejected_reward": [0.5, 0.0]})
     return {
         "text-classification": ([single, several, number], [marks, both, numbers]),

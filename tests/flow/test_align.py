@@ -246,7 +246,7 @@ def test_the_reward_step_rewards_later_ones(tmp_path: Path, capsys: pytest.Captu
 
     before = planned()
     assert [step["waits_for"] for step in before] == [None, "sft", "sft"]
-    assert {stage["stage"] for stage in before[2]["stages"]} == {*STAGES, "s03b_reward_model"}
+    assert {stage["stage"] for stage in before[2]["stages"]} == {*STAGES, "s03b_reward_model", "s07d_start"}
     done = chained(config)
     assert states(done["ppo"]) == {"built", "cached"}
     shared = {name: value for name, value in config.items() if name not in ("steps", "output_dir")}

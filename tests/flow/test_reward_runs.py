@@ -82,7 +82,11 @@ def test_a_reward_model_s_run_rewards_answers(peft: str, tmp_path: Path) -> None
     config["train"]["bf16"] = False
     config["data"]["test"] = config["data"]["train"]
     done = executed(config)
-    assert states(done)["s03b_reward_model"] == "built" and set(states(done)) == {*STAGES, "s03b_reward_model"}
+    assert states(done)["s03b_reward_model"] == "built" and set(states(done)) == {
+        *STAGES,
+        "s03b_reward_model",
+        "s07d_start",
+    }
     table = open_table(done._open("s10_evaluate").path("test.predictions.arrow"))
     lines = [json.loads(line) for line in Path(config["data"]["train"]).read_text().splitlines()]
     scores: list[float] = []
@@ -100,6 +104,27 @@ def test_a_reward_model_s_run_rewards_answers(peft: str, tmp_path: Path) -> None
     save_file({name: each * 1.5 for name, each in changed.items()}, weights, metadata={"format": "pt"})
     other = executed(config)
     assert states(other)["s03b_reward_model"] == states(other)["s09_train"] == "built"
+
+
+@pytest.mark.slow
+def test_answers_are_compared_with_those_before_training(tmp_path: Path) -> None:
+    config = configured("grpo", tmp_path, steps=8)
+    still = executed(config | {"train": config["train"] | {"learning_rate": 1e-12}})
+    assert states(still)["s07d_start"] == "built"
+    assert still.metrics["test_win_rate"] == 0.5
+    assert still.metrics["test_reward_before"] == still.metrics["test_reward"]
+    moved = executed(config | {"train": config["train"] | {"learning_rate": 1e-2}})
+    assert states(moved)["s07d_start"] == "cached", "it is the same for all trainings"
+    table = open_table(moved._open("s10_evaluate").path("test.predictions.arrow"))
+    pairs = zip(table["reward"].to_pylist(), table["reward_before"].to_pylist(), strict=True)
+    wins = [0.5 if after == before else after > before for after, before in pairs]
+    assert moved.metrics["test_win_rate"] == pytest.approx(sum(wins) / len(wins))
+    assert {*wins} != {0.5}
+    assert table["prediction_before"].to_pylist() != table["prediction"].to_pylist()
+    without = executed(config | {"train": config["train"] | {"learning_rate": 1e-2},
+                                 "rl": config["rl"] | {"win_rate": False}})  # fmt: skip
+    assert "s07d_start" not in states(without) and states(without)["s09_train"] == "cached"
+    assert "test_win_rate" not in without.metrics
 
 
 def test_a_changed_reward_function_trains_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,13 +162,14 @@ def test_a_changed_reward_function_trains_again(tmp_path: Path, monkeypatch: pyt
         ("grpo", {"reward_weights": [1.0, 2.0]}, "rl.reward_weights: 2 given for 1 rewards: early_letters"),
         ("grpo", {"reward_funcs": ["tests.rewards:early_letters"] * 2}, "two rewards have the name 'early_letters'"),
         ("ppo", {"preference": {"beta": 1}}, "preference.beta: ppo has none"),
+        ("ppo", {"eval": {"best": "win_rate"}}, "eval.best: win_rate is only known after training"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_read(
     task: str, rl: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     config = make_task(task, tmp_path)
-    outer = {"preference": rl.pop("preference")} if "preference" in rl else {}
+    outer = {name: rl.pop(name) for name in ("preference", "eval") if name in rl}
     config |= {"rl": config.get("rl", {}) | rl} | outer
     with pytest.raises(ConfigError, match=message.replace(".", r"\.").replace("[", r"\[")):
         resolve(RunConfig.model_validate(config), {})

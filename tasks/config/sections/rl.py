@@ -86,6 +86,10 @@ class RlConfig(Section):
         default=None, ge=0,
         description="Subtracted from the reward of answers that max_completion_length cut off, for ppo. Omit: 0.",
     )  # fmt: skip
+    win_rate: bool | None = Field(
+        default=None,
+        description="Compare the answers to held-out rows with those before training: the metric win_rate.",
+    )
     disable_dropout: bool | None = Field(
         default=None, description="Train without dropout, an adapter's included, as the answers are sampled."
     )
