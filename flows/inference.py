@@ -76,7 +76,8 @@ def _infer(
     from tasks.runtime.progress import RowProgress
 
     config = config_for(source, task, list(overrides))
-    saved, labelled = with_arguments(open_saved(str(model), config), config), sampling is None
+    labelled = sampling is None
+    saved = with_arguments(open_saved(str(model), config), config, labelled)
     saved = with_sampling(saved, sampling, config) if sampling is not None else saved
     to = RowsFile(Path(output).expanduser() if output is not None else None)
     with to, RowProgress("evaluation" if labelled else "prediction", info) as progress:

@@ -4,9 +4,9 @@ A stage's arguments are what its result depends on; they are its cache key, and 
 """
 # ruff: noqa: I001 — the imports are the table of contents; one a line would bury it
 
-from tasks import s01_arguments, s02_seed, s03_base, s03b_reward_model, s04_prepare, s05_tokenize, s06_model
-from tasks import s07_adapter, s07b_reference, s07c_held_out, s07d_start
-from tasks import s08_trainer, s09_train, s10_evaluate, s11_save, s12_handoff
+from tasks import s01_arguments, s02_seed, s03_base, s03b_reward_model, s04_prepare, s04b_teacher, s05_tokenize
+from tasks import s06_model, s07_adapter, s07b_reference, s07c_held_out, s07d_start
+from tasks import s08_trainer, s08b_teacher_answers, s09_train, s10_evaluate, s11_save, s12_handoff
 from tasks.config import (
     CheckpointConfig, EvalConfig, ExportConfig, ModelConfig, NoPeft, PreferenceConfig, Preset,
     QuantConfig, RlConfig, RunConfig, Secrets, Seed, StoreConfig, Text, TrainConfig, with_effective_limits, watching,
@@ -19,6 +19,7 @@ from tasks.execution.methods import refuse_unfit_methods
 from tasks.runtime.context import Paused
 from tasks.runtime.inputs import Unkeyed
 from tasks.runtime.ranks import rank_schedule
+from tasks.runtime.rewarding import refuse_unrewardable
 from tasks.results.finetuned import FineTuned
 
 
@@ -49,7 +50,7 @@ def finetune(
 
 def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     """The twelve calls. `resolved` is `run` as YAML, saved with the model."""
-    objective, methods, judging = objective_of(run.task), Methods(run.methods), run.eval
+    objective, methods, judging = objective_of(run.task), Methods.of(run.methods), run.eval
     arguments = s01_arguments.arguments(objective=objective, custom=s10_evaluate.own_metrics(judging),
                                         **s01_arguments.settings(objective, run))  # fmt: skip
     seeds = s02_seed.seed(seed=run.seed)
@@ -58,38 +59,35 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     judge, code = run.rl.reward_model, s03b_reward_model.functions(run.rl)
     judges = {"reward_model": s03b_reward_model.reward_model(model=Unkeyed(value=judge))} if judge else {}
     rows = s04_prepare.prepare(objective=objective, reading=s04_prepare.reading(run.data), data=Unkeyed(value=run.data))
+    classes = s01_arguments.fitting(objective, rows, run)
+    teacher = s04b_teacher.teacher_of(run, objective, base, classes)
     shape = s05_tokenize.shape(objective, run.data, base, run.peft.virtual_tokens)
     loading = s06_model.loading(objective, run)
-    generation, limits = s10_evaluate.generation_settings(objective, run.train, base)
+    generation, limits = s10_evaluate.generation_settings(objective, run.train, base, run.peft.virtual_tokens)
     refuse_unfit_methods(run)
     tokens = s05_tokenize.tokenize(objective=objective, rows=rows.select("*.arrow"), base=base, shape=shape)
-    model = s06_model.model(objective=objective, base=base, head=s01_arguments.fitting(objective, rows, run),
-                            seeds=seeds, loading=loading, merge=run.peft.method != "continue")  # fmt: skip
+    model = s06_model.model(objective=objective, base=base, head=classes, seeds=seeds, loading=loading,
+                            merge=run.peft.method != "continue")  # fmt: skip
     head = model.select("head.json")  # as the model has it: a base's own class names may stay
     adapter = s07_adapter.adapter(objective=objective, base=base, model=model, seeds=seeds, peft=run.peft)
-    summary = tokens.select("summary.json")
+    refuse_unrewardable(run, base, rows, summary := tokens.select("summary.json"))
     continued = adapter if run.peft.method == "continue" else None  # part of the model before training
-    placing = s07b_reference.placing(run)
-    if s07b_reference.is_needed(objective, run):
-        tokens = s07b_reference.reference(objective=objective, tokens=tokens.select("*.arrow"), base=base, model=model,
-                                          adapter=continued, placing=placing)  # fmt: skip
-    forgetting = judging.forgetting.data and s07c_held_out.before(
-        base=base, model=model, adapter=continued, texts=Unkeyed(value=judging.forgetting), placing=placing,
-        **s07c_held_out.reading(judging.forgetting, run.peft.virtual_tokens))  # fmt: skip
-    options, start = objective.loss_options(run) | code, None
-    if s07d_start.is_needed(objective, run):
-        start = s07d_start.start(objective=objective, tokens=tokens.select("validation-*", "test-*"), base=base,
-                                 model=model, adapter=continued, judges=judges, placing=placing,
-                                 answering=s07d_start.answering(options, run))  # fmt: skip
+    started = {"base": base, "model": model, "adapter": continued}
+    tokens = s07b_reference.with_reference(objective, run, tokens, **started)
+    forgetting = s07c_held_out.held_out(run, **started)
+    options = objective.loss_options(run) | code
+    start = s07d_start.answers_before(objective, run, options, tokens, judges=judges, **started)
     plan = s08_trainer.trainer(
         objective=objective, arguments=arguments, tokens=summary, seeds=seeds,
         options=s08_trainer.options(objective, run.data), loss_options=options, methods=methods,
         labels=s08_trainer.labels(run.methods, rows, tokens), ranks=rank_schedule(run.peft, base),
     )  # fmt: skip
+    answers = s08b_teacher_answers.answers_of(teacher, objective, run, plan, tokens=tokens, base=base, head=classes)
     trained = s09_train.train(
         objective=objective, methods=methods, plan=plan, tokens=tokens.select("train-*", "validation-*"),
-        base=base, head=head, judges=judges, model=model, adapter=adapter, watching=Unkeyed(value=watching(run.train)),
-        checkpoint=Unkeyed(value=run.checkpoint), resume=Unkeyed(value=run.train.resume_from_checkpoint),
+        base=base, head=head, judges=judges, method_inputs=answers, model=model, adapter=adapter,
+        watching=Unkeyed(value=watching(run.train)), checkpoint=Unkeyed(value=run.checkpoint),
+        resume=Unkeyed(value=run.train.resume_from_checkpoint),
     )  # fmt: skip
     weights = trained.select("*.safetensors*", "*config.json", "*.py")
     evaluated = s10_evaluate.evaluate(

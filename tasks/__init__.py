@@ -15,4 +15,11 @@ STAGES = (
     "s11_save",
     "s12_handoff",
 )
-OPTIONAL_STAGES = ("s03b_reward_model", "s07b_reference", "s07c_held_out", "s07d_start")
+OPTIONAL_STAGES = (
+    "s03b_reward_model",
+    "s04b_teacher",
+    "s07b_reference",
+    "s07c_held_out",
+    "s07d_start",
+    "s08b_teacher_answers",
+)

@@ -17,12 +17,12 @@ import pyarrow as pa
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.artifacts.ref import ArtifactRef
-from tasks.config import ConfigError, DataConfig
+from tasks.config import DataConfig
 from tasks.config.json_types import JsonObject
 from tasks.data.tables.arrow_file import open_table, write
 from tasks.data.tokens.shards import digest, shards
 from tasks.data.tokens.token_rows import shard_name
-from tasks.data.tokens.token_table import open_tokens, token_lengths
+from tasks.data.tokens.token_table import longest_of, open_tokens, refuse_nothing, token_lengths
 from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
 from tasks.runtime.lengths import limit_lengths
@@ -52,7 +52,7 @@ def tokenize(
 
     Raises:
         DataError: rows longer than `max_length` when `overlong` is `error`. ConfigError: the base's tokenizer lacks
-            something that the task needs.
+            something that the task needs; no row is left.
     """
     from tasks.models.bases.core_tokenizer import check_room, check_tokenizer
     from tasks.models.bases.tokenizer import read_tokenizer
@@ -83,6 +83,7 @@ def tokenize(
                 paths.append(piece.members["tokens.arrow"])
                 starts.append(at)
             done.append(piece.facts)
+        refuse_nothing(len(paths), split, length)
         overlong, dropped = (sum(each[name] for each in done) for name in ("overlong", "dropped"))
         notices = [line for each in done for line in each["notices"]]
         if objective.gather:
@@ -96,7 +97,8 @@ def tokenize(
             found = open_tokens([build.store.path(member) for member in paths], starts)
         for line in notices:
             build.warn(line)
-        summary[split] = _counts(found, overlong, dropped, split)
+        refuse_nothing(found.num_rows, split, length)
+        summary[split] = _counts(found, overlong, dropped)
         if overlong:
             what = {"truncate": "cut to", "drop": "dropped, longer than", "window": "split into windows of"}
             build.warn(f"data.{split}: {overlong} of {table.num_rows} rows {what.get(shape['overlong'], 'over')} "
@@ -105,12 +107,10 @@ def tokenize(
     return summary
 
 
-def _counts(table: pa.Table, overlong: int, dropped: int, split: str) -> JsonObject:
-    if not table.num_rows:
-        raise ConfigError(f"data.{split}: no row is left: none fits in data.max_length (raise it, or set "
-                          "data.overlong: truncate or window), or none has a token to learn from")  # fmt: skip
+def _counts(table: pa.Table, overlong: int, dropped: int) -> JsonObject:
     lengths = token_lengths(table)
-    return {"rows": table.num_rows, "tokens": int(lengths.sum()), "longest": int(lengths.max()), "overlong": overlong,
+    longest = int(longest_of(table).max())
+    return {"rows": table.num_rows, "tokens": int(lengths.sum()), "longest": longest, "overlong": overlong,
             "dropped": dropped}  # fmt: skip
 
 

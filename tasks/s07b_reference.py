@@ -8,40 +8,37 @@ A separate stage because it is computed once for all trainings from the same mod
 losses or adapters), which then need no second model in memory. Other tasks do not have it.
 """
 
-from collections.abc import Callable, Mapping
-from functools import cache, partial
-from pathlib import Path
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import pyarrow as pa
 
 from tasks.artifacts.artifact import Artifact
+from tasks.artifacts.ref import ArtifactRef
 from tasks.config import RunConfig
-from tasks.config.json_types import JsonObject
 from tasks.data.tables.arrow_file import open_table, write
 from tasks.data.tokens.token_rows import shard_name, tokens_of
-from tasks.models.device import machine, placed
+from tasks.models.device import machine, placed, placing
 from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
+from tasks.runtime.parts import predicted_in_parts
 from tasks.runtime.progress import RowProgress
 from tasks.runtime.stage import stage
 
 SPLITS = ("train", "validation", "test")
-PART, BATCH = 512, 4  # rows
-MEMBER = "reference.arrow"
-PRECISION = ("use_cpu", "bf16", "fp16", "full_determinism")
+BATCH = 4  # rows
 
 
-def is_needed(objective: Objective, run: RunConfig) -> bool:
-    """Whether the task's loss compares the model with a reference."""
-    return objective.reference is not None and run.preference.loss_type not in objective.reference_free
+def with_reference(objective: Objective, run: RunConfig, tokens: ArtifactRef, **models: Any) -> ArtifactRef:
+    """Return the token rows, with this stage's column if the task's loss compares the model with a reference.
 
-
-def placing(run: RunConfig) -> JsonObject:
-    """Return the settings of `train` that say where and how precisely to compute."""
-    given = {name: value for name in PRECISION if (value := getattr(run.train, name, None)) is not None}
-    return {"training": given, "torch_num_threads": run.train.torch_num_threads,
-            "float32_matmul_precision": run.train.float32_matmul_precision}  # fmt: skip
+    Args:
+        models: `base`, `model` and `adapter` of the stage.
+    """
+    if objective.reference is None or run.preference.loss_type in objective.reference_free:
+        return tokens
+    return reference(objective=objective, tokens=tokens.select("*.arrow"), placing=placing(run), **models)
 
 
 @stage(
@@ -68,32 +65,13 @@ def reference(
     adapted = adapter.view() if adapter is not None else None
     model_of = cache(lambda: starting_model(model.view(), base.externals(), model.json("load.json"), adapted))
 
-    def add(table: pa.Table, split: str, progress: RowProgress) -> pa.Table:
-        found: list[pa.Array] = []
-        for start in range(0, table.num_rows, PART):
-            rows = objective.component("view")(table.slice(start, PART), processor)
-            write_part = partial(_write_part, model_of, rows, collate, predictor, plan, progress, start, table.num_rows)
-            piece = build.piece({"split": split, "from": start}, make=write_part)
-            found += open_table(build.store.path(piece.members[MEMBER]))["reference"].chunks
-        return table.append_column("reference", pa.chunked_array(found))
-
     rows: dict[str, int] = {}
     for split in SPLITS:
         if (table := tokens_of(tokens.paths(f"{split}-"))) is not None:
+            view, key = objective.component("view")(table, processor), {"split": split}
             with computing_as(plan), RowProgress(f"reference of {split}", build.info) as progress:
-                write(add(table, split, progress), build.out / shard_name(split, 0))
+                parts = predicted_in_parts(build, view, key, model_of, collate, predictor, plan, progress)
+            found = pa.chunked_array([chunk for part in parts for chunk in open_table(part)["reference"].chunks])
+            write(table.append_column("reference", found), build.out / shard_name(split, 0))
             rows[split] = table.num_rows
     return {"rows": rows}
-
-
-def _write_part(
-    model_of: Callable[[], Any], rows: Any, collate: Any, predictor: Any, plan: JsonObject, progress: RowProgress,
-    start: int, total: int, out: Path,
-) -> dict[str, int]:  # fmt: skip
-    from tasks.evaluation.inference import predict_table
-
-    def report(done: int, _: int) -> None:
-        progress.rows(start + done, total)
-
-    predict_table(model_of(), rows, collate, predictor, plan, out / MEMBER, report)
-    return {"rows": len(rows)}

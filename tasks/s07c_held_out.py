@@ -13,11 +13,11 @@ from typing import Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
-from tasks.config import DataError, ForgettingConfig
-from tasks.config.json_types import JsonObject
+from tasks.artifacts.ref import ArtifactRef
+from tasks.config import DataError, ForgettingConfig, RunConfig
 from tasks.data.rows.held_out import read_texts, text_files, text_readers
 from tasks.data.tables.arrow_file import write
-from tasks.models.device import machine, placed
+from tasks.models.device import machine, placed, placing
 from tasks.runtime.build import Build
 from tasks.runtime.inputs import Unkeyed
 from tasks.runtime.progress import RowProgress
@@ -32,9 +32,17 @@ def _readers(files: Mapping[str, Path], **_: object) -> Mapping[str, str]:
     return {f"eval.forgetting {name}": reader for name, reader in text_readers(files).items()}
 
 
-def reading(section: ForgettingConfig, virtual_tokens: int) -> JsonObject:
-    """Return what determines the tokens besides the files: `virtual_tokens` are those that a new adapter will add."""
-    return {"column": section.column, "max_samples": section.max_samples, "virtual_tokens": virtual_tokens}
+def held_out(run: RunConfig, **models: Any) -> ArtifactRef | None:
+    """Return this stage's artifact; None if no forgetting is measured.
+
+    Args:
+        models: `base`, `model` and `adapter` of the stage.
+    """
+    section = run.eval.forgetting
+    if section.data is None:
+        return None
+    return before(texts=Unkeyed(value=section), column=section.column, max_samples=section.max_samples,
+                  virtual_tokens=run.peft.virtual_tokens, placing=placing(run), **models)  # fmt: skip
 
 
 @stage(

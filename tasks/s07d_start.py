@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from tasks.artifacts.artifact import Artifact
+from tasks.artifacts.ref import ArtifactRef
 from tasks.config import RunConfig
-from tasks.config.json_types import JsonObject
 from tasks.data.tokens.token_rows import scored_rows, tokens_of
-from tasks.models.device import machine, placed
+from tasks.models.device import machine, placed, placing
 from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
 from tasks.runtime.progress import RowProgress
@@ -24,21 +24,22 @@ ANSWERING = ("reward_funcs", "reward_weights", "max_completion_length", "reward_
 BATCH = "per_device_eval_batch_size"
 
 
-def is_needed(objective: Objective, run: RunConfig) -> bool:
-    """Whether the trained model's answers are compared with those of the model before training."""
-    return bool(objective.rl_options and run.rl.win_rate)
-
-
-def answering(options: Mapping[str, Any], run: RunConfig) -> JsonObject:
-    """Return what determines the answers to held-out rows and their rewards, besides the model.
+def answers_before(
+    objective: Objective, run: RunConfig, options: Mapping[str, Any], tokens: ArtifactRef, **models: Any
+) -> ArtifactRef | None:
+    """Return this stage's artifact; None if the trained model's answers are not compared with earlier ones.
 
     Args:
-        options: of the loss.
+        options: of the loss. models: `base`, `model`, `adapter` and `judges` of the stage.
     """
-    return {
+    if not (objective.rl_options and run.rl.win_rate):
+        return None
+    answering = {
         "options": {name: options[name] for name in ANSWERING if name in options}, "splits": run.eval.splits,
         "max_samples": run.eval.max_samples, "batch_size": getattr(run.train, BATCH, None),
     }  # fmt: skip
+    held_out = tokens.select("validation-*", "test-*")
+    return start(objective=objective, tokens=held_out, answering=answering, placing=placing(run), **models)
 
 
 @stage(

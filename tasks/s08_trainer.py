@@ -25,7 +25,7 @@ from tasks.objectives.methods import Methods, fit_methods, fits_labels
 from tasks.objectives.optimization import BITSANDBYTES, optimized_by
 from tasks.runtime.build import Build
 from tasks.runtime.stage import stage
-from tasks.training.arithmetic import check_ranks, check_schedule, count_steps, repeated_rows
+from tasks.training.arithmetic import check_ranks, check_schedule, count_steps, drawn, repeated_rows
 
 SCORING = ("scipy", "seqeval", "sacrebleu", "rouge-score")  # their scores may choose the best checkpoint
 
@@ -71,8 +71,7 @@ def trainer(
             lower ranks; `eval.best` without validation rows; options of methods that do not fit the labels.
     """
     given, summary = arguments.json("arguments.json"), tokens.json("summary.json")
-    placement = placed(given)
-    training = placement["arguments"]
+    training = (placement := placed(given))["arguments"]
     if "validation" not in summary:
         if training.get("load_best_model_at_end"):
             raise ConfigError("eval.best: there are no validation rows; set data.validation or data.split.validation")
@@ -100,10 +99,12 @@ def trainer(
         "longest": summary["train"]["longest"],
         "max_length": summary["max_length"],
         **placement,
-        "loss_ignores_num_items": objective.loss_ignores_num_items,
+        "loss_ignores_num_items": objective.loss_ignores_num_items or methods.average,
         "cross_entropy": objective.trained_classes,
     }
     json.write(plan, build.out / "plan.json")
+    if options:  # of views that draw anew in each epoch
+        json.write(drawn(plan), build.out / "draws.json")
     return {"steps": steps.total, "effective_batch_size": steps.effective_batch_size}
 
 

@@ -44,6 +44,7 @@ def train(
     base: Artifact,
     head: Artifact,
     judges: Mapping[str, Artifact],
+    method_inputs: Mapping[str, Artifact],
     model: Artifact,
     adapter: Artifact,
     watching: Mapping[str, Any],
@@ -54,7 +55,7 @@ def train(
 
     Args:
         methods: the training methods.
-        judges: `reward_model`, if answers are rewarded by one.
+        judges: `reward_model`, if answers are rewarded by one. method_inputs: artifacts that methods need.
         watching: training arguments that only affect logging and kept checkpoints; not in the key, as `checkpoint`.
         resume: where the checkpoint to continue from is; its content is in the key.
 
@@ -81,7 +82,7 @@ def train(
     given = components(
         objective.component, planned, lambda split: tokens.paths(f"{split}-"), head.json("head.json"),
         base.json("processor.json"), lambda: read_tokenizer(base.view()), evaluating,
-        [*methods.hooks(live, planned), *adapter_hooks(live, planned)], build.warn, judges,
+        [*methods.hooks(live, planned, method_inputs), *adapter_hooks(live, planned)], build.warn, judges,
     )  # fmt: skip
     with computing_as(planned), Progress(planned["steps"]["total"], build.info) as progress:
         watched = _watching(build, progress, watching, checkpoint, objective, rung.step, planned)

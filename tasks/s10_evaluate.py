@@ -86,9 +86,9 @@ def evaluate(
         forgotten = objective.component("forgetting")
         found.metrics |= forgotten(build, computing, live[0], forgetting.path, processor, planned)
     if samples and rows and tables:
-        some = open_table(rows.path(f"{[*tables][-1]}.arrow")).slice(0, samples)
+        asked = open_table(rows.path(f"{[*tables][-1]}.arrow")), objective.answers, samples
         models = live.pop, partial(untrained_model, model.view(), *files)  # one is freed before the other is loaded
-        given = models, some, read_tokenizer(base.view()), processor, planned, build.out / "samples.json"
+        given = models, *asked, read_tokenizer(base.view()), processor, planned, build.out / "samples.json"
         attempt("eval.samples", partial(objective.component("samples"), *given), None, build.warn)
     found.metrics = json.finite(found.metrics)
     for name, values in {**found.__dict__, "head": ends}.items():

@@ -27,8 +27,6 @@ SELECTED = {
     "a secret": ("tests/serving/test_secrets.py::test_a_sweep_does_not_tell_of_its_green_and_red_cells",),
     "a page in a browser": ("tests/browser/test_form.py::test_a_wrong_value_then_a_run",),
     "a grid with a failed and a killed cell": ("tests/flow/test_grid.py::test_a_sweep_ends_whatever_happens",),
-    "halving": ("tests/flow/test_grid.py::test_survivors_are_what_they_would_be_unpruned",),
-    "a cluster": ("tests/flow/test_clusters.py::test_four_cells_on_a_cluster[ray]",),
     "the README's commands": (
         "tests/docs/test_readme.py::test_every_command_runs",
         "tests/docs/test_readme.py::test_python_runs_as_it_stands",

@@ -12,14 +12,17 @@ from pathlib import Path
 from flows.api import lint, run
 from flows.chain.result import Aligned
 from flows.chain.steps import base_in_store, judges_of, linked_folder, naming_step, starts_of
-from tasks.config import ChainStep, ConfigError, LoadedChain
+from tasks.config import ChainStep, ConfigError, LoadedChain, RunConfig
+from tasks.evaluation.custom_metrics import result_name
 from tasks.execution.execute import open_store, store_root
 from tasks.execution.preflight import check_paths
+from tasks.objectives.headline import headline
 from tasks.objectives.presets import resolve
 from tasks.results.finetuned import FineTuned
 from tasks.runtime.context import StageEntry
 from tasks.runtime.log import info, warn
 
+SHOWN_METRICS = 2  # of a step, in the line when it is done
 Given = tuple[LoadedChain, Callable[[StageEntry], None] | None]
 _given: ContextVar[Given | None] = ContextVar("finetune_chain", default=None)
 
@@ -60,7 +63,7 @@ def execute_chain(chain: LoadedChain, listener: Callable[[StageEntry], None] | N
                 made = chain.steps[start]
                 loaded = step.starting_from(model_folder(made, done[start]), made.name)
             done.append(run(loaded, listener=listener, flow_run_name=loaded.config.name))
-        info(f"step {at + 1} of {len(starts)}, {step.name}: done; {_result(done[-1])}")
+        info(f"step {at + 1} of {len(starts)}, {step.name}: done; {_result(done[-1], loaded.config)}")
         if done[-1].path and (line := base_in_store(done[-1].path, open_store(loaded.config.store))):
             warn(line)
     return Aligned(chain.steps, done)
@@ -147,6 +150,8 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _result(done: FineTuned) -> str:
-    found = ", ".join(f"{name} {value:.4f}" for name, value in list(done.metrics.items())[:2] if value is not None)
+def _result(done: FineTuned, config: RunConfig) -> str:
+    best = config.eval.best and result_name(config.eval.best)
+    shown = headline(config.task, best, done.metrics)[:SHOWN_METRICS]
+    found = ", ".join(f"{name} {done.metrics[name]:.4f}" for name in shown)
     return f"{found}; model: {done.path or 'in the store'}"

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.execution.estimate import format_bytes, format_duration
+from tasks.objectives.headline import headline
 from tasks.results.report_markdown import number
 from tasks.sweep.cells import shown
 from tasks.sweep.summary import lead
@@ -88,7 +89,8 @@ def _leaderboard(found: Mapping[str, Any]) -> Table:
     """Return a row for each group of cells that differ only in the seed, with the runs of its cells."""
     rows, metric = found["leaderboard"], found["metric"]
     axes = list(dict.fromkeys(name for row in rows for name in row["overrides"]))
-    others = [name for name in dict.fromkeys(n for row in rows for n in row["metrics"]) if name != metric][:2]
+    computed = {name: value for row in rows for name, value in row["metrics"].items() if value is not None}
+    others = [name for name in headline(found.get("task") or "", None, computed) if name != metric][:2]
     trained = ["trained"] if any(row["share"] < 1 for row in rows) else []
     short = [name.rpartition(".")[2] for name in axes]
     table = Table("rank", *short, metric, *others, *trained, "state", "run", title="leaderboard")

@@ -80,6 +80,8 @@ def show_plan(resolved: RunConfig, context: RunContext, costs: Estimate | None) 
         f"about {format_bytes(costs.memory)} of memory and {format_bytes(costs.disk)} of disk",
         highlight=False,
     )
+    parts = [f"{name.replace('_', ' ')} {format_bytes(part)}" for name, part in costs.memory_parts.items() if part]
+    console.print(f"memory: {', '.join(parts)}", highlight=False, soft_wrap=True)
     if costs.groups:
         console.print(_groups_table(costs))
     if costs.sampled is not None:

@@ -58,7 +58,7 @@ class HFTrainer:
         tokenizebatch: int = 1000,
         **args: Any,
     ) -> tuple[Any, Any]:
-        """Build a model.
+        """Return a trained model, in eval mode, and its tokenizer.
 
         Args:
             base: a path or hub name, an adapter's folder, or a live (model, tokenizer) pair, also of custom classes:
@@ -72,25 +72,25 @@ class HFTrainer:
                 of the cache key.
             tokenizers, tokenizebatch: ignored; tokenization uses all cores. checkpoint: True (the newest of
                 `output_dir`) or a path: training continues from it, also to more steps; an error if there is none.
-            quantize: True for 4 bits, or fields of BitsAndBytesConfig; without a GPU ignored with a warning.
-            lora: True (r 16, alpha 8, dropout 0.05), or a LoraConfig or its fields.
-            merge: concat, pack or None, for language models.
+            teacher: a trained model (path, hub name, or a live pair) whose answers are learned beside the labels, for
+                any task but `token-detection`. distillation: (temperature, alpha), alpha weights its answers.
+            quantize: True for 4 bits, or fields of BitsAndBytesConfig; without a GPU ignored with a warning. lora: True
+                (r 16, alpha 8, dropout 0.05), or a LoraConfig or its fields. merge: concat, pack or None.
             args: any of transformers' TrainingArguments; `callbacks` may only hold EarlyStoppingCallback.
 
-        Returns:
-            The model, in eval mode, and its tokenizer. Raises ConfigError, DataError, TrainingError.
+        Raises:
+            ConfigError, DataError, TrainingError.
         """
-        _refuse(teacher)
         from flows.api import finetune
         from tasks.evaluation.custom_metrics import bringing
 
-        task = objective_of(task).name
-        pair = None if isinstance(base, str | Path) else _pair(base)
+        task, pair = objective_of(task).name, None if isinstance(base, str | Path) else _pair(base)
         live = _live(pair[0], lora) if pair else None
         data = data_of(task, train, validation, columns, maxlength, stride, prefix, merge)
         given = {
             "task": task, "preset": "txtai", "model": str(_saved(*pair, live) if pair else base), "data": data,
             "peft": adapter_of(lora), "quant": quant_of(quantize, lora), **arguments_of(args, metrics is not None),
+            **_teaching(teacher, distillation),
         }  # fmt: skip
         given["train"] |= checkpoint_of(checkpoint, args.get("output_dir"))
         with _holding(live), bringing(metrics):
@@ -141,20 +141,27 @@ class HFTrainer:
         return live.eval(), tokenizer
 
 
-def _refuse(teacher: Any) -> None:
-    if teacher is not None:
-        raise ConfigError("teacher: distillation is not supported yet; leave it out")
+def _teaching(teacher: Any, distillation: Any) -> dict[str, Any]:
+    """Return the section `methods`."""
+    if teacher is None:
+        return {}
+    if not isinstance(distillation, tuple | list) or len(distillation) != 2:
+        raise ConfigError(f"distillation: {distillation!r} given; valid: (temperature, alpha)")
+    pair = None if isinstance(teacher, str | Path) else _pair(teacher, "teacher")
+    name = str(_saved(*pair, _live(pair[0], None)) if pair else teacher)
+    options = {"teacher": name, "temperature": distillation[0], "alpha": distillation[1]}
+    return {"methods": {"distillation": options}}
 
 
-def _pair(base: Any) -> tuple[Any, Any]:
+def _pair(base: Any, field: str = "base") -> tuple[Any, Any]:
     if not isinstance(base, tuple | list) or len(base) != 2:
-        raise ConfigError("base: give a path, a hub name, or a (model, tokenizer) pair")
+        raise ConfigError(f"{field}: give a path, a hub name, or a (model, tokenizer) pair")
     model, tokenizer = base
     if isinstance(model, str | Path) or isinstance(tokenizer, str | Path):
-        raise ConfigError("base: give one path to model and tokenizer, or a pair of live objects, not of paths")
+        raise ConfigError(f"{field}: give one path to model and tokenizer, or a pair of live objects, not of paths")
     if not hasattr(tokenizer, "save_pretrained"):
-        raise ConfigError("base: a live pair needs a tokenizer of transformers (it is saved with the model); wrap your "
-                          "own: PreTrainedTokenizerFast(tokenizer_object=…)")  # fmt: skip
+        raise ConfigError(f"{field}: a live pair needs a tokenizer of transformers (it is saved with the model); wrap "
+                          "your own: PreTrainedTokenizerFast(tokenizer_object=…)")  # fmt: skip
     return model, tokenizer
 
 

@@ -20,7 +20,8 @@ from tasks.config.errors import MachineError
 from tasks.config.reading.words import refusal
 
 # Fields of Seq2SeqTrainingArguments; its others are a sampler that this project has, and a config that these set.
-GENERATION = ("predict_with_generate", "generation_max_length", "generation_num_beams")
+LIMITS = ("generation_max_length", "generation_num_beams")
+GENERATION = ("predict_with_generate", *LIMITS)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,10 @@ def catalogue() -> Mapping[str, Argument]:
 
 def check(name: str, value: object) -> Any:
     """Return the value as TrainingArguments takes it, with numbers parsed from text. Raises ValueError if invalid."""
-    return catalogue()[name].check(value)
+    checked = catalogue()[name].check(value)
+    if name in LIMITS and checked is not None and checked < 1:
+        raise ValueError(f"{checked} given; valid: a whole number, at least 1")
+    return checked
 
 
 def _transformers() -> Path:

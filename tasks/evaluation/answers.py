@@ -29,7 +29,7 @@ from tasks.evaluation.predictor import LINEAGE
 from tasks.evaluation.predictors.prompts import MeasuredAnswers
 from tasks.evaluation.scorers.final_answers import FinalAnswers
 from tasks.evaluation.scoring import Scoring
-from tasks.models.generation import ANSWER_TOKENS, GREEDY, positions_of
+from tasks.models.generation import ANSWER_TOKENS, GREEDY, positions_of, usual_limit
 
 if TYPE_CHECKING:
     import torch
@@ -41,8 +41,7 @@ class Answering:
 
     Attributes:
         tokenizer, processor: its own. planned: `plan.json`, for batch size, precision and device.
-        limit: new tokens, at most; half of the model's positions if it has fewer than twice as many. beams: 1 takes
-            the likeliest token each time.
+        limit: new tokens, at most. beams: 1 takes the likeliest token each time.
     """
 
     model: "torch.nn.Module"
@@ -66,11 +65,9 @@ class Answering:
             `prediction` and `cut` (whether the limit ended it), in the rows' order; and how many conversations were cut
             at their beginning to leave room.
         """
-        positions = positions_of(self.model)
-        limit = min(self.limit, positions // 2)
-        shape = {"max_length": min(self.planned["max_length"], positions - limit)}
+        shape = {"max_length": min(self.planned["max_length"], positions_of(self.model) - self.limit)}
         encoded = encode_chat_prompt(conversations, self.tokenizer, shape, field, False)
-        how = {"generation_max_length": limit, "generate": {**GREEDY, "num_beams": self.beams}}
+        how = {"generation_max_length": self.limit, "generate": {**GREEDY, "num_beams": self.beams}}
         predictor = MeasuredAnswers({}, lambda: self.tokenizer, how)
         view = TokenRows(encoded.table, self.processor, self.planned["seed"], self.planned["options"])
         predict_table(self.model, view, PromptBatch(self.processor), predictor, self.planned, scratch, on_rows)
@@ -85,7 +82,7 @@ def answering(
 ) -> Answering:  # fmt: skip
     """Return the model with the limits of `generation` (`generation_max_length`, `generation_num_beams`)."""
     limit, beams = (generation.get(name) for name in ("generation_max_length", "generation_num_beams"))
-    return Answering(model, tokenizer, processor, planned, limit or ANSWER_TOKENS, beams or 1)
+    return Answering(model, tokenizer, processor, planned, limit or usual_limit(model, ANSWER_TOKENS), beams or 1)
 
 
 def score_generated(

@@ -1,9 +1,9 @@
 """The final answer of a text, and whether two texts have the same one.
 
-The final answer is what follows `####`, as in GSM8K (Cobbe et al. 2021, arXiv:2110.14168), to the end of that line; in
-a text without `####` its last number; in one without numbers the whole text. Numbers are compared by value: `1,234.0`,
-`$1234` and `1234.` are equal. Other texts are compared without regard to case, extra spaces, and punctuation around
-them.
+The final answer is what follows `####`, as in GSM8K (Cobbe et al. 2021, arXiv:2110.14168), to the end of that line (of
+several, the first before a number, as `#### Step 1` is a heading); in a text without `####` its last number; in one
+without numbers the whole text. Numbers are compared by value: `1,234.0`, `$1234` and `1234.` are equal. Other texts are
+compared without regard to case, extra spaces, and punctuation around them.
 """
 
 import re
@@ -17,9 +17,9 @@ AROUND = " \t\n,;:!?\"'*`"
 
 def final_answer(text: str) -> str:
     """Return the final answer of a text, as written."""
-    _, mark, rest = text.partition(MARK)
-    if mark:
-        return next(iter(rest.strip().splitlines()), "").strip()
+    marked = [next(iter(rest.strip().splitlines()), "").strip() for rest in text.split(MARK)[1:]]
+    if marked:
+        return next((each for each in marked if NUMBER.match(each.lstrip(AROUND))), marked[0])
     numbers = [found.group().strip() for found in NUMBER.finditer(text)]
     return numbers[-1] if numbers else text.strip()
 

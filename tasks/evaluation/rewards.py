@@ -11,9 +11,10 @@ import numpy as np
 from tasks.config.errors import ConfigError, TrainingError
 from tasks.config.reading.names import nearest
 from tasks.evaluation.custom_metrics import find, result_name
-from tasks.evaluation.reward_functions import NAMED
+from tasks.evaluation.reward_functions import ANSWERS, NAMED
 
 MODEL = "reward_model"
+GIVEN = ("prompts", "completions", "completion_ids")  # to reward functions, besides the columns of the rows
 
 Scoring = Callable[[Sequence[Sequence[Mapping[str, Any]]]], Sequence[float]]
 """From conversations to one number each."""
@@ -89,6 +90,20 @@ def reward_function(path: str) -> Callable[..., Any]:
         raise ConfigError(f"rl.reward_funcs: {path!r} is not a reward function; valid are {', '.join(NAMED)}, and "
                           f"paths: package.module:function{hint}")  # fmt: skip
     return find(NAMED.get(path, path), "rl.reward_funcs")
+
+
+def missing_column(path: str, columns: Sequence[str]) -> str:
+    """Return which column a reward function needs that rows with these columns lack, in words; empty if none."""
+    name, given = result_name(path), {*columns, *GIVEN}
+    if path == "final_answer" and not given & {*ANSWERS}:
+        return f"final_answer compares with the right answer, a column named {', '.join(ANSWERS)}"
+    for each in inspect.signature(reward_function(path)).parameters.values():
+        is_named = each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        if is_named and each.default is each.empty and each.name not in given:
+            guess = nearest(each.name, columns)
+            hint = f" (did you mean {guess!r}?)" if guess else ""
+            return f"{name} takes {each.name!r}, which is no column of the rows{hint}"
+    return ""
 
 
 def _called(

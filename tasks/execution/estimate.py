@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts.record import Record
 from tasks.artifacts.ref import ArtifactRef
-from tasks.config import RunConfig
+from tasks.config import ModelConfig, NoPeft, RunConfig
 from tasks.data.tokens.token_rows import tokens_of
-from tasks.execution.memory import activations, largest_batch
+from tasks.execution.distilled import answers_size
+from tasks.execution.memory import activations, largest_batch, logits
 from tasks.execution.methods import counted, planned_groups
 from tasks.execution.sample import sampled_plan
 from tasks.objectives import objective_of
@@ -36,8 +37,9 @@ class Estimate:
 
     Attributes:
         steps: optimizer steps; `tokens`: processed in all epochs, without padding.
-        memory: peak bytes of a training step on the training device: the process (or CUDA context), weights, gradients,
-            optimizer, activations of the longest batch.
+        memory: peak bytes of a training step on the training device, the sum of `memory_parts`.
+        memory_parts: bytes of the process (or CUDA context), weights, gradients, optimizer, activations and logits of
+            the longest batch and, with rewards, of the reference and the reward model.
         disk: maximum bytes in the store, checkpoints included.
         trainable: parameters that are trained.
         seconds: of the training, at the slowest pace of earlier ones with the same base and rows; None if there are
@@ -50,6 +52,7 @@ class Estimate:
     steps: int
     tokens: int
     memory: int
+    memory_parts: Mapping[str, int]
     disk: int
     trainable: int
     seconds: float | None
@@ -73,19 +76,25 @@ def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
     for line in warnings:
         warn(line)
     trainable = trained(groups, plan["steps"]["total"]) if groups else counts.trainable
-    states = trainable * (4 + 8)  # gradients; two moments of Adam
-    process = PROCESS if plan["device"] == "cpu" else CONTEXT
     batch = largest_batch(tokens, plan["arguments"]["per_device_train_batch_size"], config)
     weights = _weights(config, counts)
-    weights += _reference(config, weights)
-    memory = process + weights + states + activations(batch, plan, base, counts, _drops(config))
-    kept = counts.trainable * 4
+    parts = {
+        "process": PROCESS if plan["device"] == "cpu" else CONTEXT,
+        "weights": weights,
+        "gradients": trainable * 4,
+        "optimizer": trainable * 8,  # two moments of Adam
+        "activations": activations(batch, plan, base, counts, _drops(config), BYTES.get(config.model.dtype, 4)),
+        "logits": logits(batch, base, counts, bool(objective_of(config.task).rl_options)),
+        "reference_model": _reference(config, weights),
+        "reward_model": _reward_model(config),
+    }
+    kept, taught = counts.trainable * 4, answers_size(config, context, plan, tokens)
     checkpoints = (kept + trainable * 8) * ((config.train.save_total_limit or 1) + 1)
     epochs = plan["steps"]["total"] / plan["steps"]["steps_per_epoch"]
     pace, rows = _seconds_a_row(context), plan["steps"]["total"] * plan["steps"]["effective_batch_size"]
     return Estimate(
-        plan["steps"]["total"], round(plan["tokens_per_epoch"] * epochs), memory, kept + checkpoints,
-        trainable, None if pace is None else pace * rows, plan["device"], plan["threads"],
+        plan["steps"]["total"], round(plan["tokens_per_epoch"] * epochs), sum(parts.values()), parts,
+        kept + checkpoints + taught, trainable, None if pace is None else pace * rows, plan["device"], plan["threads"],
         plan["float32_matmul_precision"], plan.get("sampled"), tuple(groups),
     )  # fmt: skip
 
@@ -102,6 +111,19 @@ def _reference(config: RunConfig, weights: int) -> int:
     unless it is the model with its adapter switched off."""
     needed = (config.rl.beta or config.rl.kl_coef) and objective_of(config.task).rl_options
     return weights if needed and config.peft.method != "lora" else 0
+
+
+def _reward_model(config: RunConfig) -> int:
+    """Return the bytes of the reward model's weights, which are loaded beside the policy in float32 (see
+    `tasks.evaluation.reward_model`). A value head is one row of weights, which does not count."""
+    if config.rl.reward_model is None or not objective_of(config.task).rl_options:
+        return 0
+    from tasks.models.bases.base import base_files
+    from tasks.models.count import count
+
+    folder = base_files(ModelConfig(name=config.rl.reward_model))["config.json"].parent
+    loading, head = {"auto_model": objective_of("reward").auto_model}, {"labels": None, "problem_type": "regression"}
+    return count(folder, {}, loading, head, NoPeft(), "").parameters * 4
 
 
 def _planned(context: RunContext) -> "tuple[dict[str, Any], pa.Table]":

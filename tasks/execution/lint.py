@@ -18,7 +18,8 @@ from tasks.data.messages import MentionedRows, collecting_rows, count
 from tasks.data.tokens.encode import UNBOUNDED
 from tasks.data.tokens.encode_answers import refuse_questions
 from tasks.data.tokens.shards import shards
-from tasks.execution.sample import sampled
+from tasks.data.tokens.token_table import refuse_nothing
+from tasks.execution.sample import SAMPLE, sampled
 from tasks.models.bases.base import link, tokenizer_files
 from tasks.objectives import objective_of
 from tasks.objectives.base import Objective
@@ -170,14 +171,22 @@ def _over(ids: Sequence[pa.ChunkedArray], most: int, limit: int, becomes: str) -
 def _raise_encoding_errors(
     objective: Objective, splits: Mapping[str, pa.Table], tokenizer: "PreTrainedTokenizerBase", shape: Mapping[str, Any]
 ) -> None:
-    """Raise the DataError or ConfigError that encoding would raise."""
+    """Raise the DataError or ConfigError that encoding would raise; of very many rows, only for invalid ones."""
     for split, table in splits.items():
         field = f"data.{split}"
         if objective.encode.endswith(":encode_answers"):
             refuse_questions(table, tokenizer, shape, field, split != "train")
-        if shape["overlong"] != "error":
+        encode, gather = objective.component("encode"), objective.component("gather")
+        few = table.num_rows <= SAMPLE
+        if not few and shape["overlong"] != "error":
             continue
-        for _, shard in shards(table):
-            encoded = objective.component("encode")(shard, tokenizer, shape, field, split != "train")
-            if objective.gather:
-                objective.component("gather")([encoded.table], shape, field)
+        encoded = (encode(shard, tokenizer, shape, field, split != "train").table for _, shard in shards(table))
+        if few:
+            tables = [each for each in encoded if each.num_rows]
+            refuse_nothing(len(tables), split, shape["max_length"])
+            if gather:
+                refuse_nothing(gather(tables, shape, field).table.num_rows, split, shape["max_length"])
+            continue
+        for each in encoded:
+            if gather:
+                gather([each], shape, field)

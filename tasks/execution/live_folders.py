@@ -47,12 +47,13 @@ def _digest(folder: Path) -> str:
 
 
 def unused(store: Store, keep_runs: int, grace_hours: float) -> list[Path]:
-    """Return the folders older than `grace_hours` that are not the base of the last `keep_runs` runs or a running one;
-    without the others, adapters would lose their base."""
+    """Return the folders older than `grace_hours` that are not base or teacher of the last `keep_runs` runs or
+    a running one; without the others, adapters would lose their base."""
     if not root().is_dir():
         return []
     known = runs(store)
     kept = [*known[:keep_runs], *(each for each in known if each.get("state") == "running")]
-    needed = json.dumps([(each.get("config") or {}).get("model") for each in kept])
+    configs = [each.get("config") or {} for each in kept]
+    needed = json.dumps([(each.get("model"), each.get("methods")) for each in configs])
     oldest = time.time() - grace_hours * 3600
     return [path for path in sorted(root().iterdir()) if path.stat().st_mtime < oldest and str(path) not in needed]

@@ -64,16 +64,37 @@ def _most(counts: Any, size: int) -> int:
 
 
 def activations(
-    batch: Batch, plan: Mapping[str, Any], base: Mapping[str, Any], counts: "Counts", dropout: bool = True
-) -> int:
+    batch: Batch, plan: Mapping[str, Any], base: Mapping[str, Any], counts: "Counts", dropout: bool = True,
+    precision: int = 4,
+) -> int:  # fmt: skip
     """Return the bytes kept for the backward pass of one batch of the longest rows (Korthikanti et al. 2022, eq. 1, at
-    the precision of the activations), of its logits in float32 with their gradient and the loss's copy, and of what an
-    adapter keeps of its inputs: the result of dropout in float32 and the mask (float32 on a CPU, else a byte); without
-    dropout a copy in bf16, if that is not the precision of the weights."""
-    if not (base["hidden_size"] and base["num_layers"]):
+    the precision of the activations), and of what an adapter keeps of its inputs: the result of dropout in float32 and
+    the mask (float32 on a CPU, else a byte); without dropout a copy in bf16, if that is not the weights' precision.
+
+    With gradient checkpointing each layer's inputs are kept, and all of this of one layer only (Chen et al. 2016), with
+    the gradients of its activations, which otherwise replace those of layers that are done.
+
+    Args:
+        precision: bytes of a number between layers, which is that of a weight.
+    """
+    width, layers, heads = base["hidden_size"], base["num_layers"], base["num_heads"] or 1
+    if not (width and layers):
         return 0
-    width, heads, bf16 = base["hidden_size"], base["num_heads"] or 1, plan["arguments"].get("bf16")
-    values = batch.rows * batch.width * width * (34 + 5 * heads * batch.width / width) / 2
-    inner = values * base["num_layers"] * (2 if bf16 else 4)
+    tokens, bf16 = batch.rows * batch.width, plan["arguments"].get("bf16")
+    inner = tokens * width * (34 + 5 * heads * batch.width / width) / 2 * layers * (2 if bf16 else 4)
     dropped = 4 + (4 if plan["device"] == "cpu" else 1) if dropout else 2 if bf16 else 0
-    return int(inner) + batch.scored * counts.logits * 3 * 4 + batch.rows * batch.width * counts.dropped * dropped
+    inputs = tokens * counts.dropped * dropped
+    if plan["arguments"].get("gradient_checkpointing"):
+        return tokens * width * layers * precision + (2 * int(inner) + inputs) // layers
+    return int(inner) + inputs
+
+
+def logits(batch: Batch, base: Mapping[str, Any], counts: "Counts", rewarded: bool = False) -> int:
+    """Return the bytes of a batch's logits in float32: with their gradient and the loss's copy.
+
+    Args:
+        rewarded: whether the entropy is computed too (`tasks.models.rollout.token_terms`): in place of the gradient,
+            which comes later, probabilities, their logarithms and the product.
+    """
+    copies = 5 if rewarded else 3
+    return batch.scored * counts.logits * copies * 4 if base["hidden_size"] and base["num_layers"] else 0

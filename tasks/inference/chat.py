@@ -8,7 +8,7 @@ from tasks.config.errors import ConfigError
 from tasks.config.json_types import JsonObject
 from tasks.inference.sampling import Sampling
 from tasks.inference.saved_model import Saved
-from tasks.models.generation import positions_of
+from tasks.models.generation import positions_of, usual_limit
 from tasks.objectives import objective_of
 
 if TYPE_CHECKING:
@@ -40,12 +40,13 @@ class Chat:
         from tasks.data.chat.template import Template
         from tasks.inference.predict import load_model
 
-        self.new_tokens, self.seed = sampling.max_new_tokens or NEW_TOKENS, sampling.seed or 0
+        self.info, self.tokenizer = info, saved.tokenizer()
+        self.template, self.model = Template(self.tokenizer), load_model(saved, True, info)
+        self.new_tokens = sampling.max_new_tokens or usual_limit(self.model, NEW_TOKENS)
+        self.seed = sampling.seed or 0
         self.sampling = replace(
             sampling, max_new_tokens=self.new_tokens, temperature=sampling.temperature or 0.0, num_beams=1
         )
-        self.info, self.tokenizer = info, saved.tokenizer()
-        self.template, self.model = Template(self.tokenizer), load_model(saved, True, info)
         self.system: list[JsonObject] = [{"role": "system", "content": system}] if system else []
         self.messages: list[JsonObject] = []
         self.answers = 0

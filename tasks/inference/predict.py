@@ -11,13 +11,14 @@ import pyarrow as pa
 
 from tasks.artifacts.formats import json
 from tasks.config import ConfigError, DataConfig, DataError, RunConfig
+from tasks.config.arguments import LIMITS
 from tasks.config.json_types import JsonObject
 from tasks.data.rows.columns import may_be_json, may_be_used
 from tasks.data.rows.readable import readable
 from tasks.data.sources.locate import locate
 from tasks.data.sources.read import Read, read
 from tasks.evaluation.scoring import Scores, score_table
-from tasks.inference.sampling import generates, with_room
+from tasks.inference.sampling import with_room
 from tasks.inference.saved_model import Saved
 from tasks.models.device import device, matmul_precision, threads
 from tasks.models.generation import unlimited, unused
@@ -69,7 +70,7 @@ def run_inference(
     given = found.table if found.table.num_rows == rows.num_rows else rows  # sentences of a word per row
     parts = {} if labelled else objective.inference
     model = load_model(saved, not labelled and bool(parts), info)
-    saved = with_room(saved, model) if not labelled and generates(saved) else saved
+    saved = with_room(saved, model) if not labelled and objective.generates else saved
     components = {name: parts.get(name, getattr(objective, name)) for name in COMPONENTS}
     inference = _Inference(saved, model, saved.tokenizer(), components)
     gather = objective.gather if labelled else None
@@ -257,7 +258,18 @@ SAID = ("data.columns.", "data.format", "data.encoding", "model.trust_remote_cod
         "train.generation_max_length", "train.generation_num_beams")  # fmt: skip
 
 
-def with_arguments(saved: Saved, config: RunConfig) -> Saved:
-    """Return `saved` with the batch size and generation limits of `config`."""
+def with_arguments(saved: Saved, config: RunConfig, labelled: bool) -> Saved:
+    """Return `saved` with the batch size and generation limits of `config`.
+
+    Raises:
+        ConfigError: a limit of generated texts where none are generated.
+    """
     given = {name: value for name, value in config.train.model_dump(exclude_unset=True).items() if value is not None}
+    objective, switch = objective_of(saved.task), "predict_with_generate"
+    scored = objective.generates_in_training and saved.arguments.get(switch, True)
+    if (idle := next((name for name in LIMITS if name in given), None)) and not (
+        scored if labelled else objective.generates
+    ):
+        raise ConfigError(f"train.{idle}: has no effect: {'the evaluation' if labelled else 'a prediction'} of a model "
+                          f"for {saved.task} generates no texts")  # fmt: skip
     return replace(saved, arguments={**saved.arguments, **given})

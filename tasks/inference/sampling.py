@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 from tasks.config import ConfigError, RunConfig
 from tasks.config.json_types import JsonObject
 from tasks.inference.saved_model import Saved
-from tasks.models.generation import SAMPLING, positions_of
+from tasks.models.generation import SAMPLING, positions_of, usual_limit
 from tasks.objectives import objective_of
-from tasks.objectives.base import named
 
 if TYPE_CHECKING:
     import torch
@@ -87,7 +86,7 @@ def with_sampling(saved: Saved, sampling: Sampling, config: RunConfig) -> Saved:
     given = sampling.given()
     if not given:
         return saved
-    if not generates(saved):
+    if not objective_of(saved.task).generates:
         names = ", ".join(map(_option, given))
         raise ConfigError(f"{names}: has no effect on {saved.task}, which generates no texts")
     limits = {LIMIT: sampling.max_new_tokens, BEAMS: sampling.num_beams}
@@ -97,12 +96,6 @@ def with_sampling(saved: Saved, sampling: Sampling, config: RunConfig) -> Saved:
     arguments = {**saved.arguments, **{name: value for name, value in limits.items() if value}}
     seed = saved.seed if sampling.seed is None else sampling.seed
     return replace(saved, arguments={**arguments, "generate": sampling.arguments()}, seed=seed)
-
-
-def generates(saved: Saved) -> bool:
-    """Whether a model predicts by generating texts."""
-    objective = objective_of(saved.task)
-    return getattr(named(objective.inference.get("predictor", objective.predictor)), "generates", False)
 
 
 def with_room(saved: Saved, model: "torch.nn.Module") -> Saved:
@@ -115,7 +108,7 @@ def with_room(saved: Saved, model: "torch.nn.Module") -> Saved:
 
     config: Any = model.config
     positions = positions_of(model)
-    limit = saved.arguments.get(LIMIT) or min(NEW_TOKENS, positions // 2)
+    limit = saved.arguments.get(LIMIT) or usual_limit(model, NEW_TOKENS)
     alone = getattr(config, "is_encoder_decoder", False)
     if limit > positions - (0 if alone else 1):
         raise ConfigError(f"{_option('max_new_tokens')}: {limit} given; the model takes {positions} tokens"

@@ -9,7 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tasks.config import RunConfig
 from tasks.config.json_types import JsonObject
+
+PRECISION = ("use_cpu", "bf16", "fp16", "full_determinism")
 
 
 class Gpu(NamedTuple):
@@ -139,6 +142,13 @@ def matmul_precision(requested: str = "auto") -> str:
     if requested != "auto":
         return requested
     return "highest" if device() != "cpu" or _has_amx() else "medium"
+
+
+def placing(run: RunConfig) -> JsonObject:
+    """Return the settings of `train` that say where and how precisely to compute, for `placed`."""
+    given = {name: value for name in PRECISION if (value := getattr(run.train, name, None)) is not None}
+    return {"training": given, "torch_num_threads": run.train.torch_num_threads,
+            "float32_matmul_precision": run.train.float32_matmul_precision}  # fmt: skip
 
 
 def placed(requested: Mapping[str, Any]) -> JsonObject:

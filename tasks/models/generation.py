@@ -1,11 +1,14 @@
 """The generation config with which a model is scored and saved."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks.artifacts.formats import json
 from tasks.config.json_types import JsonObject
+
+if TYPE_CHECKING:
+    import torch
 
 LIMITS = {"generation_max_length": "max_length", "generation_num_beams": "num_beams"}
 ANSWER_TOKENS = 256  # new tokens of answers that are scored, unless train.generation_max_length is set
@@ -98,8 +101,50 @@ def generate_as(model: Any, file: Path) -> None:
 
 
 def positions_of(model: Any) -> int:
-    """Return the longest text in tokens that a model has positions for."""
-    return getattr(model.config.get_text_config(), "max_position_embeddings", None) or 2**30
+    """Return the longest text in tokens that a model has positions for, beside the virtual tokens of its adapter."""
+    adapters = getattr(model, "peft_config", {}).values()
+    virtual = sum(each.num_virtual_tokens for each in adapters if each.is_prompt_learning)
+    return positions_in(model.config) - virtual
+
+
+def positions_in(config: Any) -> int:
+    """Return the positions of a model with this config; a very high number if they are not limited."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None) or 2**30
+
+
+def generated(
+    model: Any, inputs: Mapping[str, "torch.Tensor"], pad: int,
+    generate: Callable[[Sequence[int], Mapping[str, "torch.Tensor"]], "torch.Tensor"],
+) -> "torch.Tensor":  # fmt: skip
+    """Return the new tokens of each row, shape (rows, tokens), padded on the right.
+
+    Rows are generated together. If an adapter puts virtual tokens before the text, only rows of one length are: padding
+    would be between the two, and shift the positions of the text.
+
+    Args:
+        inputs: `input_ids` and `attention_mask`, padded on the left. generate: given rows and their inputs, returns
+            inputs and new tokens.
+    """
+    count, width = inputs["input_ids"].shape
+    lengths: list[int] = inputs["attention_mask"].sum(1).tolist()
+    adapters = getattr(model, "peft_config", {}).values()
+    lengthened = any(each.is_prompt_learning and each.peft_type != "PREFIX_TUNING" for each in adapters)
+    sizes = {*lengths} if lengthened else {width}
+    parts: list[tuple[list[int], torch.Tensor]] = []
+    for size in sorted(sizes):
+        rows = [at for at in range(count) if not lengthened or lengths[at] == size]
+        given = {name: each[rows, width - size :] for name, each in inputs.items()}
+        parts.append((rows, generate(rows, given)[:, size:]))
+    found = inputs["input_ids"].new_full((count, max(part.shape[1] for _, part in parts)), pad)
+    for rows, part in parts:
+        found[rows, : part.shape[1]] = part
+    return found
+
+
+def usual_limit(model: Any, tokens: int) -> int:
+    """Return how long generated texts may be, in tokens, where no limit is set: `tokens`, at most half of the model's
+    positions, so that the question has the others."""
+    return min(tokens, positions_of(model) // 2)
 
 
 def _of_model(config: Path) -> JsonObject:

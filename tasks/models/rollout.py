@@ -11,6 +11,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from tasks.models.generation import generated
 from tasks.models.selected_logits import selected_logits
 
 
@@ -43,25 +44,25 @@ def sample(
     Args:
         inputs: `input_ids` and `attention_mask`, padded on the left. chosen_by: see `draws`.
     """
-    chooser = Chooser(torch.from_numpy(chosen_by).to(inputs["input_ids"].device), sampling)
-    return [ended(row, sampling.ends) for row in generate(model, inputs, sampling, [chooser])]
+    numbers = torch.from_numpy(chosen_by).to(inputs["input_ids"].device)
+    return [ended(row, sampling.ends) for row in generate(model, inputs, sampling, numbers)]
 
 
 def generate(
-    model: Any, inputs: Mapping[str, torch.Tensor], sampling: Sampling, processors: Sequence[LogitsProcessor] = ()
+    model: Any, inputs: Mapping[str, torch.Tensor], sampling: Sampling, chosen_by: torch.Tensor | None = None
 ) -> list[list[int]]:
-    """Return the likeliest tokens after each row, with padding.
-
-    Args:
-        processors: change the logits from which tokens are chosen.
-    """
+    """Return tokens after each row, with padding: the likeliest, or those that `chosen_by` samples (see `draws`)."""
     config = GenerationConfig(
         do_sample=False, max_new_tokens=sampling.max_new_tokens, pad_token_id=sampling.pad,
         eos_token_id=list(sampling.ends), use_cache=True,
     )  # fmt: skip
+
+    def some(rows: Sequence[int], given: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        chooser = [] if chosen_by is None else [Chooser(chosen_by[list(rows)], sampling)]
+        return model.generate(**given, logits_processor=LogitsProcessorList(chooser))
+
     with _own_generation_config(model, config):
-        found = model.generate(**inputs, logits_processor=LogitsProcessorList(processors))
-    return found[:, inputs["input_ids"].shape[1] :].tolist()
+        return generated(model, inputs, sampling.pad, some).tolist()
 
 
 class Chooser(LogitsProcessor):

@@ -16,6 +16,36 @@ class NoOutputLayer(ConfigError):
     """A model does not compute its logits with the module that `get_output_embeddings` returns."""
 
 
+def labelled(labels: torch.Tensor, next_token: bool) -> torch.Tensor:
+    """Return which positions' logits a loss reads, as booleans of the shape of `labels`.
+
+    Args:
+        labels: of tokens, -100 where there is none. next_token: whether a label belongs to the token before.
+    """
+    from torch.nn.functional import pad
+
+    return (pad(labels, (0, 1), value=-100)[:, 1:] if next_token else labels) != -100
+
+
+def answered(batch: Mapping[str, Any], kind: str | None) -> torch.Tensor:
+    """Return the positions of a batch at which models are compared, as booleans of shape (rows, tokens): labelled ones,
+    or of tasks without labels for tokens all but padding.
+
+    Args:
+        kind: what the loss is a cross-entropy over (see `Objective.cross_entropy`).
+    """
+    if kind in ("rows", None):
+        return batch["attention_mask"].bool()
+    return labelled(batch["labels"], kind == "next_token")
+
+
+def last_hidden_states(outputs: Any, positions: torch.Tensor) -> torch.Tensor:
+    """Return the last layer's hidden states at these positions, shape (positions, width): of encoder-decoder models the
+    decoder's; vectors that an adapter puts before the tokens are left out."""
+    states = (getattr(outputs, "decoder_hidden_states", None) or outputs.hidden_states)[-1]
+    return states[:, -positions.shape[1] :][positions]
+
+
 def selected_logits(model: Any, inputs: Mapping[str, Any], positions: torch.Tensor) -> Any:
     """Return the model's outputs, with logits of shape (1, positions, vocabulary).
 

@@ -11,6 +11,8 @@ from tasks.config.json_types import JsonObject
 from tasks.data.rows.columns import Role
 from tasks.objectives.metrics import Metric, installed_metrics
 
+TAUGHT = tuple(f"AutoModelFor{kind}" for kind in ("SequenceClassification", "TokenClassification", "QuestionAnswering",
+                                                  "Seq2SeqLM", "CausalLM", "MaskedLM"))  # fmt: skip
 PART = re.compile(r"[\w.]+:\w+")  # module:attribute
 
 
@@ -106,6 +108,11 @@ class Objective:
         return "train.predict_with_generate" in self.defaults
 
     @property
+    def generates(self) -> bool:
+        """Whether a trained model predicts by generating texts."""
+        return getattr(named(self.inference.get("predictor", self.predictor)), "generates", False)
+
+    @property
     def rewarding(self) -> str | None:
         """What rewards answers, for tasks that learn from rewards."""
         return "tasks.evaluation.reward_model:judging" if self.rl_options else None
@@ -124,6 +131,12 @@ class Objective:
     def forgetting(self) -> str | None:
         """What measures forgetting, for causal language models."""
         return "tasks.evaluation.forgetting:forgotten" if self.auto_model == "AutoModelForCausalLM" else None
+
+    @property
+    def answering(self) -> str | None:
+        """What computes a teacher's answers to training rows, for tasks that can learn from them."""
+        known = self.loss is None and self.auto_model in TAUGHT
+        return "tasks.evaluation.predictors.teacher:TeacherPredictor" if known else None
 
     @property
     def metric_names(self) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 
 from tasks.config import Adapter, ConfigError, ContinuePeft, Lora, NoPeft, OtherTuner, PeftConfig, RunConfig
-from tasks.config.arguments import GENERATION
+from tasks.config.arguments import GENERATION, LIMITS
 from tasks.config.sections.data import DataConfig
 from tasks.config.tuners import ADALORA, LENGTHENING, QUANTIZABLE, UNMERGEABLE
 from tasks.objectives.base import Objective
@@ -88,6 +88,10 @@ def _generation(config: RunConfig, objective: Objective, known: Mapping[str, Obj
         having = ", ".join(each.name for each in known.values() if each.generates_in_training or each.answers)
         yield (f"train.predict_with_generate: rows of {objective.name} have no answers to compare generated texts "
                f"with; those of {having} have; leave it out")  # fmt: skip
+    for name in LIMITS:
+        if name in given and not objective.generates:
+            having = ", ".join(each.name for each in known.values() if each.generates)
+            yield f"train.{name}: {objective.name} generates no texts; {having} do; leave it out"
 
 
 def _preference(config: RunConfig, objective: Objective, known: Mapping[str, Objective]) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from tasks.data.rows.columns import PREFERENCE
 from tasks.objectives.base import Objective
 from tasks.objectives.metrics import named
-from tasks.objectives.preferences import ANSWERING, USUAL
+from tasks.objectives.preferences import ANSWERING, SAMPLES, USUAL
 
 DPO = Objective(
     name="dpo",
@@ -20,7 +20,7 @@ DPO = Objective(
     loss_types=("sigmoid", "hinge", "ipo", "sigmoid_norm", "robust", "exo_pair", "nca_pair", "bco_pair", "sppo_hard",
                 "apo_zero", "apo_down", "simpo", "orpo"),
     reference_free=("simpo", "orpo"),
-    defaults={**USUAL, "preference.loss_type": "sigmoid", "preference.label_smoothing": 0.0,
+    defaults={**USUAL, **SAMPLES, "preference.loss_type": "sigmoid", "preference.label_smoothing": 0.0,
               "preference.simpo_gamma": 0.5},
     **ANSWERING,
 )  # fmt: skip

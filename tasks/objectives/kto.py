@@ -3,7 +3,7 @@
 from tasks.data.rows.columns import RATED
 from tasks.objectives.base import Objective
 from tasks.objectives.metrics import named
-from tasks.objectives.preferences import ANSWERING, USUAL
+from tasks.objectives.preferences import ANSWERING, SAMPLES, USUAL
 
 KTO = Objective(
     name="kto",
@@ -18,7 +18,7 @@ KTO = Objective(
     answers="messages",
     options=("beta", "loss_type", "desirable_weight", "undesirable_weight", "disable_dropout"),
     loss_types=("kto", "apo_zero_unpaired"),
-    defaults={**USUAL, "train.per_device_train_batch_size": 8, "train.per_device_eval_batch_size": 8,
+    defaults={**USUAL, **SAMPLES, "train.per_device_train_batch_size": 8, "train.per_device_eval_batch_size": 8,
               "preference.loss_type": "kto", "preference.desirable_weight": 1.0, "preference.undesirable_weight": 1.0},
     **ANSWERING,
 )  # fmt: skip

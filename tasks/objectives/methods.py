@@ -81,6 +81,19 @@ class Methods:
 
     options: Mapping[str, Mapping[str, Any]]
 
+    @classmethod
+    def of(cls, configured: Mapping[str, Mapping[str, Any]]) -> "Methods":
+        """Return the configured methods, without options that are not in keys."""
+        return cls({
+            name: {option: value for option, value in options.items() if option not in methods()[name].unkeyed}
+            for name, options in configured.items()
+        })  # fmt: skip
+
+    @property
+    def average(self) -> bool:
+        """Whether any of them returns a mean over the micro-batch instead of the model's loss over all items."""
+        return any(methods()[name].averages for name in self.options)
+
     def describe(self, components: tuple[str, ...]) -> JsonObject:
         """Names and options, for a key."""
         return dict(self.options)
@@ -89,6 +102,15 @@ class Methods:
         """The modules of their hooks."""
         return [methods()[name].module for name in self.options]
 
-    def hooks(self, model: "torch.nn.Module", plan: Mapping[str, Any]) -> "list[TrainingHook]":
-        """Their hooks for one training, in the order of the config, with their options as planned."""
-        return [methods()[name].make(plan["methods"][name], model, plan) for name in self.options]
+    def hooks(
+        self, model: "torch.nn.Module", plan: Mapping[str, Any], artifacts: Mapping[str, Any] | None = None
+    ) -> "list[TrainingHook]":
+        """Their hooks for one training, in the order of the config, with their options as planned.
+
+        Args:
+            artifacts: see `TrainingHook`.
+        """
+        found = [methods()[name].make(plan["methods"][name], model, plan) for name in self.options]
+        for hook in found:
+            hook.artifacts = artifacts or {}
+        return found

@@ -24,6 +24,7 @@ PARTS: Mapping[str, Any] = {
     "loss_ignores_num_items": True,
     "needs": ("fast", "chat_template"),
 }
+SAMPLES: Mapping[str, Any] = {"eval.samples": SFT.defaults["eval.samples"]}
 ANSWERING: Mapping[str, Any] = {
     **PARTS,
     "auto_model": "AutoModelForCausalLM",
@@ -34,5 +35,6 @@ ANSWERING: Mapping[str, Any] = {
     "ends": SFT.ends,
     "inference_rows": "tasks.data.chat.preferences:no_labelled_rows",
     "inference": SFT.inference,
+    "samples": SFT.samples,
     "lora_defaults": {"train.learning_rate": 5e-6},
 }

@@ -14,10 +14,15 @@ from tasks.runtime.context import current
 LIMIT = "generation_max_length"
 
 
-def generation_settings(objective: Objective, train: TrainConfig, base: ArtifactRef) -> tuple[JsonObject, JsonObject]:
+def generation_settings(
+    objective: Objective, train: TrainConfig, base: ArtifactRef, virtual_tokens: int
+) -> tuple[JsonObject, JsonObject]:
     """Return the fields of `train` on how answers are generated in the evaluation after training, empty if none are;
     and the limits of generated texts (tokens, beams) to save with the model. Both are empty for a task whose
     evaluations during training generate texts: there they are part of the training.
+
+    Args:
+        virtual_tokens: that an adapter adds to each row.
 
     Raises:
         ConfigError: the answers alone are longer than the model's maximum.
@@ -28,9 +33,13 @@ def generation_settings(objective: Objective, train: TrainConfig, base: Artifact
     limits = {name: value for name in names if (value := getattr(train, name, None)) is not None}
     if not getattr(train, switch, None):
         return {}, limits
-    if base.members and limits.get(LIMIT, 0) >= (most := current().open(base).json("base.json")["max_length"]):
-        raise ConfigError(f"train.{LIMIT}: {limits[LIMIT]} given; the model takes {most} tokens, those of the question "
-                          "included")  # fmt: skip
+    if not base.members:
+        return {switch: True, **limits}, limits
+    most = current().open(base).json("base.json")["max_length"] - virtual_tokens
+    if limits.get(LIMIT, 0) >= most:
+        beside = f" beside {virtual_tokens} virtual tokens" if virtual_tokens else ""
+        raise ConfigError(f"train.{LIMIT}: {limits[LIMIT]} given; the model takes {most} tokens{beside}, those of the "
+                          "question included")  # fmt: skip
     return {switch: True, **limits}, limits
 
 

@@ -3,20 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.config import ConfigError
 from tasks.config.json_types import JsonObject
 from tasks.evaluation.custom_metrics import result_name
 from tasks.objectives import objective_of
-
-PREFIXES = ("test_", "eval_")
-
-
-def _known(task: str) -> tuple[str, ...]:
-    """Return the task's metrics, best known first; none if the task is not installed here."""
-    try:
-        return objective_of(task).metric_names
-    except ConfigError:
-        return ()
+from tasks.objectives.headline import PREFIXES, known_metrics
 
 
 def _number(metrics: Mapping[str, float | None], name: str) -> bool:
@@ -26,7 +16,7 @@ def _number(metrics: Mapping[str, float | None], name: str) -> bool:
 def main_metric(task: str, best: str | None, *each: Mapping[str, float | None]) -> str | None:
     """Return the name (`test_accuracy`) of the metric by which `each` are compared: `best`, or else the task's first
     metric that the first of `each` has, with a prefix for which all have a value. None: they cannot be compared."""
-    for name in [best] if best else _known(task):
+    for name in [best] if best else known_metrics(task):
         if any(_number(each[0], prefix + name) for prefix in PREFIXES):
             return next((p + name for p in PREFIXES if all(_number(metrics, p + name) for metrics in each)), None)
     return None

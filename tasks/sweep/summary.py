@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.objectives.headline import headline
 from tasks.sweep.halving import LEAST_RANKED
 
 SHOWN_METRICS = 4
@@ -18,8 +19,9 @@ def lead(summary: Mapping[str, Any]) -> list[str]:
     lines = [f"{done} of {len(cells)} cells succeeded, ranked by {summary['metric']} on the validation rows "
              f"({better} is better)."]  # fmt: skip
     if best:
-        test = [pair for pair in best["metrics"].items() if pair[0].startswith("test_") and pair[1] is not None]
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in test[:SHOWN_METRICS])
+        test = {name: value for name, value in best["metrics"].items() if name.startswith("test_")}
+        names = headline(summary.get("task") or "", summary["metric"].removeprefix("eval_"), test)[:SHOWN_METRICS]
+        shown = ", ".join(f"{name} {test[name]:.4g}" for name in names)
         where = best["path"] or best.get("kept") or "in the store; set output_dir to write it to a folder"
         scored = f" On the test rows, scored once: {shown}." if shown else ""
         lines.append(f"Best: {format_overrides(best['overrides'])}.{scored} Its model: {where}.")

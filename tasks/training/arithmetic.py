@@ -7,6 +7,7 @@ from math import ceil
 from typing import Any
 
 from tasks.config.errors import ConfigError
+from tasks.config.json_types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,12 @@ class Steps:
     steps_per_epoch: int
     total: int
     warmup: int
+
+
+def drawn(plan: Mapping[str, Any]) -> JsonObject:
+    """Return what determines the rows of a view that draws them anew in each epoch, and for how many epochs."""
+    steps = plan["steps"]
+    return {"epochs": -(-steps["total"] // steps["steps_per_epoch"]), "seed": plan["seed"], "options": plan["options"]}
 
 
 def check_schedule(arguments: Mapping[str, Any], steps: Steps, evaluated: bool) -> None:

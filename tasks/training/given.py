@@ -71,12 +71,14 @@ def components(
         options=options,
         rewards=rewards,
     )
-    loss = component("loss")
+    loss, trained, collate = component("loss"), rows("train"), component("collate")(processor)
+    for hook in hooks:
+        trained, collate = hook.rows(trained), hook.collate(collate)
     score, whole = while_training(component("scorer")(head), plan, warn), of_all_logits(plan, warn)
     return Given(
-        rows=rows("train"),
+        rows=trained,
         evaluation=rows("validation", plan["max_samples"]) if evaluating else None,
-        collate=component("collate")(processor),
+        collate=collate,
         evaluator=Evaluator(predictor, score, whole),
         hooks=hooks,
         trainer=component("trainer"),

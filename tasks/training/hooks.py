@@ -7,7 +7,7 @@ config.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,7 +25,16 @@ class TrainingHook:
     Args:
         options: the method's validated options. model: the trained model (a `PeftModel` if there is an adapter).
         plan: the training's plan (`plan.json` of stage 8).
+
+    Attributes:
+        columns: of the batches that are for `loss` and not for the model. model_inputs: arguments that the model gets
+            with each training batch.
+        artifacts: by name, those of stages that only runs with the method have.
     """
+
+    columns: Sequence[str] = ()
+    model_inputs: Mapping[str, Any] = {}
+    artifacts: Mapping[str, Any] = {}
 
     def __init__(self, options: Mapping[str, Any], model: torch.nn.Module, plan: Mapping[str, Any]) -> None:
         self.options, self.model, self.plan = options, model, plan
@@ -41,6 +50,14 @@ class TrainingHook:
 
     def prepare(self) -> None:
         """Called once, before the optimizer is made, with the model's weights."""
+
+    def rows(self, rows: TokenRows) -> TokenRows:
+        """Return the training rows, with columns of the method's if it needs them."""
+        return rows
+
+    def collate(self, collate: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the collator of training rows."""
+        return collate
 
     def sampler(self, rows: TokenRows) -> Iterable[int] | None:
         """Return what draws the positions of an epoch's rows, with a length and with random numbers only from torch's

@@ -209,7 +209,7 @@ def _trainer(
 ) -> FinetuneTrainer:
     try:
         arguments = _arguments(plan, watching, folder)
-        if given.loss is not None:
+        if given.loss is not None or any(hook.columns for hook in given.hooks):
             arguments.remove_unused_columns = False  # columns that the model's `forward` does not accept
         trainer = given.trainer(
             loss_ignores_num_items=plan["loss_ignores_num_items"],

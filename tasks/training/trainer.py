@@ -146,18 +146,27 @@ class FinetuneTrainer(ResumableTrainer):
         self, model: torch.nn.Module, inputs: Any, return_outputs: bool = False, *rest: Any, **named: Any
     ) -> Any:
         """Return the loss of a micro-batch, from the model or the objective, and the hooks."""
+        whole, inputs = inputs, self._for_model(inputs)
         count = self._denominator(inputs) if self._share is not None and torch.is_grad_enabled() else None
         if return_outputs or not self._changing or not torch.is_grad_enabled():
             found = self._loss(model, inputs, return_outputs, *rest, **named)
         else:
             found, outputs = self._loss(model, inputs, True, *rest, **named)
             for hook in self._changing:
-                found = hook.loss(found, inputs, outputs)
+                found = hook.loss(found, whole, outputs)
         # A mean over a micro-batch's tokens is weighted by their number (or the sum of their weights), so that 4 x 4
         # rows equal 1 x 16.
         if count is not None and self._share is not None and not return_outputs:
             found = found * (count * self._share)
         return found if return_outputs or not torch.is_grad_enabled() else self._with_penalties(found)
+
+    def _for_model(self, batch: Any) -> Any:
+        """Return a batch without the columns that are for hooks, and with what they give to the model."""
+        ours = {name for hook in self.hooks for name in hook.columns}
+        if not ours:
+            return batch
+        more = {name: each for hook in self.hooks for name, each in hook.model_inputs.items()}
+        return {name: each for name, each in batch.items() if name not in ours} | more
 
     def _denominator(self, batch: Any) -> float | None:
         """Return what the loss of a micro-batch is divided by; None: all micro-batches count alike."""

@@ -1,9 +1,10 @@
 """How near the memory a plan states is to the peak a run really reaches.
 
-    python -m tests.benchmarks.memory [encoders] [decoders]
+    python -m tests.benchmarks.memory [encoders] [decoders] [rewards]
 
-Prints, for encoders of several widths, and for a decoder with every task that trains one on answers, whole and with
-LoRA: the plan's figure and the peak of the process, in MB. Exits with 1 if a ratio is not within 25 % of 1.
+Prints, for encoders of several widths, for a decoder with every task that trains one on answers, and for one that
+learns from a reward model, whole and with LoRA: the plan's figure and the peak of the process, in MB. Exits with 1 if a
+ratio is not within 25 % of 1.
 """
 
 import json
@@ -21,10 +22,20 @@ from tests.tiny import WORDS, make_chat, make_config, make_rows
 SIZES = ((64, 2), (256, 4), (512, 8))  # width, layers
 LENGTH, VOCABULARY, NEAR = 256, 32_000, 0.25
 LABELLED = {"methods": {"labelled_logits": True}}
+CHECKPOINTS = {"train": {"gradient_checkpointing": True}}
 DECODERS: dict[str, tuple[str, dict[str, Any]]] = {
     "sft": ("sft", {}), "sft with labelled_logits": ("sft", LABELLED), "dpo": ("dpo", {}), "kto": ("kto", {}),
     "reward": ("reward", {}), "sft in bf16": ("sft", {"train": {"bf16": True}}),
     "dpo in bf16": ("dpo", {"train": {"bf16": True}}),
+    "sft with gradient_checkpointing and labelled_logits": ("sft", LABELLED | CHECKPOINTS),
+    "dpo with gradient_checkpointing": ("dpo", CHECKPOINTS),
+}  # fmt: skip
+SAMPLING = {"max_completion_length": 48, "num_generations": 2}
+REWARDED: dict[str, tuple[str, dict[str, Any]]] = {
+    "grpo": ("grpo", {"rl": {**SAMPLING, "beta": 0.0}}),
+    "grpo with a divergence": ("grpo", {"rl": {**SAMPLING, "beta": 0.1}}),
+    "ppo": ("ppo", {"rl": SAMPLING}),
+    "ppo with gradient_checkpointing": ("ppo", {"rl": SAMPLING, **CHECKPOINTS}),
 }  # fmt: skip
 RUN = """
 import json, resource, sys
@@ -71,9 +82,10 @@ def measure(config: dict[str, Any], place: Path) -> tuple[int, int]:
     return planned, peak
 
 
-def make_decoder(folder: Path) -> Path:
-    """A random Llama with a chat template, and a vocabulary as large as usual of which its tokenizer uses little."""
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+def make_decoder(folder: Path, rewarding: bool = False) -> Path:
+    """A random Llama with a chat template, and a vocabulary as large as usual of which its tokenizer uses little; or a
+    reward model of its size."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
     tokenizer: Any = AutoTokenizer.from_pretrained(make_chat(folder))
     tokenizer.model_max_length = LENGTH
@@ -81,9 +93,9 @@ def make_decoder(folder: Path) -> Path:
     config = LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=384, num_hidden_layers=8, num_attention_heads=6, num_key_value_heads=2,
         intermediate_size=1024, max_position_embeddings=LENGTH, tie_word_embeddings=True, eos_token_id=0,
-        pad_token_id=0, bos_token_id=None,
+        pad_token_id=0, bos_token_id=None, **({"num_labels": 1} if rewarding else {}),
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
+    (LlamaForSequenceClassification if rewarding else LlamaForCausalLM)(config).save_pretrained(folder)
     return folder
 
 
@@ -97,7 +109,9 @@ def make_answers(path: Path, task: str, rows: int = 24) -> Path:
     with path.open("w") as file:
         for at in range(rows):
             row = {"prompt": text(150, 180)}
-            if task in ("dpo", "reward"):
+            if task in ("grpo", "ppo"):
+                pass  # answered by the model
+            elif task in ("dpo", "reward"):
                 row |= {"chosen": text(30, 60), "rejected": text(30, 60)}
             else:
                 row |= {"completion": text(30, 60)} | ({"label": bool(at % 2)} if task == "kto" else {})
@@ -132,6 +146,21 @@ def of_decoders(folder: Path) -> Iterator[tuple[str, int, int]]:
             yield f"{name}, peft {peft}", *measure({"task": task, **more, **config}, place)
 
 
+def of_rewards(folder: Path) -> Iterator[tuple[str, int, int]]:
+    base, judge = make_decoder(folder / "policy"), make_decoder(folder / "judge", rewarding=True)
+    for name, (task, more) in REWARDED.items():
+        for peft in ("none", "lora"):
+            place = folder / f"{name}-{peft}".replace(" ", "-")
+            place.mkdir()
+            rows = make_answers(place / "rows.jsonl", task)
+            config = make_config(base, rows, place / "store", data__max_length=LENGTH - 48, peft__method=peft)
+            size = 8 // SAMPLING["num_generations"]
+            config["train"] |= {"max_steps": 2, "per_device_train_batch_size": size} | more.get("train", {})
+            config["data"]["split"] = {"validation": 0, "test": 0}
+            rl = {"rl": {**more["rl"], "reward_model": str(judge)}}
+            yield f"{name}, peft {peft}", *measure({"task": task, **more, **config, **rl}, place)
+
+
 def main(kinds: list[str]) -> None:
     outside = []
     with tempfile.TemporaryDirectory(prefix="finetune-memory-") as folder:
@@ -144,7 +173,7 @@ def main(kinds: list[str]) -> None:
         sys.exit(f"not within {NEAR:.0%}: {'; '.join(outside)}")
 
 
-KINDS = {"encoders": of_encoders, "decoders": of_decoders}
+KINDS = {"encoders": of_encoders, "decoders": of_decoders, "rewards": of_rewards}
 
 if __name__ == "__main__":
     main(sys.argv[1:])

@@ -54,6 +54,8 @@ def test_arguments_are_checked_and_converted(name: str, value: object, checked: 
         ("ddp_backend", "gloom", "did you mean gloo?"),
         ("logging_strategy", "step", "did you mean steps?"),
         ("eval_accumulation_steps", 1.5, "valid: a whole number"),
+        ("generation_max_length", 0, "0 given; valid: a whole number, at least 1"),
+        ("generation_num_beams", -1, "-1 given; valid: a whole number, at least 1"),
     ],
 )
 def test_wrong_arguments_are_refused(name: str, value: object, says: str) -> None:

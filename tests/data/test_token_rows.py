@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from tasks.data.tokens.dataset import TokenRows
-from tasks.data.tokens.token_table import token_lengths
+from tasks.data.tokens.token_table import longest_of, token_lengths
 
 IDS = pa.list_(pa.int32())
 
@@ -15,6 +15,7 @@ def test_a_row_is_as_long_as_all_its_ids(chunks: int) -> None:
     chosen = pa.chunked_array([pa.array([[1, 2], [3], [], [4, 5, 6]], IDS)[at::chunks] for at in range(chunks)])
     rejected = pa.chunked_array([pa.array([[1], [1], [1], [1]], IDS)])
     table = pa.table({"chosen_input_ids": chosen, "rejected_input_ids": rejected, "other": [[1, 1]] * 4})
+    assert longest_of(table).tolist() == [max(len(row), 1) for row in chosen.to_pylist()]
     expected = [len(row) + 1 for row in chosen.to_pylist()]
     assert token_lengths(table).tolist() == TokenRows(table, {}).lengths() == expected
 

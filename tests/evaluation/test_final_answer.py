@@ -14,6 +14,7 @@ from tasks.evaluation.scorers.final_answers import FinalAnswers
         ("She has 16 - 3 = 13 eggs.\n#### 18", "18"),
         ("#### 18\n\nQuestion: more #### 7", "18"),
         ("####\n 18 dollars \n", "18 dollars"),
+        ("#### Step 1\n16 - 3 = 13\n#### **13**", "**13**"),
         ("####", ""),
         ("first 3, then 1,234.50.", "1,234.50"),
         ("10-3", "3"),

@@ -98,5 +98,5 @@ def test_the_shipped_configs_have_usual_rates_and_epochs(path: Path) -> None:
     for run in runs_of(path):
         config, _ = resolve(run.config, {})
         parameters = 22_700_000 if config.model.name.startswith("package:") else 4_000_000  # others are made for tests
-        costs = Estimate(90, 1, 1, 1, parameters, None, "cpu", 1, "highest")
+        costs = Estimate(90, 1, 1, {}, 1, parameters, None, "cpu", 1, "highest")
         assert not [*_rate(config, costs), *_epochs(config, costs)]

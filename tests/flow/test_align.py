@@ -52,9 +52,11 @@ def keys(done: FineTuned) -> dict[str, str]:
     return {entry.stage: entry.key for entry in done.stages}
 
 
-def test_a_step_is_the_run_that_it_would_be_alone(tmp_path: Path) -> None:
+def test_a_step_is_the_run_that_it_would_be_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     config = make_chain(tmp_path, "sft", "reward", "dpo", name="helper", output_dir=str(tmp_path / "out"))
     done = chained(config)
+    assert "step 1 of 3, sft: done; test_perplexity" in caplog.text, "the task's main metric comes first"
     assert done.names == ("sft", "reward", "dpo") and done.final is done["dpo"] is done[2]
     assert [run.path for run in done.steps] == [tmp_path / "out" / name for name in done.names]
     shared = {name: value for name, value in config.items() if name != "steps"}

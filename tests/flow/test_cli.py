@@ -225,7 +225,7 @@ def test_plan_before_a_run_spends_nothing(
     assert all(entry["reason"] for entry in found["stages"])
     assert found["steps"] == 16  # 58 rows, batches of 8, two epochs
     assert found["tokens"] > 58 * 2
-    assert found["memory"] > 0 and found["disk"] > 0
+    assert found["memory"] == sum(found["memory_parts"].values()) > 0 and found["disk"] > 0
     assert not (tmp_path / "store").exists()
 
 

@@ -1,6 +1,9 @@
 """What a plan states: memory by sizes, and from a sample where data are too large to tokenize."""
 
 import dataclasses
+import json
+import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +11,13 @@ import pyarrow as pa
 import pytest
 
 from flows.api import plan
+from flows.cli import main
 from tasks import s05_tokenize
 from tasks.artifacts.store import Store
 from tasks.config import RunConfig, load
 from tasks.execution import sample
 from tasks.execution.estimate import Estimate, estimate
-from tasks.execution.memory import Batch, activations, largest_batch
+from tasks.execution.memory import Batch, activations, largest_batch, logits
 from tasks.models.count import Counts
 from tests.tiny import make_config, make_decoder, make_rows, make_task
 
@@ -84,12 +88,30 @@ def test_activations() -> None:
     """By hand: 2 rows of 10 tokens, 3 layers of width 8 with 2 heads; 4 tokens have 100 logits."""
     base, counts = {"hidden_size": 8, "num_layers": 3, "num_heads": 2}, Counts(0, 0, 100, dropped=5)
     plan: dict[str, Any] = {"device": "cpu", "arguments": {}}
-    values, logits = 2 * 10 * 8 * (34 + 5 * 2 * 10 / 8) / 2 * 3, 4 * 100 * 12
-    assert activations(Batch(2, 10, 4), plan, base, counts) == values * 4 + logits + 20 * 5 * 8
-    assert activations(Batch(2, 10, 4), plan, base, counts, dropout=False) == values * 4 + logits
-    assert activations(Batch(2, 10, 4), plan | {"device": "cuda"}, base, counts) == values * 4 + logits + 20 * 5 * 5
+    values = 2 * 10 * 8 * (34 + 5 * 2 * 10 / 8) / 2 * 3
+    assert activations(Batch(2, 10, 4), plan, base, counts) == values * 4 + 20 * 5 * 8
+    assert activations(Batch(2, 10, 4), plan, base, counts, dropout=False) == values * 4
+    assert activations(Batch(2, 10, 4), plan | {"device": "cuda"}, base, counts) == values * 4 + 20 * 5 * 5
     plan["arguments"] = {"bf16": True}
-    assert activations(Batch(2, 10, 4), plan, base, counts, dropout=False) == values * 2 + logits + 20 * 5 * 2
+    assert activations(Batch(2, 10, 4), plan, base, counts, dropout=False) == values * 2 + 20 * 5 * 2
+    assert logits(Batch(2, 10, 4), base, counts) == 4 * 100 * 4 * 3
+    assert logits(Batch(2, 10, 4), base, counts, rewarded=True) == 4 * 100 * 4 * 5
+    for unknown in ("hidden_size", "num_layers"):
+        assert not logits(Batch(2, 10, 4), base | {unknown: None}, counts)
+        assert not activations(Batch(2, 10, 4), plan, base | {unknown: None}, counts)
+
+
+@pytest.mark.parametrize(("precision", "weights"), [(False, 4), (True, 4), (True, 2)])
+def test_with_gradient_checkpointing_one_layer_s_activations_and_all_inputs_are_kept(
+    precision: bool, weights: int
+) -> None:
+    base, counts = {"hidden_size": 8, "num_layers": 3, "num_heads": 2}, Counts(0, 0, 100, dropped=6)
+    plan = {"device": "cpu", "arguments": {"gradient_checkpointing": True, "bf16": precision}}
+    inputs, layer = 2 * 10 * 8 * 3 * weights, 2 * 10 * 8 * (34 + 5 * 2 * 10 / 8) / 2 * (2 if precision else 4)
+    adapter = 20 * 6 * 8 / 3
+    assert activations(Batch(2, 10, 4), plan, base, counts, precision=weights) == inputs + 2 * layer + adapter
+    without = {**plan, "arguments": {"bf16": precision}}
+    assert activations(Batch(2, 10, 4), without, base, counts) == 3 * (layer + adapter)
 
 
 def test_a_plan_of_pairs_counts_their_answers_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +127,58 @@ def test_a_plan_of_pairs_counts_their_answers_only(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(s05_tokenize, "ALL_IN_A_PLAN", 10)
     costs(config)
     assert found[0] == found[1] and found[0].rows == 16 and 0 < found[0].scored < found[0].rows * found[0].width / 4
+
+
+def test_the_parts_of_memory_add_up(bert: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    costs_of = partial(make_config, bert, rows, tmp_path / "store")
+    full, lora = (costs(costs_of(peft__method=each)) for each in ("none", "lora"))
+    for each in (full, lora):
+        assert each.memory == sum(each.memory_parts.values())
+        assert each.memory_parts["gradients"] * 2 == each.memory_parts["optimizer"] == each.trainable * 8
+        assert not each.memory_parts["reference_model"] and not each.memory_parts["reward_model"]
+    assert full.memory_parts["weights"] == lora.memory_parts["weights"] == full.trainable * 4
+    config = costs_of() | {"train": costs_of()["train"] | {"gradient_checkpointing": True}}
+    kept = costs(config).memory_parts["activations"] - full.memory_parts["activations"]
+    assert kept > 0 and kept % (2 * 32 * 4) == 0, "inputs of 2 layers of width 32; one with its gradients is two"
+    (tmp_path / "run.json").write_text(json.dumps(config))
+    assert main(["plan", str(tmp_path / "run.json")]) == 0
+    line = next(each for each in capsys.readouterr().out.splitlines() if each.startswith("memory: "))
+    assert line.startswith("memory: process 730 MB, weights 1 MB, gradients") and "reward" not in line
+
+
+@pytest.mark.parametrize(
+    ("task", "rl", "peft", "copied"),
+    [
+        ("grpo", {"beta": 0.0}, "none", False),
+        ("grpo", {"beta": 0.1}, "none", True),
+        ("grpo", {"beta": 0.1}, "lora", False),
+        ("ppo", {}, "none", True),
+        ("ppo", {"kl_coef": 0.0}, "none", False),
+    ],
+)
+def test_models_beside_the_policy(task: str, rl: dict[str, Any], peft: str, copied: bool, tmp_path: Path) -> None:
+    """A reward model has the policy's body and, in place of the vocabulary's output layer, one row of weights."""
+    config = make_task(task, tmp_path)
+    policy = Path(config["model"]["name"])
+    sizes = json.loads((policy / "config.json").read_text())
+    judge = make_judge(policy, tmp_path / "judge")
+    config |= {"peft": {"method": peft}, "rl": config["rl"] | rl}
+    alone, beside = costs(config).memory_parts, costs(config | {"rl": config["rl"] | {"reward_model": str(judge)}})
+    assert alone["reward_model"] == 0 and alone["reference_model"] == (alone["weights"] if copied else 0)
+    tied = 0 if sizes["tie_word_embeddings"] else sizes["vocab_size"]
+    rewarding = alone["weights"] // 4 + (1 - tied) * sizes["hidden_size"]
+    assert dict(beside.memory_parts) == alone | {"reward_model": rewarding * 4}
+
+
+def make_judge(policy: Path, folder: Path) -> Path:
+    """A reward model with the policy's body and tokenizer."""
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(policy, num_labels=1)
+    model.save_pretrained(folder)
+    for path in [*policy.glob("tok*"), *policy.glob("*.jinja")]:
+        shutil.copy(path, folder)
+    return folder
 
 
 def _nothing_of(stage: str, building: Any) -> Any:

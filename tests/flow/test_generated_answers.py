@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoModelForCausalLM
 
 from flows import predict
 from flows.api import plan
 from flows.cli import main
 from tasks.config import ConfigError, RunConfig, load
 from tasks.data.tables.arrow_file import open_table
+from tasks.evaluation.answers import answering
 from tasks.evaluation.final_answer import is_same_answer
 from tasks.objectives.presets import resolve
 from tasks.results.finetuned import FineTuned
 from tests.flow.scenes import executed
-from tests.tiny import make_task
+from tests.tiny import make_chat, make_task
 
 GENERATED = "train.predict_with_generate=true"
 
@@ -151,3 +153,14 @@ def test_a_plan_says_what_is_measured_after_training(tmp_path: Path, capsys: pyt
 def test_an_answer_that_fills_the_model_is_refused_before_training(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"train.generation_max_length: 64 given; the model takes 64 tokens"):
         plan(load(short("sft", tmp_path), [GENERATED, "train.generation_max_length=64"]))
+    prompt = ["peft=prompt_tuning", "peft.num_virtual_tokens=20", "train.generation_max_length=50"]
+    with pytest.raises(ConfigError, match="50 given; the model takes 44 tokens beside 20 virtual tokens"):
+        plan(load(short("sft", tmp_path), [GENERATED, *prompt]))
+
+
+@pytest.mark.parametrize(("given", "limit"), [({}, 32), ({"generation_max_length": 50}, 50)])
+def test_a_limit_that_is_set_is_kept_and_otherwise_leaves_room_for_the_question(
+    given: dict[str, int], limit: int, tmp_path: Path
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(make_chat(tmp_path / "chat"))
+    assert answering(model, None, {}, {}, given).limit == limit

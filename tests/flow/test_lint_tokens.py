@@ -8,6 +8,7 @@ import pytest
 
 from flows.api import lint
 from tasks.config import ConfigError, DataError, load
+from tests.flow.scenes import executed
 from tests.tiny import WORDS, make_task
 
 
@@ -133,5 +134,15 @@ def test_what_the_core_does_not_say_is_left_to_the_library(bert: Path, tmp_path:
 
 @pytest.mark.parametrize("task", ["dpo", "kto", "reward"])
 def test_a_preference_is_as_long_as_its_longest_answer(task: str, tmp_path: Path) -> None:
-    told = found(task, tmp_path, max_length=12)
-    assert told["longest"] > 12 and 0 < told["share"] <= 1 and told["overlong"] == "truncate"
+    told = found(task, tmp_path, max_length=20)
+    assert told["longest"] > 20 and 0 < told["share"] <= 1 and told["overlong"] == "truncate"
+
+
+@pytest.mark.parametrize("name", ["text-classification", "language-generation", "sft", "dpo", "kto", "reward", "grpo"])
+def test_a_split_of_which_no_row_is_left_is_refused(name: str, tmp_path: Path) -> None:
+    config = make_task(name, tmp_path, rows=12)
+    config["data"] |= {"max_length": 4, "leakage": "off"} | ({"overlong": "drop"} if name[0] in "tl" else {})
+    with pytest.raises(ConfigError, match=r"data\.\w+: no row is left: none fits in data\.max_length = 4 tokens"):
+        lint(load(config))
+    with pytest.raises(ConfigError, match=r"data\.train: no row is left: .* = 4 tokens"):
+        executed(config)

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from flows.cli import main
-from tasks import STAGES, s07b_reference
+from tasks import STAGES
 from tasks.config import ConfigError
 from tasks.data.tokens.token_rows import tokens_of
 from tasks.results.finetuned import FineTuned
+from tasks.runtime import parts
 from tests.flow.scenes import executed
 from tests.selection import slow_except
 from tests.tiny import WORDS, make_task, make_task_rows
@@ -25,7 +26,8 @@ def weights(done: FineTuned) -> str:
 
 
 def short(config: dict[str, Any], **train: Any) -> dict[str, Any]:
-    return config | {"train": config["train"] | {"max_steps": 3, "logging_steps": 1} | train}
+    train = config["train"] | {"max_steps": 3, "logging_steps": 1} | train
+    return config | {"train": train, "eval": config.get("eval", {}) | {"samples": 0}}
 
 
 def test_the_reference_is_computed_once_for_all_losses_rates_and_adapters(tmp_path: Path) -> None:
@@ -59,16 +61,16 @@ def test_the_reference_of_a_trained_adapter_has_it(peft: str, tmp_path: Path) ->
 
 def test_a_reference_that_was_interrupted_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = short(make_task("kto", tmp_path))
-    monkeypatch.setattr(s07b_reference, "PART", 10)
-    original, starts = s07b_reference._write_part, []
+    monkeypatch.setattr(parts, "PART", 10)
+    original, starts = parts._write, []
 
     def stopping(*arguments: Any) -> Any:
-        starts.append(arguments[6])
+        starts.append(arguments[1].start)
         if len(starts) == 3:
             raise KeyboardInterrupt
         return original(*arguments)
 
-    monkeypatch.setattr(s07b_reference, "_write_part", stopping)
+    monkeypatch.setattr(parts, "_write", stopping)
     with pytest.raises(KeyboardInterrupt):
         executed(config)
     assert starts == [0, 10, 20]

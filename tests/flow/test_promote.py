@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tasks.objectives.headline import headline
 from tasks.results.finetuned import FineTuned
 from tasks.runtime.main_metric import best_of, main_metric
 from tests.flow import scenes
@@ -150,3 +151,23 @@ def test_main_metric() -> None:
     assert main_metric(task, None, both, {"eval_loss": 1.0}) is None  # what both happen to have is not what counts
     assert main_metric("regression", None, {"eval_pearson": None, "eval_spearman": 0.1}) == "eval_spearman"
     assert main_metric("a task that is not installed", None, both) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "best", "metrics", "first"),
+    [
+        ("sft", None, ("eval_exact_match", "eval_loss", "eval_perplexity", "eval_token_accuracy", "forgetting"),
+         ["eval_perplexity", "eval_token_accuracy", "eval_loss", "eval_exact_match", "forgetting"]),
+        ("kto", None, ("eval_desirable_reward", "eval_loss", "eval_roc_auc", "test_roc_auc"),
+         ["test_roc_auc", "eval_desirable_reward", "eval_loss"]),
+        ("grpo", None, ("test_completion_length", "test_reward", "test_win_rate"),
+         ["test_reward", "test_win_rate", "test_completion_length"]),
+        ("kto", "loss", ("eval_margin", "eval_loss", "eval_roc_auc"), ["eval_loss", "eval_roc_auc", "eval_margin"]),
+        ("kto", "mine", ("eval_margin", "test_mine"), ["test_mine", "eval_margin"]),
+        ("a task that is not installed", None, ("eval_b", "eval_a"), ["eval_b", "eval_a"]),
+    ],
+)  # fmt: skip
+def test_the_headline_begins_with_what_the_run_is_for(
+    task: str, best: str | None, metrics: tuple[str, ...], first: list[str]
+) -> None:
+    assert headline(task, best, {**dict.fromkeys(metrics, 0.5), "eval_undefined": None}) == first

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from flows.api import plan
 from tasks import STAGES
-from tasks.config import ConfigError, RunConfig
+from tasks.config import ConfigError, DataError, RunConfig, load
 from tasks.config.errors import TrainingError
 from tasks.data.tables.arrow_file import open_table
 from tasks.objectives.presets import resolve
@@ -191,6 +192,39 @@ def test_what_does_not_fit_the_run_is_refused(rl: dict[str, Any], message: str, 
         config["train"]["per_device_train_batch_size"] = rl["batch"]
     with pytest.raises(ConfigError, match=message):
         executed(config)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([], "60 tokens after prompts of up to .* are more than the model's 64 positions; set it to at most"),
+        (["peft=prompt_tuning", "peft.num_virtual_tokens=8", "rl.max_completion_length=40"],
+         "40 tokens after .* 56 positions beside 8 virtual tokens"),
+    ],
+)  # fmt: skip
+def test_answers_that_do_not_fit_are_refused_by_a_plan(more: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"rl.max_completion_length: {message}"):
+        plan(load(configured("ppo", tmp_path, max_completion_length=60), more))
+
+
+@pytest.mark.parametrize(
+    ("function", "rows", "error", "message"),
+    [
+        ("tests.rewards:by_topic", {"topics": "a"}, ConfigError,
+         r"by_topic takes 'topic', which is no column of the rows \(did you mean 'topics'\?\); .* data.train have"),
+        ("final_answer", {"right": "4"}, ConfigError, "compares with the right answer, .*train have right"),
+        ("final_answer", {"answer": None}, DataError, r"without the right answer in 'answer', .*: prompts.jsonl:\d"),
+    ],
+)  # fmt: skip
+def test_columns_that_rewards_need_are_checked_by_a_plan(
+    function: str, rows: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    config = configured("grpo", tmp_path, reward_funcs=[function])
+    path = Path(config["data"]["train"])
+    asked = [json.loads(line)["prompt"] for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({"prompt": each, **rows}) + "\n" for each in asked))
+    with pytest.raises(error, match=message):
+        plan(load(config))
 
 
 def test_a_model_that_gives_no_score_is_no_reward_model(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from tasks.config import ConfigError, load
 from tasks.data.chat.formats import Conversation
 from tasks.data.chat.rows import to_json
 from tasks.evaluation.samples import sample_answers
+from tasks.objectives import objective_of
 from tasks.results.card import sample_section
 from tasks.results.report import gather
 from tasks.results.report_html import html
@@ -27,21 +28,27 @@ TURNS = (
 )
 
 
-def said(model: Path | str, questions: list[str], folder: Path) -> list[str]:
+ANSWERED = to_json(Conversation(({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})))
+
+
+def said(model: Path | str, questions: list[str], folder: Path, task: str) -> list[str]:
     (folder / "asked.jsonl").write_text("".join(json.dumps({"prompt": text}) + "\n" for text in questions))
-    predict(model, str(folder / "asked.jsonl"), folder / "said.jsonl", task="sft", temperature=0)
+    predict(model, str(folder / "asked.jsonl"), folder / "said.jsonl", task=task, temperature=0)
     return [json.loads(line)["prediction"] for line in (folder / "said.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("peft", slow_except(["lora"], ["none", "lora"]))
-def test_the_answers_are_those_of_the_models(peft: str, tmp_path: Path) -> None:
-    config = make_task("sft", tmp_path) | {"output_dir": str(tmp_path / "out"), "peft": {"method": peft}}
+@pytest.mark.parametrize(
+    ("task", "peft"),
+    slow_except([("sft", "lora")], [("sft", "none"), ("sft", "lora"), ("kto", "none"), ("dpo", "lora")]),
+)
+def test_the_answers_are_those_of_the_models(task: str, peft: str, tmp_path: Path) -> None:
+    config = make_task(task, tmp_path) | {"output_dir": str(tmp_path / "out"), "peft": {"method": peft}}
     config["train"] |= {"max_steps": 6, "learning_rate": 0.05}
     (tmp_path / "chat" / "chat_template.jinja").write_text(TURNS)
     done = executed(config)
     questions = [each["question"] for each in done.samples]
     assert len(questions) == 3 and all(each["expected"] in TOPICS for each in done.samples)
-    before, after = (said(model, questions, tmp_path) for model in (config["model"]["name"], tmp_path / "out"))
+    before, after = (said(model, questions, tmp_path, task) for model in (config["model"]["name"], tmp_path / "out"))
     assert [each["base"] for each in done.samples] == before
     assert [each["trained"] for each in done.samples] == after
     assert all(before) and before != after
@@ -55,16 +62,30 @@ def test_the_answers_are_those_of_the_models(peft: str, tmp_path: Path) -> None:
 
 
 def test_other_tasks_have_no_answers(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"eval.samples: language-modeling has no answers to show; sft has"):
+    with pytest.raises(ConfigError, match=r"eval.samples: language-modeling has no answers to show; (dpo, kto, )?sft"):
         plan(load(make_task("language-modeling", tmp_path), ["eval.samples=3"]))
     plan(load(make_task("language-modeling", tmp_path), ["eval.samples=0"]))
 
 
-def test_raw_texts_have_no_questions(tmp_path: Path) -> None:
-    rows = pa.table({"messages": [to_json(Conversation((), text="a text"))], "__file": ["a"], "__row": [1]})
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"messages": [to_json(Conversation((), text="a text"))]},
+        {"messages": [ANSWERED], "label": pa.array([0], pa.int8())},
+    ],
+    ids=["raw texts", "undesirable answers"],
+)
+def test_rows_without_a_question_or_a_right_answer_are_left_out(columns: dict[str, Any], tmp_path: Path) -> None:
+    rows = pa.table({**columns, "__file": ["a"], "__row": [1]})
     models: Any = [lambda: pytest.fail("no model is needed")] * 2
-    sample_answers(models, rows, None, {}, {}, tmp_path / "samples.json")
+    sample_answers(models, rows, "messages", 3, None, {}, {}, tmp_path / "samples.json")
     assert not (tmp_path / "samples.json").exists()
+
+
+@pytest.mark.parametrize("task", ["sft", "dpo", "kto", "reward", "grpo", "ppo"])
+def test_tasks_that_learn_given_answers_show_some(task: str) -> None:
+    found = objective_of(task)
+    assert (found.samples is not None) is ("eval.samples" in found.defaults) is (task in ("sft", "dpo", "kto"))
 
 
 def test_a_cell_of_the_card_is_one_short_line() -> None:

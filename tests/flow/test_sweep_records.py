@@ -172,3 +172,10 @@ def test_a_missing_rank_correlation_is_explained(second: dict[str, Any], said: s
     halving = next(line for line in lines if line.startswith("Halving"))
     assert said in halving and halving.count("rank correlation") == 1
     assert any("mostly chance" in line for line in lines) is (second["agreement"] is not None)
+
+
+def test_the_best_cell_is_described_by_the_metrics_of_its_task() -> None:
+    metrics = {f"test_{name}": 0.5 for name in ("accuracy", "f1_macro", "loss", "matthews", "precision_macro")}
+    best = {"overrides": {}, "metrics": metrics, "path": "out"}
+    line = next(line for line in lead({**FINISHED, "metric": "eval_loss", "cells": [], "best": best}) if "Best" in line)
+    assert "scored once: test_loss 0.5, test_accuracy 0.5, test_f1_macro 0.5, test_precision_macro 0.5." in line

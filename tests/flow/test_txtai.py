@@ -224,6 +224,16 @@ def test_sources_and_targets_are_cut_alike() -> None:
     assert "max_target_length" not in data_of("text-classification", "rows.csv", None, None, 16, 0, None, None)
 
 
+def test_a_live_teacher_is_learned_from(bert: Path) -> None:
+    """A regression, which txtai cannot distill; with alpha 1 the student learns the teacher, not the labels."""
+    rows = [{"text": row["text"], "label": 2.5 + at / 100} for at, row in enumerate(ROWS)]
+    arguments = {**QUICK, "max_steps": 60, "learning_rate": 5e-3}
+    teacher = HFTrainer()(str(bert), [{**row, "label": -row["label"]} for row in rows], **arguments)
+    student, tokenizer = HFTrainer()(str(bert), rows, teacher=teacher, distillation=(1.0, 1.0), **arguments)
+    found = [float(model(**tokenizer(rows[0]["text"], return_tensors="pt")).logits) for model in (teacher[0], student)]
+    assert found[0] == pytest.approx(-2.6, abs=0.3) and found[1] == pytest.approx(found[0], abs=0.3)
+
+
 def test_an_iterator_is_read_once(tmp_path: Path) -> None:
     config = make_task("language-generation", tmp_path)
     rows = ({"text": row["text"]} for row in ROWS)
@@ -238,7 +248,10 @@ def test_an_iterator_is_read_once(tmp_path: Path) -> None:
         ({"task": "language-generation", "merge": "cancat"}, "data.merge: 'cancat' given"),
         ({"columns": ("text",)}, "columns: text-classification takes 3"),
         ({"lora": {"rank": 3}}, "peft.rank: unknown name; here it is called peft.r"),
-        ({"teacher": "some"}, "teacher: distillation is not supported yet"),
+        ({"teacher": 3}, "teacher: give a path, a hub name, or a .model, tokenizer. pair"),
+        ({"teacher": "some", "distillation": 2.0}, "distillation: 2.0 given; valid: .temperature, alpha."),
+        ({"teacher": "some", "distillation": (2.0, 1.5)}, "methods.distillation.alpha: 1.5 given"),
+        ({"teacher": "some", "task": "token-detection"}, "methods.distillation: token-detection has a loss"),
         (
             {"quantize": {"load_in_4bits": True}},
             "quantize: load_in_4bits is not a field .* did you mean 'load_in_4bit'",

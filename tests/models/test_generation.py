@@ -86,7 +86,7 @@ def test_a_limit_that_nobody_set_is_reported(t5: Path, tmp_path: Path) -> None:
         given_by_base(t5, **fields)
         config = config_for(str(tmp_path / "rows.jsonl"), "summarization", overrides)
         lines: list[str] = []
-        saved = with_arguments(open_saved(str(t5), config), config)
+        saved = with_arguments(open_saved(str(t5), config), config, False)
         run_inference(saved, config.data, False, lambda table: None, info=lines.append)
         assert any("end after 20 tokens" in line for line in lines) is not limited
 

@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from peft import LoraConfig, PrefixTuningConfig, PromptTuningConfig, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from tasks.config import ConfigError
 from tasks.config.errors import TrainingError
 from tasks.evaluation.reward_functions import final_answer, think_format
 from tasks.evaluation.rewards import Rewards, reward_function
+from tasks.models.generation import positions_of
 from tasks.models.rollout import Chooser, Sampling, draws, joined, sample, token_terms
 from tasks.training.rollouts.advantages import generalized_advantages, group_advantages, token_weights, whitened
 from tasks.training.rollouts.repeated import RepeatedBlocks
@@ -57,6 +59,28 @@ def test_an_answer_does_not_depend_on_the_rows_beside_it(base: Path) -> None:
     ]
     assert len({tuple(tokens) for tokens, _ in together}) == 3
     assert all(len(tokens) <= 12 and whole == (tokens[-1] == 1 or len(tokens) < 12) for tokens, whole in together)
+
+
+@pytest.mark.parametrize("method", [PromptTuningConfig, PrefixTuningConfig, LoraConfig])
+def test_an_adapter_s_answer_does_not_depend_on_padding(method: Any) -> None:
+    torch.manual_seed(3)
+    shape = {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64}
+    virtual = {} if method is LoraConfig else {"num_virtual_tokens": 5}
+    base = GPT2LMHeadModel(GPT2Config(**shape, initializer_range=0.6))  # positions are learned, so a shift matters
+    model: Any = get_peft_model(base, method(task_type="CAUSAL_LM", **virtual)).eval()
+    assert positions_of(model) == 64 - len(virtual) * 5
+    texts, numbers = [[7, 8, 9, 10, 11, 12, 13, 14], [5], [5, 6]], draws((7,), 3, 8)
+
+    def said(rows: list[int]) -> list[list[int]]:
+        width = max(len(texts[at]) for at in rows)
+        ids = torch.tensor([[0] * (width - len(texts[at])) + texts[at] for at in rows])
+        with torch.no_grad():
+            found = sample(
+                model, {"input_ids": ids, "attention_mask": (ids > 0).long()}, Sampling(8, [], 0), numbers[rows]
+            )
+        return [tokens for tokens, _ in found]
+
+    assert said([0, 1, 2]) == [said([at])[0] for at in range(3)]
 
 
 def test_log_probabilities_are_those_of_each_conversation_alone(base: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from flows.init.peers import axolotl_rl as rl
 from flows.init.peers import axolotl_rules as rules
 from flows.init.peers.axolotl_data import chat_template, put_datasets, roles_to_train
 from flows.init.peers.shared import (
@@ -16,11 +17,10 @@ from flows.init.peers.shared import (
     lora_only,
     patience,
 )
-from flows.init.peers.stages import TEXTS, preference
+from flows.init.peers.stages import GRPO, TEXTS, preference
 from flows.init.peers.table import Import, Rule, Table, argument, lost, needless, one_of, to
 
 NO_TOKENS = "the tokenizer's own tokens are used; a model without a padding token pads with its end token"
-REWARDS = "it is for training with rewards of generated answers, which is not supported"
 
 
 def _defaults(found: Import) -> Mapping[str, object]:
@@ -40,6 +40,9 @@ def _defaults(found: Import) -> Mapping[str, object]:
         defaults["data.overlong"] = "drop"
     if found.values.get("peft.method") == "lora":
         defaults["peft.lora_dropout"] = 0.0
+    if found.task == GRPO:
+        del defaults["data.max_length"], defaults["data.overlong"]  # prompts of any length are answered there
+        defaults |= rl.defaults(found)
     return defaults
 
 
@@ -99,7 +102,8 @@ RULES: Mapping[str, Rule] = {
     "peft_trainable_token_indices": lora_only(to("peft.trainable_token_indices")),
     "peft_ensure_weight_tying": lora_only(to("peft.ensure_weight_tying")),
     "merge_lora": to("export.merge"),
-    "micro_batch_size": argument("per_device_train_batch_size"),
+    "micro_batch_size": rl.counting_prompts("per_device_train_batch_size"),
+    "gradient_accumulation_steps": rl.counting_prompts("gradient_accumulation_steps"),
     "eval_batch_size": argument("per_device_eval_batch_size"),
     "batch_size": lost("rows of a step are micro_batch_size times gradient_accumulation_steps"),
     "num_epochs": argument("num_train_epochs"),
@@ -123,7 +127,7 @@ RULES: Mapping[str, Rule] = {
     "sdp_attention": rules.attention("sdpa"),
     "eager_attention": rules.attention("eager"),
     "attn_implementation": to("model.attn_implementation"),
-    "rl_beta": preference("beta"),
+    "rl_beta": rl.beta,
     "orpo_alpha": preference("beta"),
     "simpo_gamma": preference("simpo_gamma"),
     "dpo_label_smoothing": preference("label_smoothing"),
@@ -135,7 +139,8 @@ RULES: Mapping[str, Rule] = {
     "device_map": lost(ONE_DEVICE),
     "max_memory": lost(ONE_DEVICE),
     "plugins": lost("plugins of axolotl are not used"),
-    "trl": lost(REWARDS),
+    "trl": rl.put_block,
+    "vllm": rl.put_server,
     "eot_tokens": needless("the chat template says which token ends an answer"),
     "peft": lost("adapters that start from quantized weights (LoftQ) are not supported"),
     "skip_prepare_dataset": lost("rows are always prepared, and cached"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.init.peers.rows import Rows, check_authors, check_keys, hub_source, is_hub_name, mapping, put_rows
-from flows.init.peers.stages import DPO, KTO, PREFERENCES, REWARD, SFT, TEXTS
+from flows.init.peers.stages import DPO, KTO, PREFERENCES, REWARD, REWARDED, SFT, TEXTS
 from flows.init.peers.table import Import, names
 from tasks.config.formats import by_suffix
 from tasks.objectives import objectives
@@ -151,6 +151,8 @@ def _columns(found: Import, entry: str, given: Mapping[str, Any]) -> tuple[Mappi
     kind = given.get("type")
     if found.task in PREFERENCES:
         return _preference(found, entry, given)
+    if found.task in REWARDED:
+        return _prompts(found, entry, given)
     if isinstance(kind, Mapping):
         return _custom(found, entry, kind), set()
     kind = str(kind or ("completion" if found.task == TEXTS else ""))
@@ -231,6 +233,18 @@ def _preference(found: Import, entry: str, given: Mapping[str, Any]) -> tuple[Ma
     also = ["chat_template.default"] if found.task == DPO else []
     raise found.refusal(entry, f"type: {kind or 'missing'} is not translated; convert the rows to the columns prompt, "
                         f"{' and '.join(roles)}; translated are {', '.join([*known, *also])}")  # fmt: skip
+
+
+def _prompts(found: Import, entry: str, given: Mapping[str, Any]) -> tuple[Mapping[str, str], set[str]]:
+    """Return the columns of prompts: of rows as they are, or of conversations."""
+    kind = str(given.get("type") or "")
+    if not kind:
+        return {"prompt": "prompt"}, set()
+    if kind in CONVERSATIONS:
+        return _conversation(found, entry, given, CONVERSATIONS[kind])
+    raise found.refusal(entry, f"type: {kind} is a function that makes prompts of rows; call it on the rows, write the "
+                        "result as JSON lines with a column `prompt` and those that reward functions need, and add "
+                        "data.train=FILE to the command")  # fmt: skip
 
 
 def roles_to_train(found: Import, key: str, value: Any) -> None:

@@ -23,9 +23,10 @@ from tasks.objectives.presets import resolve
 SECRET = re.compile(r"(token|key|secret|password)$", re.IGNORECASE)  # keys of which values are not shown
 LONGEST = 60  # characters of a value in a comment
 # Without these the config would mean something else, so an invalid value is an error; other keys are listed.
-NEEDED = ("task", "model.name", "model.revision", "data.", "preference.", "peft.method", "peft.r", "peft.lora_alpha",
-          "train.learning_rate", "train.num_train_epochs", "train.max_steps", "train.per_device_train_batch_size",
-          "train.gradient_accumulation_steps", "train.warmup_steps", "train.weight_decay", "quant.")  # fmt: skip
+NEEDED = ("task", "model.name", "model.revision", "data.", "preference.", "rl.", "peft.method", "peft.r",
+          "peft.lora_alpha", "train.learning_rate", "train.num_train_epochs", "train.max_steps", "train.warmup_steps",
+          "train.per_device_train_batch_size", "train.gradient_accumulation_steps", "train.weight_decay",
+          "quant.")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,9 @@ def _lists(found: Import, unsettled: Sequence[str]) -> list[tuple[str, list[str]
 
 def _shown(found: Import, key: str) -> str:
     """Return a key with its value, if that is short and no secret."""
-    value = found.given.get(key)
+    block, _, name = key.partition(".")
+    inside = found.given.get(block) if name else None
+    value = inside.get(name) if isinstance(inside, Mapping) else found.given.get(key)
     if value is None or isinstance(value, Mapping) or SECRET.search(key):
         return key
     text = without_credentials(str(value).lower() if isinstance(value, bool) else str(value))

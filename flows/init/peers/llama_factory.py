@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flows.init.peers import llama_factory_rl as rl
 from flows.init.peers.llama_factory_data import put_datasets
 from flows.init.peers.shared import (
     CACHED,
@@ -14,11 +15,10 @@ from flows.init.peers.shared import (
     has_validation,
     held_out,
     if_evaluated,
-    if_generated,
     lora_only,
     patience,
 )
-from flows.init.peers.stages import LLAMA_FACTORY, SFT, TEXTS, preference, set_stage
+from flows.init.peers.stages import LLAMA_FACTORY, PPO, SFT, TEXTS, preference, set_stage
 from flows.init.peers.table import Import, Rule, Table, listed, lost, names, needless, one_of, to
 
 TOKENS = "the tokenizer's own tokens are used"
@@ -37,6 +37,7 @@ def prepare(found: Import) -> None:
     """
     if not found.task:
         set_stage(found, "stage", found.given.get("stage") or "sft", LLAMA_FACTORY)
+    rl.check_rewards(found)
     method = found.given.get("finetuning_type") or "lora"
     if method == "freeze":
         if not any(each.startswith("methods") for each in found.fixed):
@@ -162,7 +163,7 @@ def _defaults(found: Import) -> Mapping[str, object]:
     }
     if "data.validation" not in found.values and not found.given.get("val_size"):
         defaults["data.split.validation"] = 0.0
-    if "data.columns.history" in found.values:
+    if "data.columns.history" in found.values and found.task == SFT:
         defaults["data.train_on"] = "assistant"
     if generates(found):
         defaults["train.generation_max_length"] = 1024
@@ -170,11 +171,12 @@ def _defaults(found: Import) -> Mapping[str, object]:
         defaults["peft.target_modules"] = "all-linear"
     if found.values.get("peft.method") == "lora":
         defaults |= {"peft.r": 8, "peft.lora_dropout": 0.0}  # lora_alpha is twice lora_rank there and here
-    return defaults
+    return defaults | (rl.defaults(found) if found.task == PPO else {})
 
 
 RULES: Mapping[str, Rule] = {
     **SHARED,
+    **rl.RULES,
     **dict.fromkeys(("stage", "finetuning_type", "adapter_name_or_path", "create_new_adapter", "pure_bf16"), handled),
     "model_name_or_path": _base,
     "model_revision": to("model.revision"),
@@ -234,8 +236,6 @@ RULES: Mapping[str, Rule] = {
     "hf_hub_token": needless("HF_TOKEN in the environment is used"),
     "disable_shuffling": one_of("train.train_sampling_strategy", {True: "sequential", False: None}),
     "use_badam": lost(OPTIMIZER),
-    "max_new_tokens": if_generated(to("train.generation_max_length")),
-    "num_beams": if_generated(to("train.generation_num_beams")),
 }
 TABLE = Table(
     RULES,
@@ -244,9 +244,7 @@ TABLE = Table(
         r"(use_)?(galore|apollo|badam|muon|adam_mini)(_.*)?": lost(OPTIMIZER),
         r"resize_vocab|add_tokens|add_special_tokens|new_special_tokens_config|init_special_tokens|split_special_tokens":
             lost(TOKENS),
-        r"(ms|om)_hub_token|export_.*|.*_reward_model.*|ppo_.*": lost("it is for what is not done here"),
-        r"temperature|top_p|top_k|do_sample|repetition_penalty|length_penalty":
-            needless("it is for inference"),
+        r"(ms|om)_hub_token|export_.*": lost("it is for what is not done here"),
     },
     _defaults,
 )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.init.peers.rows import Rows, check_authors, check_keys, hub_source, mapping, put_rows
-from flows.init.peers.stages import KTO, PREFERENCES, SFT, TEXTS
+from flows.init.peers.stages import ANSWERING, KTO, PPO, PREFERENCES, TEXTS
 from flows.init.peers.table import Import, names
 from tasks.config import ConfigError
 
@@ -80,7 +80,7 @@ def _rows(found: Import, name: str, info: Mapping[str, Any] | None) -> Rows:
         raise found.refusal(
             entry, f"columns.{unknown[0]}: unknown; valid: {', '.join(ROLES)}, chosen, rejected, kto_tag"
         )
-    if bool(given.get("ranking")) is not (found.task in PREFERENCES and found.task != KTO):
+    if found.task != PPO and bool(given.get("ranking")) is not (found.task in PREFERENCES and found.task != KTO):
         what = "has" if given.get("ranking") else "has no"
         raise found.refusal(entry, f"it {what} pairs of answers (ranking), and the task is {found.task}")
     if formatting == "alpaca":
@@ -114,10 +114,11 @@ def _texts(found: Import, entry: str, columns: Mapping[str, Any]) -> Mapping[str
         if columns.get("query"):
             raise found.refusal(entry, "columns.query: prompts are read from one column; join both in the rows")
         return {"prompt": by_name.get("prompt", "instruction"), **_answers(found, entry, columns)}
-    result = {ROLES[name]: column for name, column in by_name.items() if name in ROLES and name != "messages"}
+    left = ("messages", "response") if found.task == PPO else ("messages",)  # it answers prompts itself
+    result = {ROLES[name]: column for name, column in by_name.items() if name in ROLES and name not in left}
     if not columns:
         result.pop("input")
-    for role in ("prompt", "completion"):
+    for role in ("prompt",) if found.task == PPO else ("prompt", "completion"):
         if role not in result:
             raise found.refusal(entry, f"columns: no {'prompt' if role == 'prompt' else 'response'}")
     return result
@@ -139,8 +140,8 @@ def _conversation(found: Import, entry: str, columns: Mapping[str, Any]) -> Mapp
         raise found.refusal(entry, "formatting: convert the conversations to the columns prompt, completion and label")
     if found.task in PREFERENCES:
         return {"prompt": messages, **_answers(found, entry, columns)}
-    if found.task != SFT:
-        raise found.refusal(entry, f"formatting: conversations are for stage: sft, and the task is {found.task}")
+    if found.task not in ANSWERING:
+        raise found.refusal(entry, f"formatting: conversations are for sft and ppo, and the task is {found.task}")
     more = {name: columns[name] for name in ("system", "tools") if columns.get(name)}
     return {"messages": messages, **more}
 

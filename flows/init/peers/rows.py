@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flows.init.peers.stages import SFT
+from flows.init.peers.stages import ANSWERING
 from flows.init.peers.table import Import
 from tasks.config.formats import by_suffix, packing
 from tasks.data.chat.formats import AUTHORS
@@ -48,7 +48,7 @@ def put_rows(found: Import, key: str, split: str, entries: Sequence[Rows]) -> No
                 key, f"{each.entry} has the columns {_shown(each.columns)}, and others have {_shown(columns)}; one run "
                 "has one format; rewrite the rows of both in one format, e.g. in a column `messages`"
             )  # fmt: skip
-        more = FOUND_BY_NAME["messages" if "messages" in columns else "prompt"] if found.task == SFT else ()
+        more = FOUND_BY_NAME["messages" if "messages" in columns else "prompt"] if found.task in ANSWERING else ()
         if also := [role for role in more if role not in columns and role not in each.optional]:
             found.differs.append(f"{each.entry}: columns named {', '.join(also)} are read too, if rows have them")
     sources = [source for each in entries for source in each.sources]

@@ -18,6 +18,9 @@ class Stage:
 SFT, TEXTS = "sft", "language-generation"
 DPO, KTO, REWARD = "dpo", "kto", "reward"
 PREFERENCES = (DPO, KTO, REWARD)
+GRPO, PPO = "grpo", "ppo"
+REWARDED = (GRPO, PPO)
+ANSWERING = (SFT, *REWARDED)  # tasks whose rows are conversations
 
 # axolotl's `rl`, and its switch `reward_model`
 AXOLOTL: Mapping[str, Stage] = {
@@ -26,6 +29,7 @@ AXOLOTL: Mapping[str, Stage] = {
     "orpo": Stage(DPO, {"preference.loss_type": "orpo"}),
     "simpo": Stage(DPO, {"preference.loss_type": "simpo"}),
     "kto": Stage(KTO),
+    "grpo": Stage(GRPO),
     "reward_model": Stage(REWARD),
 }
 # LLaMA-Factory's `stage`
@@ -35,6 +39,7 @@ LLAMA_FACTORY: Mapping[str, Stage] = {
     "rm": Stage(REWARD),
     "dpo": Stage(DPO),
     "kto": Stage(KTO),
+    "ppo": Stage(PPO),
 }
 
 

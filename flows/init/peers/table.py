@@ -108,6 +108,18 @@ def lost(why: str) -> Rule:
     return _without(lambda found: found.lost, why)
 
 
+def unless(rule: Rule, off: Mapping[object, str]) -> Rule:
+    """Return the rule for a key of which some values need nothing, with the reasons."""
+
+    def checked(found: Import, key: str, value: Any) -> None:
+        if isinstance(value, str | int | float) and not isinstance(value, bool) and value in off:
+            found.needless[key] = off[value]
+        else:
+            rule(found, key, value)
+
+    return checked
+
+
 def _without(where: Callable[[Import], dict[str, str]], why: str) -> Rule:
     def rule(found: Import, key: str, value: Any) -> None:
         if value is False:
@@ -143,26 +155,35 @@ class Table:
     def apply(self, found: Import) -> None:
         """Translate all keys, then fill in the tool's defaults where they are not ours."""
         for key, value in found.given.items():
-            if value is None or value in ("", [], {}):
-                found.empty.append(key)
-            elif isinstance(value, str) and "${" in value:
-                found.lost[key] = "a value that is filled in by its tool; write what it becomes"
-            else:
-                self._rule(key)(found, key, value)
+            translate_key(found, key, value, key, self.rules, self.patterns, _argument)
         for path, value in self.defaults(found).items():
             if path not in found.values and not found.is_fixed(path):
                 found.values[path], found.comments[path] = value, f"the default of {found.peer}"
 
-    def _rule(self, key: str) -> Rule:
-        if key in self.rules:
-            return self.rules[key]
-        pattern = next((pattern for pattern in self.patterns if re.fullmatch(pattern, key)), None)
-        if pattern is not None:
-            return self.patterns[pattern]
-        if any(key in names for names in (catalogue(), RESERVED, RENAMED, DROPPED)):
-            return argument(key)
-        return self._unknown
 
-    def _unknown(self, found: Import, key: str, value: Any) -> None:
-        near = get_close_matches(key, [*self.rules, *catalogue()], n=1, cutoff=0.85)
-        found.lost[key] = f"it has no counterpart{f'; did you mean {near[0]}?' if near else ''}"
+def translate_key(
+    found: Import, key: str, value: Any, name: str, rules: Mapping[str, Rule], patterns: Mapping[str, Rule],
+    other: Callable[[str], Rule | None] = lambda name: None,
+) -> None:  # fmt: skip
+    """Translate one key, of the config or of a block in it.
+
+    Args:
+        key: with its block (`trl.beta`); `name`: without it. other: returns the rule for a name that has none.
+    """
+    if value is None or value in ("", [], {}):
+        found.empty.append(key)
+    elif isinstance(value, str) and "${" in value:
+        found.lost[key] = "a value that is filled in by its tool; write what it becomes"
+    else:
+        matching = (each for pattern, each in patterns.items() if re.fullmatch(pattern, name))
+        rule = rules.get(name) or next(matching, None) or other(name)
+        if rule is not None:
+            rule(found, key, value)
+        else:
+            near = get_close_matches(name, [*rules, *catalogue()], n=1, cutoff=0.85)
+            found.lost[key] = f"it has no counterpart{f'; did you mean {near[0]}?' if near else ''}"
+
+
+def _argument(name: str) -> Rule | None:
+    """Return the rule for an argument of transformers' training; None if it is none."""
+    return argument(name) if any(name in names for names in (catalogue(), RESERVED, RENAMED, DROPPED)) else None

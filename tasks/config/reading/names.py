@@ -25,6 +25,8 @@ PEERS: Mapping[str, str] = {
     "checkpoint_dir": "model.name",
     "model_revision": "model.revision",
     "revision_of_model": "model.revision",
+    "teacher": "methods.distillation",
+    "teacher_model": "methods.distillation",
     "torch_dtype": "model.dtype",
     "attn": "model.attn_implementation",
     "flash_attn": "model.attn_implementation",

@@ -62,7 +62,7 @@ class EvalConfig(Section):
     samples: WholeNotNegative | None = Field(
         default=None,
         description="Report what the base and the trained model answer to this many rows of test (without test, of "
-        "validation), at most 64 tokens each, for tasks that train on conversations. Omit: 3 with sft.",
+        "validation), at most 64 tokens each: questions of sft, dpo and kto. Omit: 3 with these.",
     )
     forgetting: ForgettingConfig = Field(
         default_factory=ForgettingConfig,

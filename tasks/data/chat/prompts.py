@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,10 +14,12 @@ from tasks.data.chat.encode import tokenize
 from tasks.data.chat.formats import prompt_of
 from tasks.data.chat.rows import columns_of_split, from_json, inference_rows, normalized
 from tasks.data.chat.template import Renderer
+from tasks.data.messages import count, rows_at
 from tasks.data.rows.columns import MESSAGES, PROMPT, Role, choose
 from tasks.data.rows.prepare import LINEAGE, Head, Prepared
 from tasks.data.rows.prepare import prepare as prepare_rows
 from tasks.data.rows.texts import Texts
+from tasks.data.tables.arrow_file import open_table
 from tasks.data.tokens.encode import Encoded, Piece, Shape, Tokenizer, Windows, batches
 
 COLUMNS = "__columns"
@@ -71,6 +74,21 @@ def encode_prompt_row(rows: pa.Table, tokenizer: Tokenizer, shape: Shape, field:
     found.refuse(rows, shape, field)
     texts = pa.array(whole, pa.string())
     return found.encoded(rows, {"row": lambda origins: texts.take(origins)})
+
+
+def other_columns(prepared: Path) -> Sequence[str]:
+    """Return the columns without a role of a file of prepared rows, which reward functions get."""
+    table = open_table(prepared)
+    return list(json.loads(table[COLUMNS][0].as_py())) if COLUMNS in table.column_names and table.num_rows else []
+
+
+def refuse_empty(prepared: Path, name: str, field: str) -> None:
+    """Raise DataError if rows have no right answer in the column `name`, with file and line."""
+    table = open_table(prepared)
+    empty = [at for at, text in enumerate(table[COLUMNS].to_pylist()) if json.loads(text)[name] in (None, "")]
+    if empty:
+        raise DataError(f"{field}: {count(len(empty), 'row')} without the right answer in {name!r}, with which "
+                        f"final_answer compares: {rows_at(table, empty)}")  # fmt: skip
 
 
 def no_labelled_rows(

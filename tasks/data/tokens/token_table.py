@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tasks.config.errors import ConfigError
 from tasks.data.tables.arrow_file import open_table
 
 ORIGIN = "__origin"
@@ -23,13 +24,26 @@ def open_tokens(paths: Sequence[Path], starts: Sequence[int]) -> pa.Table:
     )
 
 
+def refuse_nothing(rows: int, split: str, length: int) -> None:
+    """Raise ConfigError if no token row of a split is left; `length` is the limit in tokens."""
+    if not rows:
+        raise ConfigError(f"data.{split}: no row is left: none fits in data.max_length = {length} tokens (raise it, or "
+                          "set data.overlong: truncate), or none has a token to learn from")  # fmt: skip
+
+
 def token_lengths(table: pa.Table) -> np.ndarray:
     """Return the number of tokens of each row (int64), in `input_ids` and other id columns (`chosen_input_ids`)."""
-    total = np.zeros(table.num_rows, dtype=np.int64)
-    for name in table.column_names:
-        if name == "input_ids" or name.endswith("_input_ids"):
-            total += lengths_of(table, name)
-    return total
+    return np.sum(_id_lengths(table), axis=0)
+
+
+def longest_of(table: pa.Table) -> np.ndarray:
+    """Return the number of tokens of each row's longest text (int64): of a pair of answers, of the longer one."""
+    return np.max(_id_lengths(table), axis=0)
+
+
+def _id_lengths(table: pa.Table) -> list[np.ndarray]:
+    names = (name for name in table.column_names if name == "input_ids" or name.endswith("_input_ids"))
+    return [np.zeros(table.num_rows, dtype=np.int64), *(lengths_of(table, name) for name in names)]
 
 
 def lengths_of(table: pa.Table, name: str) -> np.ndarray:

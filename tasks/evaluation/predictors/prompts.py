@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from tasks.data.chat.template import ends
 from tasks.evaluation.predictor import BatchPredictions, lineage
-from tasks.models.generation import ONE_EACH
+from tasks.models.generation import ONE_EACH, generated
 
 NEW_TOKENS = 64
 
@@ -43,7 +43,9 @@ class PromptPredictor:
 
     def produced(self, model: Any, batch: Mapping[str, Any]) -> Any:
         """Return the new tokens of each row: shape (rows, tokens), padded."""
-        return model.generate(**batch, **self.limits)[:, batch["input_ids"].shape[1] :]
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        pad = self.limits["pad_token_id"]
+        return generated(model, inputs, pad, lambda _, given: model.generate(**given, **self.limits))
 
     def decoded(self, produced: Any) -> list[str]:
         """Return the texts of new tokens."""

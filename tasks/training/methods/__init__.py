@@ -8,6 +8,7 @@ from functools import cache
 from tasks.config.plugins import installed
 from tasks.training.methods.base import Method
 from tasks.training.methods.class_weights import CLASS_WEIGHTS
+from tasks.training.methods.distillation import DISTILLATION
 from tasks.training.methods.focal_loss import FOCAL_LOSS
 from tasks.training.methods.freeze import FREEZE
 from tasks.training.methods.head_learning_rate import HEAD_LEARNING_RATE
@@ -19,6 +20,7 @@ from tasks.training.methods.weighted_sampling import WEIGHTED_SAMPLING
 
 METHODS: Mapping[str, Method] = {
     "class_weights": CLASS_WEIGHTS,
+    "distillation": DISTILLATION,
     "focal_loss": FOCAL_LOSS,
     "labelled_logits": LABELLED_LOGITS,
     "layerwise_lr_decay": LAYERWISE_LR_DECAY,

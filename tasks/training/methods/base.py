@@ -23,6 +23,11 @@ class Task(Protocol):
         ...
 
     @property
+    def answering(self) -> str | None:
+        """What computes a teacher's answers; None for tasks whose loss has no use for them."""
+        ...
+
+    @property
     def trained_classes(self) -> str | None:
         """What the loss is a cross-entropy over: see `Objective.cross_entropy`; None for other losses."""
         ...
@@ -66,6 +71,9 @@ class Method:
         fit: for methods that depend on labels: returns the options as planned, with values for each class; raises
             `ConfigError` for labels that do not exist. Called once the rows are read, and again when they are
             tokenized; what it then returns is in `plan.json` and is what the hook gets.
+        unkeyed: options that are not in the keys of stages: names of models, whose bytes are, and limits.
+        averages: whether its hook's `loss` needs a mean over the micro-batch where the model's own loss is divided by
+            the items of a step (causal language models); `denominator` then weights micro-batches.
     """
 
     name: str
@@ -75,6 +83,8 @@ class Method:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     check: Callable[[Mapping[str, Any], RunConfig, Task], Iterable[str]] | None = None
     fit: Callable[[Mapping[str, Any], TrainLabels], Mapping[str, Any]] | None = None
+    unkeyed: tuple[str, ...] = ()
+    averages: bool = False
 
     @property
     def module(self) -> str:

@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from tasks.config.errors import ConfigError
 from tasks.data.chat.template import ends
 from tasks.evaluation.rewards import Rewards
-from tasks.models.generation import positions_of
 from tasks.models.rollout import Sampling, draws, joined, sample, token_terms
 from tasks.training.preferences import disable_dropout
 from tasks.training.rollouts.losses import Stats
@@ -62,7 +60,6 @@ class RolloutTrainer(FinetuneTrainer):
             options["max_completion_length"], ends(tokenizer, model.generation_config.eos_token_id),
             tokenizer.pad_token_id, options["temperature"], options["top_k"], options["top_p"],
         )  # fmt: skip
-        self._check_length(positions_of(model))
         self.iterations, self.generations = options["num_iterations"], options["num_generations"]
         self.reference = Reference(model) if self.needs_reference() else None
         self.rollout = RolloutState(self.iterations)
@@ -122,7 +119,6 @@ class RolloutTrainer(FinetuneTrainer):
         Args:
             prompts: of each micro-batch. number: of the rollout in the training, counted from 0.
         """
-        texts: list[str] = []
         rows: list[str] = []
         ids: list[list[int]] = []
         ended: list[bool] = []
@@ -175,12 +171,3 @@ class RolloutTrainer(FinetuneTrainer):
                 yield model
         finally:
             model.train(training)
-
-    def _check_length(self, positions: int) -> None:
-        rows: Any = self.train_dataset
-        longest, limit = max(rows.lengths(), default=0), self.sampling.max_new_tokens
-        if longest + limit > positions:
-            fitting = max(positions - longest, 0)
-            raise ConfigError(f"rl.max_completion_length: {limit} tokens after prompts of up to {longest} are more "
-                              f"than the model's {positions} positions; set it to at most {fitting}, or lower "
-                              "data.max_length with data.overlong: drop")  # fmt: skip
