@@ -27,7 +27,7 @@ def name(path: Path) -> str:
 @pytest.mark.parametrize("path", SOURCES, ids=name)
 def test_files_and_functions_stay_small(path: Path) -> None:
     text = path.read_text()
-    limit = 120 if path.stem in (*STAGES, *OPTIONAL_STAGES, "pipeline") else 300
+    limit = 120 if path.stem in (*STAGES, *OPTIONAL_STAGES) else 112 if name(path) == "flows/pipeline.py" else 300
     assert text.count("\n") <= limit
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef) and node.end_lineno is not None:

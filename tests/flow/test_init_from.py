@@ -424,6 +424,11 @@ def test_a_stage_without_its_task_is_refused_by_name(monkeypatch: pytest.MonkeyP
     ],
 )  # fmt: skip
 def test_values_of_keys(config: dict[str, Any], values: dict[str, Any]) -> None:
+    check_values(config, values)
+
+
+def check_values(config: dict[str, Any], values: dict[str, Any]) -> None:
+    """Check fields of what a peer's config becomes, by dotted name."""
     _, ours, _ = made(config)
     for path, value in values.items():
         found: Any = ours

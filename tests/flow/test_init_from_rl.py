@@ -9,7 +9,7 @@ import pytest
 from flows.cli import main
 from flows.init.peers.axolotl_rl import RULES
 from tasks.config import ConfigError
-from tests.flow.test_init_from import axolotl, factory, here, made
+from tests.flow.test_init_from import axolotl, check_values, factory, here, made
 from tests.tiny import make_chat, make_task_rows
 
 __all__ = ["here"]
@@ -174,12 +174,7 @@ def test_batches_of_answers_become_batches_of_prompts(
     ],
 )  # fmt: skip
 def test_values_of_keys(config: dict[str, Any], values: dict[str, Any]) -> None:
-    _, ours, _ = made(config)
-    for path, value in values.items():
-        found: Any = ours
-        for name in path.split("."):
-            found = getattr(found, name)
-        assert found == value, path
+    check_values(config, values)
 
 
 @pytest.mark.parametrize(
