@@ -61,6 +61,7 @@ real: $(VENV)/dev  ## a real run of each task, as a table (FINETUNE_TEST_DATA: f
 methods: $(VENV)/dev  ## what each method of training costs and gives, as a table (an hour; FINETUNE_TEST_DATA)
 	$(BIN)/python -m tests.real.methods
 	$(BIN)/python -m tests.real.distillation
+	$(BIN)/python -m tests.real.continual
 
 clean:  ## remove the environment, runs and build files
 	rm -rf $(VENV) runs build *.egg-info

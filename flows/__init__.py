@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from flows.api import finetune as finetune
     from flows.chain.api import align as align
+    from flows.chain.api import continual as continual
     from flows.inference import evaluate as evaluate
     from flows.inference import predict as predict
     from flows.sweep.api import grid as grid
     from flows.txtai import HFTrainer as HFTrainer
 
-__all__ = ["HFTrainer", "align", "evaluate", "finetune", "grid", "predict"]
+__all__ = ["HFTrainer", "align", "continual", "evaluate", "finetune", "grid", "predict"]
 LAZY = {
     "HFTrainer": "flows.txtai",
     "align": "flows.chain.api",
+    "continual": "flows.chain.api",
     "evaluate": "flows.inference",
     "finetune": "flows.api",
     "grid": "flows.sweep.api",

@@ -4,6 +4,8 @@ A stage's arguments are what its result depends on; they are its cache key, and 
 """
 # ruff: noqa: I001 — the imports are the table of contents; one a line would bury it
 
+from flows.guards import guards_of
+from flows.previous_tasks import previous_tasks
 from tasks import s01_arguments, s02_seed, s03_base, s03b_reward_model, s04_prepare, s04b_teacher, s05_tokenize
 from tasks import s06_model, s07_adapter, s07b_reference, s07c_held_out, s07d_start
 from tasks import s08_trainer, s08b_teacher_answers, s09_train, s10_evaluate, s11_save, s12_handoff
@@ -56,6 +58,7 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     seeds = s02_seed.seed(seed=run.seed)
     base = s03_base.base(model=Unkeyed(value=run.model), trust_remote_code=run.model.trust_remote_code,
                          chat_template=s03_base.template_text(run.model.chat_template))  # fmt: skip
+    guards, previous = guards_of(run, base), previous_tasks(run, base)
     judge, code = run.rl.reward_model, s03b_reward_model.functions(run.rl)
     judges = {"reward_model": s03b_reward_model.reward_model(model=Unkeyed(value=judge))} if judge else {}
     rows = s04_prepare.prepare(objective=objective, reading=s04_prepare.reading(run.data), data=Unkeyed(value=run.data))
@@ -75,6 +78,7 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     started = {"base": base, "model": model, "adapter": continued}
     tokens = s07b_reference.with_reference(objective, run, tokens, **started)
     forgetting = s07c_held_out.held_out(run, **started)
+    guards.before(**started)
     options = objective.loss_options(run) | code
     start = s07d_start.answers_before(objective, run, options, tokens, judges=judges, **started)
     plan = s08_trainer.trainer(
@@ -85,7 +89,7 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
     answers = s08b_teacher_answers.answers_of(teacher, objective, run, plan, tokens=tokens, base=base, head=classes)
     trained = s09_train.train(
         objective=objective, methods=methods, plan=plan, tokens=tokens.select("train-*", "validation-*"),
-        base=base, head=head, judges=judges, method_inputs=answers, model=model, adapter=adapter,
+        base=base, head=head, judges=judges, method_inputs=answers | previous.inputs(), model=model, adapter=adapter,
         watching=Unkeyed(value=watching(run.train)), checkpoint=Unkeyed(value=run.checkpoint),
         resume=Unkeyed(value=run.train.resume_from_checkpoint),
     )  # fmt: skip
@@ -96,7 +100,7 @@ def pipeline(run: RunConfig, resolved: str) -> FineTuned:
         generation=generation, forgetting=forgetting, judges=judges, start=start, **s10_evaluate.scoring(judging),
     )  # fmt: skip
     saved = s11_save.save(
-        objective=objective, name=run.name, model_name=s03_base.public_name(run.model),
+        objective=objective, name=run.name, model_name=s03_base.public_name(run.model), guarded=guards.after(weights),
         with_card=run.export.card, merge=run.export.merge, base=base, data=rows.select("data.json"), head=head,
         model=model, plan=plan, trained=weights, history=Unkeyed(value=trained.select("history.json", "state*.json")),
         shape=shape, evaluated=evaluated.select(*s11_save.RESULTS), sources=s04_prepare.sources(run.data),

@@ -21,5 +21,9 @@ OPTIONAL_STAGES = (
     "s07b_reference",
     "s07c_held_out",
     "s07d_start",
+    "s07e_guarded",
     "s08b_teacher_answers",
+    "s08c_fisher",
+    "s08d_rehearsed",
+    "s10b_guard",
 )

@@ -47,10 +47,10 @@ def arguments(
 
 def settings(objective: Objective, run: RunConfig) -> JsonObject:
     """Return what a training depends on of `train` (how texts are generated only if its evaluations generate some) and
-    `eval` (without forgetting, which is measured afterwards)."""
+    `eval` (without forgetting and guards, which are measured afterwards)."""
     given = computing(run.train)
     train = {name: given[name] for name in given if objective.generates_in_training or name not in GENERATION}
-    return {"train": train, "eval": run.eval.model_copy(update={"forgetting": ForgettingConfig()})}
+    return {"train": train, "eval": run.eval.model_copy(update={"forgetting": ForgettingConfig(), "guard": []})}
 
 
 def fitting(objective: Objective, rows: ArtifactRef, run: RunConfig) -> ArtifactRef:

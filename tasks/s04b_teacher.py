@@ -6,9 +6,8 @@ In: the teacher's files, the student's base, the classes of the rows. Out: the t
 A separate stage because the teacher's answers depend on these bytes and not on its name, and because a plan runs it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
@@ -17,6 +16,7 @@ from tasks.artifacts.ref import ArtifactRef
 from tasks.config import ConfigError, ModelConfig, RunConfig
 from tasks.models.bases.base import base_files, live_class
 from tasks.models.bases.files import INSIDE
+from tasks.models.likeness import refuse_other_classes, refuse_other_tokens
 from tasks.objectives.base import Objective
 from tasks.runtime.build import Build
 from tasks.runtime.inputs import Unkeyed
@@ -69,43 +69,14 @@ def teacher(
     counted = [name for name in build.files if name.endswith(".safetensors") or name.startswith(INSIDE)]
     weights = {name: digest_of(build.store, build.files[name]) for name in counted}
     json.write({**facts, "weights": weights}, build.out / "base.json")
-    _check_tokens(model, read_tokenizer(build.out).get_vocab(), read_tokenizer(base.view()).get_vocab())
+    theirs, read = (read_tokenizer(each).get_vocab() for each in (build.out, base.view()))
+    refuse_other_tokens(FIELD, model, theirs, read, "take a teacher with the same tokenizer")
     ours = base.json("base.json")["hidden_size"]
     if as_wide and facts["hidden_size"] != ours:
         raise ConfigError(f"methods.distillation.hidden_states: {model!r} has hidden states of width "
                           f"{facts['hidden_size']}, and the model that learns of {ours}; set it to 0")  # fmt: skip
-    _check_classes(model, config_of(folder, False), head.json("head.json"))
+    refuse_other_classes(FIELD, model, config_of(folder, False), head.json("head.json"), "teacher")
     return {"model": model, "model_type": facts["model_type"]}
-
-
-def _check_tokens(model: str, theirs: Mapping[str, int], ours: Mapping[str, int]) -> None:
-    odd = sorted(token for token in ours if theirs.get(token) != ours[token])
-    if odd or len(theirs) != len(ours):
-        shown = f", such as {odd[0]!r}" if odd else ""
-        raise ConfigError(f"{FIELD}: {model!r} has another tokenizer than the model that learns ({len(theirs):,} "
-                          f"tokens, not {len(ours):,}; {len(odd):,} of these are missing or have another id{shown}), "
-                          "and reads the same token ids; take a teacher with the same tokenizer")  # fmt: skip
-
-
-def _check_classes(model: str, config: object, head: Mapping[str, Any]) -> None:
-    given, labels = getattr(config, "id2label", None) or {}, head["labels"]
-    theirs = [str(given[at]) for at in sorted(given)]
-    if labels is None:
-        if head["problem_type"] and len(theirs) != 1:
-            raise ConfigError(f"{FIELD}: {model!r} has {len(theirs)} classes, and these rows have numbers; take a "
-                              "teacher that was trained for a regression")  # fmt: skip
-        return
-    numbered = len(theirs) == len(labels) and labels == [str(at) for at in range(len(labels))]
-    if not numbered and sorted(theirs) != sorted(labels):
-        lacks, more = sorted({*labels} - {*theirs}), sorted({*theirs} - {*labels})
-        raise ConfigError(f"{FIELD}: {model!r} has other classes than the rows: it lacks {_some(lacks)}, and has "
-                          f"{_some(more)}, which the rows lack; take a teacher for the same classes, or name them in "
-                          "id2label of its config.json")  # fmt: skip
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return ", ".join(map(repr, names[:3])) + more if names else "none"
 
 
 def _named(error: ConfigError) -> ConfigError:

@@ -8,10 +8,8 @@ A separate stage because it is computed once for all trainings on the same rows 
 students), which then need no second model in memory.
 """
 
-import tempfile
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -99,16 +97,10 @@ def teacher_answers(
 
 def _load(objective: Objective, teacher: Artifact, ends: Mapping[str, Any]) -> Any:
     """Return the teacher, in float32, with its adapter merged if it has one."""
-    from tasks.models.assemble import untrained_model
-    from tasks.models.load import Loading
-    from tasks.models.teachers import write_trained
+    from tasks.models.teachers import load_trained
 
-    loading: dict[str, Any] = {"auto_model": objective.auto_model, "dtype": "float32"}
-    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
-        folder, processor = Path(scratch), teacher.json("processor.json")
-        try:
-            write_trained(teacher.view(external=True), folder, Loading(**loading), ends, processor["pad_token_id"])
-        except ConfigError as error:
-            why = str(error).removeprefix("model.name: ")
-            raise ConfigError(f"{FIELD}.teacher: {why}; take a model that was trained for {objective.name}") from error
-        return untrained_model(folder, teacher.externals(), loading)
+    folder, pad = teacher.view(external=True), teacher.json("processor.json")["pad_token_id"]
+    try:
+        return load_trained(folder, teacher.externals(), objective.auto_model, ends, pad, objective.name)
+    except ConfigError as error:
+        raise ConfigError(f"{FIELD}.teacher: {error}") from error

@@ -43,14 +43,15 @@ def save(
     build: Build, *, objective: Objective, name: str | None, model_name: str, with_card: bool, merge: bool,
     base: Artifact, data: Artifact, head: Artifact, model: Artifact, plan: Artifact, trained: Artifact,
     history: Artifact, evaluated: Artifact, shape: Mapping[str, Any], sources: Mapping[str, str],
-    known: Mapping[str, Any], limits: Mapping[str, Any], output_dir: str | None, promote: str, resolved: str,
+    known: Mapping[str, Any], limits: Mapping[str, Any], guarded: Mapping[str, Any], output_dir: str | None,
+    promote: str, resolved: str,
 ) -> Mapping[str, Any]:  # fmt: skip
     """Write the model folder.
 
     Args:
         shape: how rows are tokenized. sources: commits of the hub's data sets. known: license and language of the base.
-        limits: of generated texts. history: values to plot, and the Trainer's state. output_dir, promote, resolved:
-            where and whether to write the folder, and the config. None of the last four is in the key.
+        limits: of generated texts. guarded: further metrics. history: values to plot, and the Trainer's state.
+        output_dir, promote, resolved: where and whether to write the folder; the config. The last four are not keyed.
     """
     adapted = "adapter_config.json" in trained
     kind = model.json("load.json")["auto_model"]
@@ -64,7 +65,7 @@ def save(
         adapted = False
     else:
         build.adopted.update(_members(trained))
-    planned, metrics = plan.json("plan.json"), evaluated.json("metrics.json")
+    planned, metrics = plan.json("plan.json"), {**evaluated.json("metrics.json"), **guarded}
     folders = [f"{path.name}/" for path in build.out.iterdir() if path.is_dir()] if composite else [""]
     _add_tokenizer(build, base, folders, planned["max_length"])
     if adapted:

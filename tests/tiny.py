@@ -245,3 +245,17 @@ def make_chain(folder: Path, *tasks: str, **more: Any) -> dict[str, Any]:
     steps = [{"task": task, "data": part["data"]["train"]} for task, part in parts.items()]
     found = {name: shared[name] for name in ("model", "store")} | {"data": data, "steps": steps}
     return found | {"train": shared["train"] | {"max_steps": 2, "logging_steps": 1}} | more
+
+
+NAMES = ("topics", "intents", "moods")
+
+
+def make_continual(folder: Path, count: int = 2, **more: Any) -> dict[str, Any]:
+    """Classifications with other classes each, two steps each."""
+    config = make_task("text-classification", folder)
+    files = [make_rows(folder / f"{name}.csv", 60, at) for at, name in enumerate(NAMES[:count])]
+    for at, file in enumerate(files[1:], 1):
+        file.write_text(file.read_text().replace("fruit,s", f"apple{at},s"))
+    data = {name: value for name, value in config["data"].items() if name != "train"}
+    train = config["train"] | {"max_steps": 2, "learning_rate": 0.02}
+    return config | {"data": data, "train": train, "continual": [str(file) for file in files]} | more

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.config import LoadedChain, load_chain
+from tasks.config import ConfigError, LoadedChain, load_chain
 from tasks.data.sources.fetch import fetching_once
 from tasks.data.sources.locate import own_cache
 from tasks.execution.execute import exclusive_run
@@ -16,7 +16,7 @@ from tasks.runtime.prefect_api import launch
 from tasks.runtime.prefect_api.server import Server
 
 if TYPE_CHECKING:
-    from flows.chain.result import Aligned
+    from flows.chain.result import Aligned, Continual
 
 
 def run_chain(
@@ -49,11 +49,12 @@ def _prepare() -> bool:
 
 
 def _call(loaded: LoadedChain, listener: Callable[[StageEntry], None] | None) -> Aligned:
+    from flows.chain import flow
     from flows.chain.execute import chain_at_hand
-    from flows.chain.flow import align as flow
 
+    run = flow.align if loaded.continual is None else flow.continual
     with chain_at_hand(loaded, listener):
-        return flow(**loaded.parameters())  # type: ignore[return-value] — Prefect's overloads
+        return run(**loaded.parameters())  # type: ignore[return-value] — Prefect's overloads
 
 
 def align(
@@ -74,15 +75,58 @@ def align(
     Raises:
         ConfigError, DataError, TrainingError, MachineError, Interrupted: naming the step; see `tasks.config.errors`.
     """
+    return _chain("align", "steps", config, overrides, sections)
+
+
+def continual(
+    config: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = (), **sections: Any
+) -> Continual:
+    """Train one task after another and measure what is forgotten: `model, tokenizer = continual(config)`.
+
+    Args:
+        config: as for `finetune`, with `continual`; or sections as keywords
+            (`continual(model="…", continual=["a.csv", "b.csv"], methods={"ewc": 1000})`). Rows may be given in place of
+            files, as for `finetune`.
+        overrides: `["train.max_steps=100", "continual[1].train.learning_rate=1e-6", "continual.alone=true", …]`.
+
+    Returns:
+        The runs of the tasks, in `.steps`, and the matrix of step × task in `.matrix`; it unpacks to the last model, in
+        eval mode, and its tokenizer.
+
+    Raises:
+        ConfigError, DataError, TrainingError, MachineError, Interrupted: naming the task; see `tasks.config.errors`.
+            TrainingError also if more is forgotten than `max_forgetting`.
+    """
+    return _chain("continual", "continual", config, overrides, sections)  # type: ignore[return-value] — of the field
+
+
+def _chain(
+    verb: str, field: str, config: str | Path | Mapping[str, Any] | None, overrides: Sequence[str],
+    sections: Mapping[str, Any],
+) -> Aligned:  # fmt: skip
+    from tasks.config.reading.continual import TASKS
+
     if config is not None and sections:
-        raise TypeError("align: give a config or sections as keywords, not both")
+        raise TypeError(f"{verb}: give a config or sections as keywords, not both")
     chosen = config if config is not None else sections
     if isinstance(chosen, Mapping):
         chosen = _with_files(chosen)
-        steps = chosen.get("steps")
-        if isinstance(steps, list | tuple):
-            chosen["steps"] = [_with_files(step) if isinstance(step, Mapping) else step for step in steps]
-    return run_chain(load_chain(chosen, overrides))
+        steps = chosen.get(field)
+        if isinstance(steps, Mapping):
+            chosen[field] = {**steps, TASKS: _steps_with_files(steps.get(TASKS))}
+        else:
+            chosen[field] = _steps_with_files(steps)
+    loaded = load_chain(chosen, overrides)
+    if (loaded.continual is None) == (field == "continual"):
+        other = "align" if loaded.continual is None else "continual"
+        raise ConfigError(f"{loaded.steps[0].field}: these are for `{other}`")
+    return run_chain(loaded)
+
+
+def _steps_with_files(steps: object) -> object:
+    if not isinstance(steps, list | tuple):
+        return steps
+    return [_with_files(step) if isinstance(step, Mapping) else step for step in steps]
 
 
 def _with_files(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.api import lint, run
-from flows.chain.result import Aligned
+from flows.chain import continual
+from flows.chain.result import Aligned, Continual
 from flows.chain.steps import base_in_store, judges_of, linked_folder, naming_step, starts_of
 from tasks.config import ChainStep, ConfigError, LoadedChain, RunConfig
 from tasks.evaluation.custom_metrics import result_name
@@ -50,7 +51,7 @@ def execute_chain(chain: LoadedChain, listener: Callable[[StageEntry], None] | N
     """
     starts = check_chain(chain, probe=True)
     done: list[FineTuned] = []
-    judges = judges_of(chain)
+    judges, options = judges_of(chain), chain.continual
     for at, (step, start) in enumerate(zip(chain.steps, starts, strict=True)):
         base = f"the model of step {chain.steps[start].name}" if start is not None else chain.model["name"]
         info(f"step {at + 1} of {len(starts)}, {step.name}: {step.run.config.task}, from {base}")
@@ -58,6 +59,10 @@ def execute_chain(chain: LoadedChain, listener: Callable[[StageEntry], None] | N
             if (judge := judges[at]) is not None:
                 made = chain.steps[judge]
                 step = step.rewarded_by(str(model_folder(made, done[judge])), made.name)
+            if options is not None:
+                made_before = zip(chain.steps, done, strict=False)
+                earlier = {each.name: (each, model_folder(each, run)) for each, run in made_before}
+                step = continual.after(step, earlier, options)
             loaded = step.run
             if start is not None:
                 made = chain.steps[start]
@@ -66,7 +71,31 @@ def execute_chain(chain: LoadedChain, listener: Callable[[StageEntry], None] | N
         info(f"step {at + 1} of {len(starts)}, {step.name}: done; {_result(done[-1], loaded.config)}")
         if done[-1].path and (line := base_in_store(done[-1].path, open_store(loaded.config.store))):
             warn(line)
-    return Aligned(chain.steps, done)
+        if options is not None:
+            found = continual.matrix(chain, done)
+            continual.write_report(found, chain.output_dir)
+            continual.judge(found, options)
+    return Aligned(chain.steps, done) if options is None else _with_matrix(chain, done, listener)
+
+
+def _with_matrix(
+    chain: LoadedChain, done: Sequence[FineTuned], listener: Callable[[StageEntry], None] | None
+) -> Continual:
+    """Return finished tasks with their matrix, after training each alone if that is wanted."""
+    options = chain.continual
+    assert options is not None
+    apart: list[FineTuned | None] = [*done] if options.start == "base" else [None] * len(done)
+    if options.alone and options.start != "base":
+        apart[0] = done[0]
+        for at, step in enumerate(chain.steps[1:], 1):
+            info(f"{step.name}: alone, from {chain.model['name']}")
+            settings = {"name": f"{step.run.config.name}-alone", "output_dir": None}
+            with naming_step(at, step):
+                loaded = continual.alone(step).with_values(settings).run
+                apart[at] = run(loaded, listener=listener, flow_run_name=loaded.config.name)
+    found = continual.matrix(chain, done, apart)
+    continual.write_report(found, chain.output_dir)
+    return Continual(chain.steps, done, found)
 
 
 def check_chain(chain: LoadedChain, probe: bool) -> list[int | None]:
@@ -80,6 +109,8 @@ def check_chain(chain: LoadedChain, probe: bool) -> list[int | None]:
         ConfigError, DataError, MachineError: naming the step.
     """
     starts, found = starts_of(chain), list[str]()
+    if chain.continual is not None:
+        continual.refuse_unmeasurable(chain)
     for at, step in enumerate(stand_ins(chain, starts)):
         try:
             with naming_step(at, step):
@@ -106,6 +137,7 @@ def stand_ins(chain: LoadedChain, starts: Sequence[int | None]) -> list[ChainSte
     for step, start, judge in zip(chain.steps, starts, judges_of(chain), strict=True):
         template = None if start is None else found[start].run.config.model.chat_template
         known = step if judge is None else step.rewarded_by(chain.model["name"], chain.steps[judge].name)
+        known = known if chain.continual is None else continual.alone(known)  # earlier tasks are not trained yet
         found.append(known.with_template(template))
     return found
 
@@ -123,8 +155,8 @@ def _folder_problems(chain: LoadedChain, starts: Sequence[int | None]) -> Iterat
     for at, step in enumerate(chain.steps):
         config = step.run.config
         if at in starts and config.export.promote == "if_better":
-            yield (f"steps[{at}].export.promote: with if_better its output_dir may keep another model than the one a "
-                   "later step starts from; set it in the last step only")  # fmt: skip
+            yield (f"{step.field}[{at}].export.promote: with if_better its output_dir may keep another model than the "
+                   "one a later step starts from; set it in the last step only")  # fmt: skip
         if config.output_dir is None:
             if at in starts and store_root(config.store) == "memory":
                 yield ("store.root: memory is lost with each step's run, so the next one has nothing to start from; "
@@ -133,8 +165,9 @@ def _folder_problems(chain: LoadedChain, starts: Sequence[int | None]) -> Iterat
         folder = Path(config.output_dir).expanduser().absolute()
         for other, which in outputs.items():
             if folder.is_relative_to(other) or other.is_relative_to(folder):
-                yield (f"steps[{at}].output_dir: {config.output_dir!r} is that of steps[{which}], or one of them is in "
-                       "the other; each step needs a folder of its own")  # fmt: skip
+                place = f"{step.field}[{at}].output_dir"
+                yield (f"{place}: {config.output_dir!r} is that of {step.field}[{which}], or one of them is in the "
+                       "other; each step needs a folder of its own")  # fmt: skip
         outputs[folder] = at
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from flows.chain.continual import after, alone
 from flows.chain.execute import check_chain, stand_ins
 from flows.chain.steps import judges_of, linked_folder, naming_step
 from flows.pipeline import pipeline
@@ -61,8 +63,17 @@ def plan_chain(chain: LoadedChain) -> list[StepPlan]:
         for at, (step, start) in enumerate(zip(stand_ins(chain, starts), starts, strict=True)):
             with naming_step(at, step):
                 made, judge = (None if number is None else plans[number] for number in (start, judges[at]))
-                plans.append(_plan(step, chain.steps[at], made, judge))
+                plans.append(_plan(step, _told(chain, at, plans), made, judge))
     return plans
+
+
+def _told(chain: LoadedChain, at: int, plans: Sequence[StepPlan]) -> ChainStep:
+    """Return a step that knows the earlier tasks, if all of them are trained; else what waits for them is left out."""
+    if chain.continual is None:
+        return chain.steps[at]
+    if not all(map(_is_made, plans)):
+        return alone(chain.steps[at])
+    return after(chain.steps[at], {plan.step.name: (plan.step, _folder(plan)) for plan in plans}, chain.continual)
 
 
 def _plan(stand_in: ChainStep, step: ChainStep, made: StepPlan | None, judge: StepPlan | None) -> StepPlan:

@@ -10,6 +10,7 @@ from tasks.artifacts.formats import json as jsons
 from tasks.config import ChainStep
 from tasks.config.json_types import JsonObject
 from tasks.results.finetuned import FineTuned
+from tasks.results.forgetting_matrix import ForgettingMatrix
 
 
 class Aligned:
@@ -18,14 +19,15 @@ class Aligned:
 
     Attributes:
         names: of the steps. steps: their runs, as `finetune` returns them.
-        final: the run of the last step that trains an answering model.
+        final: the run of the last step that trains an answering model; if none does, of the last step.
     """
 
     def __init__(self, chain: Sequence[ChainStep], steps: Sequence[FineTuned]) -> None:
         self.names = tuple(step.name for step in chain)
         self.tasks = tuple(step.run.config.task for step in chain)
         self.steps = tuple(steps)
-        self.final = [run for step, run in zip(chain, steps, strict=True) if answers(step)][-1]
+        answering = [run for step, run in zip(chain, steps, strict=True) if answers(step)]
+        self.final = answering[-1] if answering else steps[-1]
 
     def __getitem__(self, step: str | int) -> FineTuned:
         """Return the run of a step, by name or number."""
@@ -59,6 +61,23 @@ class Aligned:
 
     def __repr__(self) -> str:
         return f"Aligned({', '.join(f'{name}: {done!r}' for name, done in zip(self.names, self.steps, strict=True))})"
+
+
+class Continual(Aligned):
+    """Finished tasks that were trained one after another. `model, tokenizer = continual(config)` unpacks to those of
+    the last one.
+
+    Attributes:
+        matrix: the main metric of each task after each step, and the figures made from it.
+    """
+
+    def __init__(self, chain: Sequence[ChainStep], steps: Sequence[FineTuned], matrix: ForgettingMatrix) -> None:
+        super().__init__(chain, steps)
+        self.final, self.matrix = self.steps[-1], matrix
+
+    def summary(self) -> JsonObject:
+        """Return what a chain returns, and `forgetting`: the matrix, and the figures made from it."""
+        return {**super().summary(), "forgetting": self.matrix.to_json()}
 
 
 def _path(done: FineTuned) -> str | None:

@@ -37,6 +37,8 @@ def starts_of(chain: LoadedChain) -> list[int | None]:
     Raises:
         ConfigError: a task that cannot be a step, or no step that trains a model that answers.
     """
+    if chain.continual is not None:
+        return [None if chain.continual.start == "base" or not at else at - 1 for at in range(len(chain.steps))]
     found: list[int | None] = []
     latest: int | None = None
     for at, step in enumerate(chain.steps):
@@ -58,6 +60,8 @@ def judges_of(chain: LoadedChain) -> list[int | None]:
     its task does not learn from rewards, it names a reward model itself, or there is none before it."""
     found: list[int | None] = []
     latest: int | None = None
+    if chain.continual is not None:
+        return [None] * len(chain.steps)
     for at, step in enumerate(chain.steps):
         objective, given = objective_of(step.run.config.task), step.run.config.rl
         found.append(latest if objective.rl_options and given.reward_model is None else None)
@@ -68,25 +72,26 @@ def judges_of(chain: LoadedChain) -> list[int | None]:
 @contextmanager
 def naming_step(at: int, step: ChainStep) -> Iterator[None]:
     """Within, an error that a user can fix names the step: `steps[1].data.train: …`."""
+    place = f"{step.field}[{at}]"
     try:
         yield
     except FinetuneError as error:
         lines = str(error).split("\n")
-        named = [_named(line, at) for line in lines]
+        named = [_named(line, place) for line in lines]
         if named == lines:
-            named[0] = f"steps[{at}] ({step.name}): {lines[0]}"
+            named[0] = f"{place} ({step.name}): {lines[0]}"
         error.args = ("\n".join(named), *error.args[1:])
         raise
     except Exception as error:
-        error.add_note(f"in steps[{at}] ({step.name})")
+        error.add_note(f"in {place} ({step.name})")
         raise
 
 
-def _named(line: str, at: int) -> str:
+def _named(line: str, place: str) -> str:
     match = FIELD.match(line)
     if match is None or match[1] not in RunConfig.model_fields:
         return line
-    return f"{line[: match.start(1)]}steps[{at}].{line[match.start(1) :]}"
+    return f"{line[: match.start(1)]}{place}.{line[match.start(1) :]}"
 
 
 def linked_folder(saved: Artifact, base: Artifact, model: ModelConfig, name: str) -> Path:

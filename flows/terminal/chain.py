@@ -32,6 +32,9 @@ def show_chain(done: Aligned) -> None:
     for at, (name, task, run) in enumerate(zip(done.names, done.tasks, done.steps, strict=True), 1):
         _heading(at, len(done), name, task)
         show_run(run)
+    if (matrix := getattr(done, "matrix", None)) is not None:
+        Console().print("\nforgetting: each task's metric after each step", style="bold", markup=False, highlight=False)
+        print(matrix.markdown(), end="")
 
 
 def _heading(at: int, of: int, name: str, task: str) -> None:

@@ -2,6 +2,7 @@
 `compare`."""
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -32,6 +33,7 @@ class _Stage(_Part):
     seconds: float = 0.0
     reason: str = ""
     warnings: list[str] = []
+    of: str = ""
 
 
 class _Model(_Part):
@@ -179,3 +181,8 @@ def _read(store: Store, name: str, shape: type[_Part]) -> JsonObject | Miss:
         first = error.errors(include_url=False, include_input=False)[0]
         return Miss("DAMAGED", ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"]))))
     return json.loads(data)  # type: ignore[no-any-return]
+
+
+def own_stages(record: Mapping[str, Any]) -> list[JsonObject]:
+    """Return what a run's record says of the stages of its own task, without those called for other tasks."""
+    return [entry for entry in record.get("stages") or () if not entry.get("of")]

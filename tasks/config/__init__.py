@@ -15,9 +15,11 @@ from tasks.config.resolved import to_yaml, with_effective_limits
 from tasks.config.schema import json_schema
 from tasks.config.sections.checkpoint import CheckpointConfig
 from tasks.config.sections.columns import ColumnsConfig
+from tasks.config.sections.continual import ContinualConfig
 from tasks.config.sections.data import DataConfig, SplitConfig
 from tasks.config.sections.eval import EvalConfig, ForgettingConfig
 from tasks.config.sections.export import ExportConfig
+from tasks.config.sections.guard import GuardConfig
 from tasks.config.sections.methods import MethodsConfig
 from tasks.config.sections.model import ModelConfig
 from tasks.config.sections.peft import Adapter, ContinuePeft, Lora, NoPeft, OtherTuner, PeftConfig
@@ -52,7 +54,9 @@ __all__ = [
     "TrainConfig",
     "EvalConfig",
     "ForgettingConfig",
+    "GuardConfig",
     "CheckpointConfig",
+    "ContinualConfig",
     "ExportConfig",
     "StoreConfig",
     "Secrets",

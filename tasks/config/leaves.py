@@ -24,7 +24,7 @@ class Leaf:
 
 
 def leaves(section: Section, prefix: str = "", given: bool = True) -> Iterator[Leaf]:
-    """Yield the values of a section and of all sections in it, in order."""
+    """Yield the values of a section and of all sections in it, in order; a list of sections is one value."""
     fields = type(section).model_fields
     for name in [*fields, *(section.model_extra or {})]:
         value = getattr(section, name)
@@ -33,7 +33,7 @@ def leaves(section: Section, prefix: str = "", given: bool = True) -> Iterator[L
             yield from leaves(value, f"{prefix}{name}.", is_set)
             continue
         default = fields[name].default if name in fields else PydanticUndefined
-        yield Leaf(f"{prefix}{name}", value, is_set and not (value is None and default is None))
+        yield Leaf(f"{prefix}{name}", _plain(value), is_set and not (value is None and default is None))
 
 
 def given(value: object) -> Any:
@@ -46,6 +46,11 @@ def given(value: object) -> Any:
     if is_mapping(value):
         return {str(key): given(item) for key, item in value.items()}
     return [given(item) for item in value] if is_sequence(value) else value
+
+
+def _plain(value: object) -> object:
+    """Return a list of sections as plain data, other values as they are."""
+    return given(value) if is_sequence(value) and any(isinstance(each, Section) for each in value) else value
 
 
 def _was_given(section: BaseModel, name: str) -> bool:

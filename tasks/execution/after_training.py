@@ -6,10 +6,12 @@ from tasks.config import RunConfig
 from tasks.models.generation import ANSWER_TOKENS
 from tasks.objectives import objective_of
 
+VERDICT = {"fail": "fails the run", "warn": "warns"}
+
 
 def after_training(config: RunConfig) -> list[str]:
     """Return a line for each measurement of a resolved config."""
-    return [*_answers(config), *_forgetting(config)]
+    return [*_answers(config), *_forgetting(config), *_guards(config)]
 
 
 def _answers(config: RunConfig) -> Iterator[str]:
@@ -29,3 +31,12 @@ def _forgetting(config: RunConfig) -> Iterator[str]:
         names = given.data if isinstance(given.data, str) else ", ".join(given.data)
         yield (f"before and after training: the loss on at most {given.max_samples:,} texts of {names} is measured "
                "(eval.forgetting)")  # fmt: skip
+
+
+def _guards(config: RunConfig) -> Iterator[str]:
+    for guard in config.eval.guard:
+        allowed = guard.max_drop
+        limit = "" if allowed is None else f"; it {VERDICT[guard.on_drop]} if worse by more than {allowed:g}"
+        metric = guard.metric or "the main metric"
+        yield (f"before and after training: {metric} of {guard.called(config.model.name)} is measured "
+               f"(eval.guard){limit}")  # fmt: skip

@@ -9,6 +9,7 @@ from tasks.artifacts.ref import ArtifactRef
 from tasks.config import ModelConfig, NoPeft, RunConfig
 from tasks.data.tokens.token_rows import tokens_of
 from tasks.execution.distilled import answers_size
+from tasks.execution.held import held_disk, held_memory
 from tasks.execution.memory import activations, largest_batch, logits
 from tasks.execution.methods import counted, planned_groups
 from tasks.execution.sample import sampled_plan
@@ -39,7 +40,8 @@ class Estimate:
         steps: optimizer steps; `tokens`: processed in all epochs, without padding.
         memory: peak bytes of a training step on the training device, the sum of `memory_parts`.
         memory_parts: bytes of the process (or CUDA context), weights, gradients, optimizer, activations and logits of
-            the longest batch and, with rewards, of the reference and the reward model.
+            the longest batch, of the weights that training methods hold and, with rewards, of the reference and the
+            reward model.
         disk: maximum bytes in the store, checkpoints included.
         trainable: parameters that are trained.
         seconds: of the training, at the slowest pace of earlier ones with the same base and rows; None if there are
@@ -87,6 +89,7 @@ def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
         "logits": logits(batch, base, counts, bool(objective_of(config.task).rl_options)),
         "reference_model": _reference(config, weights),
         "reward_model": _reward_model(config),
+        "held_weights": held_memory(config, base, trainable),
     }
     kept, taught = counts.trainable * 4, answers_size(config, context, plan, tokens)
     checkpoints = (kept + trainable * 8) * ((config.train.save_total_limit or 1) + 1)
@@ -94,7 +97,8 @@ def estimate(config: RunConfig, context: RunContext) -> Estimate | None:
     pace, rows = _seconds_a_row(context), plan["steps"]["total"] * plan["steps"]["effective_batch_size"]
     return Estimate(
         plan["steps"]["total"], round(plan["tokens_per_epoch"] * epochs), sum(parts.values()), parts,
-        kept + checkpoints + taught, trainable, None if pace is None else pace * rows, plan["device"], plan["threads"],
+        kept + checkpoints + taught + held_disk(config, base), trainable,
+        None if pace is None else pace * rows, plan["device"], plan["threads"],
         plan["float32_matmul_precision"], plan.get("sampled"), tuple(groups),
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.record import Record
 from tasks.artifacts.ref import ArtifactRef
+from tasks.artifacts.runs import own_stages
 from tasks.artifacts.store import Store
 from tasks.config import ConfigError, ModelConfig
 from tasks.config.json_types import JsonObject
@@ -82,7 +83,7 @@ def _of_key(store: Store, key: str) -> Iterator[JsonObject]:
 
 
 def _key(record: JsonObject, stage: str = SAVED) -> str | None:
-    return next((entry["key"] for entry in record.get("stages") or () if entry["stage"] == stage), None)
+    return next((entry["key"] for entry in own_stages(record) if entry["stage"] == stage), None)
 
 
 def _artifact(store: Store | None, record: JsonObject | None, stage: str) -> Artifact | None:

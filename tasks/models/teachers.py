@@ -1,5 +1,7 @@
-"""Prepare a trained model to answer for another one: with its own head, in the order of the data's classes."""
+"""Load a model that was trained before, to answer for another one or beside it: with its own head, in the order of the
+data's classes."""
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,6 +9,7 @@ from typing import Any
 from safetensors import safe_open
 
 from tasks.config.errors import ConfigError
+from tasks.models.assemble import untrained_model
 from tasks.models.create import create
 from tasks.models.load import NEW, Loading
 
@@ -29,3 +32,26 @@ def write_trained(base: Path, out: Path, loading: Loading, head: Mapping[str, An
     if lacks:
         raise ConfigError(f"it has no trained {loading.auto_model.removeprefix('AutoModelFor')} head "
                           f"({', '.join(lacks[:2])} would be random)")  # fmt: skip
+
+
+def load_trained(
+    base: Path, files: Mapping[str, Path], auto_model: str, head: Mapping[str, Any], pad_token_id: int | None, task: str
+) -> Any:
+    """Return a trained model in float32 and in eval mode, with its adapter merged if it has one.
+
+    Args:
+        base: a view of its artifact of stage 3, with the weights. files: the same files by name. auto_model: see
+            `Loading`. head: the classes, whose order it gets. task: for messages.
+
+    Raises:
+        ConfigError: it was not trained for these classes, or not for the task.
+    """
+    loading: dict[str, Any] = {"auto_model": auto_model, "dtype": "float32"}
+    with tempfile.TemporaryDirectory(prefix="finetune-") as scratch:
+        folder = Path(scratch)
+        try:
+            write_trained(base, folder, Loading(**loading), head, pad_token_id)
+        except ConfigError as error:
+            why = str(error).removeprefix("model.name: ")
+            raise ConfigError(f"{why}; take a model that was trained for {task}") from error
+        return untrained_model(folder, files, loading)

@@ -103,6 +103,11 @@ class Objective:
         return None if self.loss else self.cross_entropy
 
     @property
+    def supervised(self) -> bool:
+        """Whether a model and a batch of token rows are all that its loss depends on."""
+        return not (self.reference or self.rl_options or ":" in self.auto_model)
+
+    @property
     def generates_in_training(self) -> bool:
         """Whether evaluations during training generate texts too, so that a training depends on how."""
         return "train.predict_with_generate" in self.defaults

@@ -8,6 +8,7 @@ from tasks.config.arguments import GENERATION, LIMITS
 from tasks.config.sections.data import DataConfig
 from tasks.config.tuners import ADALORA, LENGTHENING, QUANTIZABLE, UNMERGEABLE
 from tasks.objectives.base import Objective
+from tasks.objectives.guards import guard_problems
 from tasks.objectives.methods import check_methods
 from tasks.objectives.optimization import optimization_problems
 from tasks.objectives.reporting import reporting_problems
@@ -29,7 +30,7 @@ def refuse_contradictions(config: RunConfig, objective: Objective, known: Mappin
     """
     refused = (_contradictions(config, objective), optimization_problems(config, objective),
                check_methods(config, objective), _without_effect(config, objective, known),
-               reporting_problems(config))  # fmt: skip
+               reporting_problems(config), guard_problems(config, objective))  # fmt: skip
     if found := [*chain(*refused)]:
         raise ConfigError("\n".join(found))
 

@@ -6,7 +6,17 @@ from typing import Annotated, Any
 from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from tasks.config import DataConfig, MethodsConfig, PeftConfig, PreferenceConfig, RlConfig, RunConfig, Text, TrainConfig
+from tasks.config import (
+    ContinualConfig,
+    DataConfig,
+    MethodsConfig,
+    PeftConfig,
+    PreferenceConfig,
+    RlConfig,
+    RunConfig,
+    Text,
+    TrainConfig,
+)
 from tasks.config.json_types import JsonObject
 from tasks.config.schema import json_schema as config_schema
 from tasks.config.sections.section import More
@@ -75,6 +85,19 @@ def step_schema() -> JsonObject:
     return {"type": "object", "title": "Step", "properties": fields, "additionalProperties": False}
 
 
+def continual_schema() -> JsonObject:
+    """Return the JSON Schema of `continual`: a list of data sets and steps, or a mapping with it and options."""
+    tasks = {"type": "array", "minItems": 2, "description": "The tasks, in order: data sets, or what differs of each.",
+             "items": {"anyOf": [{"type": "string"}, step_schema()]}}  # fmt: skip
+    options = ContinualConfig.model_json_schema()
+    whole = {**options, "properties": {"tasks": tasks, **options["properties"]}, "required": ["tasks"]}
+    return {"anyOf": [whole, tasks]}
+
+
+Continual = Annotated[
+    dict[str, Any] | list[Any],
+    More(lambda: {"anyOf": continual_schema()["anyOf"], "description": "Tasks to train one after another."}),
+]
 Steps = Annotated[list[dict[str, Any]], Field(min_length=2), More(lambda: {"items": step_schema()})]
 
 
@@ -95,12 +118,16 @@ def json_schema() -> JsonObject:
         known[name] = {"anyOf": [options, *short, {"type": "boolean"}], "description": method.summary}
     schema["properties"]["steps"] = {"type": "array", "minItems": 2, "items": {"$ref": "#/$defs/Step"},
                                      "description": "The trainings of `finetune align`, in order."}  # fmt: skip
+    schema["properties"]["continual"] = continual_schema() | {
+        "description": "The tasks of `finetune continual`, in order."
+    }
     schema["$defs"]["Step"] = step_schema()
     # The rows of a chain may be in its steps alone, and the shared `data` only the rest.
     schema["required"].remove("data")
     needed = schema["$defs"]["DataConfig"].pop("required")
     whole = {"if": {"type": "object"}, "then": {"required": needed}}
-    schema |= {"if": {"not": {"required": ["steps"]}}, "then": {"required": ["data"], "properties": {"data": whole}}}
+    chained = {"anyOf": [{"required": ["steps"]}, {"required": ["continual"]}]}
+    schema |= {"if": {"not": chained}, "then": {"required": ["data"], "properties": {"data": whole}}}
     field = schema["properties"]["methods"]
     described = {"description": field["description"], "default": {}}
     listed = {"type": "array", "items": {"enum": list(known)}}

@@ -5,6 +5,7 @@ from fnmatch import fnmatch
 from typing import Any
 
 from tasks.artifacts.record import Record
+from tasks.artifacts.runs import own_stages
 from tasks.artifacts.store import Store
 from tasks.config.json_types import JsonObject
 from tasks.results.report import gather
@@ -25,7 +26,7 @@ def compare(store: Store, one: Mapping[str, Any], other: Mapping[str, Any]) -> d
 
 def _facts(store: Store, record: Mapping[str, Any]) -> dict[str, JsonObject]:
     stages = {}
-    for entry in record.get("stages") or ():
+    for entry in own_stages(record):
         if isinstance(found := store.record(entry["stage"], entry["key"]), Record):
             stages[entry["stage"]] = found
     return {

@@ -11,6 +11,7 @@ from tasks.artifacts.artifact import Artifact
 from tasks.artifacts.formats import json
 from tasks.artifacts.record import Record
 from tasks.artifacts.ref import ArtifactRef
+from tasks.artifacts.runs import own_stages
 from tasks.artifacts.store import DamagedBlob, Store
 from tasks.config import ConfigError
 from tasks.config.json_types import JsonObject
@@ -163,7 +164,7 @@ def _test_first(name: str) -> tuple[bool, str]:
 
 
 def _artifacts(store: Store, record: Mapping[str, Any]) -> Iterator[tuple[str, Artifact]]:
-    for entry in record.get("stages") or []:
+    for entry in own_stages(record):
         found = store.record(entry["stage"], entry["key"])
         if isinstance(found, Record):
             ref = ArtifactRef(stage=found.stage, key=found.key, members=found.members, facts=found.facts)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,7 +33,7 @@ Body = Callable[..., Mapping[str, Any]]
 @dataclass(frozen=True)
 class StageEntry:
     """The outcome of one stage in one run; `seconds` are wall time including the lookup. `warnings` are those of the
-    build, even if another run made it."""
+    build, even if another run made it. `of` is the other task that it was called for; empty for the run's own."""
 
     stage: str
     state: Literal["built", "cached", "hit", "miss"]
@@ -41,6 +41,7 @@ class StageEntry:
     key: str
     reason: str
     warnings: tuple[str, ...] = ()
+    of: str = ""
 
 
 class Paused(Exception):
@@ -87,6 +88,7 @@ class RunContext:
     overwrites: str | None = None  # what in `output_dir` the run's model replaces
     trackers: list[Any] = field(default_factory=list[Any])  # of the training, to be closed at the end
     notes: list[str] = field(default_factory=list[str])  # warnings that belong to no stage
+    other: str = ""  # the task for which stages are called, if it is not the run's own
     started: str = field(default_factory=lambda: now())
 
     @cached_property
@@ -99,12 +101,23 @@ class RunContext:
     def add(self, entry: StageEntry, ref: ArtifactRef) -> None:
         """Record a finished stage, call the listener, and update the run's record in the store."""
         self.building = None
+        entry = replace(entry, of=self.other, reason=f"{self.other}: {entry.reason}") if self.other else entry
         self.entries.append(entry)
-        self.refs[entry.stage] = ref
+        if not self.other:
+            self.refs[entry.stage] = ref
         if self.listener:
             self.listener(entry)
         if self.overlay is None:
             self.write()
+
+    @contextmanager
+    def beside(self, other: str) -> Generator[None]:
+        """Within, stages are called for another task than the run's own, which messages call `other`: `refs` stay."""
+        before, self.other = self.other, other
+        try:
+            yield
+        finally:
+            self.other = before
 
     @property
     def warnings(self) -> list[str]:

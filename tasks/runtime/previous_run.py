@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tasks.artifacts.runs import own_stages
 from tasks.artifacts.store import Store
 from tasks.runtime.runs import records
 
@@ -25,5 +26,5 @@ def keys_before(store: Store, summary: Mapping[str, Any], but: str) -> dict[str,
         wanted = summary.get(kind)
         if wanted is not None and (alike := [each for each in known if each.get(kind) == wanted]):
             # stages that the last run did not reach come from the runs before it
-            return {entry["stage"]: entry["key"] for each in reversed(alike) for entry in each.get("stages") or ()}
+            return {entry["stage"]: entry["key"] for each in reversed(alike) for entry in own_stages(each)}
     return None

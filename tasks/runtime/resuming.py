@@ -11,6 +11,7 @@ from tasks.artifacts.formats.manifest import MANIFEST, commit, is_complete
 from tasks.artifacts.keys.key import key_of
 from tasks.artifacts.record import Record
 from tasks.artifacts.ref import ArtifactRef
+from tasks.artifacts.runs import own_stages
 from tasks.artifacts.store import Store
 from tasks.config import ConfigError
 from tasks.config.json_types import JsonObject
@@ -86,7 +87,7 @@ def _started_from(record: Mapping[str, Any]) -> str | None:
 
 def _checkpoint_of(store: Store, record: Mapping[str, Any]) -> dict[str, Path] | None:
     """Return the newest checkpoint of a stopped run, or the last one of a finished run."""
-    keys = {entry["stage"]: entry["key"] for entry in record.get("stages") or ()}
+    keys = {entry["stage"]: entry["key"] for entry in own_stages(record)}
     keys |= dict([record["building"]]) if record.get("building") else {}
     if TRAIN not in keys:
         return None

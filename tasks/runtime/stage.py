@@ -133,7 +133,7 @@ class Stage:
                 if isinstance(again, ArtifactRef):
                     return done(again, "cached", f"hit {key[:8]}, built meanwhile by run {again.run}")
             context.begin(self.name, key)
-            why = summarize(explain(store, self.name, document, again, context.before))
+            why = summarize(explain(store, self.name, document, again, None if context.other else context.before))
             why = self._resuming(store, document, inputs) or why
             if again.category == "DAMAGED":
                 warn(f"{self.name}: {again.detail}; rebuilding it")
@@ -178,7 +178,7 @@ class Stage:
         if isinstance(found, ArtifactRef):
             ref, state, reason = found, "hit", f"hit {key[:8]}, built by run {found.run}"
         else:
-            causes = explain(context.store, self.name, document, found, context.before)
+            causes = explain(context.store, self.name, document, found, None if context.other else context.before)
             state, reason = "miss", self._resuming(context.store, document, inputs) or summarize(causes)
             planned_before = context.overlay.lookup(self.name, key)  # by a plan of another cell
             ref = (

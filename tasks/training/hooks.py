@@ -30,11 +30,13 @@ class TrainingHook:
         columns: of the batches that are for `loss` and not for the model. model_inputs: arguments that the model gets
             with each training batch.
         artifacts: by name, those of stages that only runs with the method have.
+        micro_batches: how many the current optimizer step has; known from `enter_step` on.
     """
 
     columns: Sequence[str] = ()
     model_inputs: Mapping[str, Any] = {}
     artifacts: Mapping[str, Any] = {}
+    micro_batches: int = 1
 
     def __init__(self, options: Mapping[str, Any], model: torch.nn.Module, plan: Mapping[str, Any]) -> None:
         self.options, self.model, self.plan = options, model, plan
@@ -113,7 +115,8 @@ class TrainingHook:
         return None
 
     def penalty(self) -> torch.Tensor | None:
-        """Return a term that depends on the weights only, added once to the loss of each optimizer step."""
+        """Return a term that does not depend on the batch, called once for each micro-batch; the mean of an optimizer
+        step's terms is added to its loss."""
         return None
 
     def callbacks(self) -> Sequence[TrainerCallback]:

@@ -134,6 +134,8 @@ class FinetuneTrainer(ResumableTrainer):
         found = super().get_batch_samples(*arguments, **named)
         self._share, batches = None, found[0]
         self._micro_batches = len(batches)
+        for hook in self.hooks:
+            hook.micro_batches = len(batches)
         if not self.loss_ignores_num_items or len(batches) < 2:
             return found
         if terms := getattr(self.model, "terms", None):

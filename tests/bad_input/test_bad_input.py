@@ -116,6 +116,18 @@ CONFIGS = (
          {"task": "text-clasification"}),
     Case("unknown-metric", CONFIG, ("eval.best", "acuracy", "did you mean 'accuracy'"), {"eval.best": "acuracy"}),
     Case("unknown-metrics", CONFIG, ("eval.metrics", "bleu", "accuracy"), {"eval.metrics": ["bleu"]}),
+    Case("guard-task", CONFIG, ("eval.guard[0].task", "'text-clasification'", "did you mean 'text-classification'"),
+         {"eval.guard": [{"data": "rows.csv", "task": "text-clasification"}]}),
+    Case("guard-twice", CONFIG, ("eval.guard", "two guards", "'rows'", "another name"),
+         {"eval.guard": ["rows.csv", {"data": "rows.csv", "metric": "accuracy"}]}),
+    Case("guard-no-model", CONFIG, ("eval.guard[0]", "old", "there is no folder './old'"),
+         {"eval.guard": [{"model": "./old", "data": "rows.csv"}]}),
+    Case("guard-no-task", CONFIG, ("eval.guard[0].data", "no config.resolved.yaml", "give the"),
+         {"eval.guard": [{"max_drop": 0.1}]}),
+    Case("guard-no-head", CONFIG, ("eval.guard[0]", "other classes than the rows", "'fruit'"),
+         {"eval.guard": [{"data": "rows.csv", "task": "text-classification"}]}),
+    Case("guard-rewards", CONFIG, ("eval.guard[0].task", "grpo", "task: sft"),
+         {"eval.guard": [{"data": "rows.csv", "task": "grpo"}]}),
     Case("patience-without-best", CONFIG, ("eval", "patience", "eval.best"), {"eval.patience": 2}),
     Case("two-precisions", CONFIG, ("bf16", "fp16", "only one"), {"train.bf16": True, "train.fp16": True}),
     Case("warm-up-too-long", CONFIG, ("train.warmup_steps", "1000"), {"train.warmup_steps": 1000}),
@@ -244,7 +256,8 @@ def test_is_refused(case: Case, place: Path, bert: Path, prefect_api: str, capfd
     code = call("run", "run.yaml", *case.words)
     out, err = capfd.readouterr()
     check(case, place, code, out, err)
-    check_golden(case, err[err.index("finetune: ") :].replace(str(place), "FOLDER"))
+    message = err[err.index("finetune: ") :].replace(str(place), "FOLDER").replace(str(bert.parent), "MODELS")
+    check_golden(case, message)
 
 
 def check_golden(case: Case, message: str) -> None:

@@ -117,6 +117,7 @@ def test_a_step_that_fails_ends_the_chain(tmp_path: Path) -> None:
         chained(config)
 
 
+@pytest.mark.slow
 def test_a_plan_says_what_waits_for_a_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config, file = make_chain(tmp_path, "sft", "dpo", "kto"), tmp_path / "chain.yaml"
     file.write_text(yaml.safe_dump(config))
@@ -141,6 +142,7 @@ def test_a_plan_says_what_waits_for_a_model(tmp_path: Path, capsys: pytest.Captu
     assert {entry["state"] for entry in changed[0]["stages"]} == {"hit"}
 
 
+@pytest.mark.slow
 def test_the_command_runs_each_step_as_a_subflow(
     prefect_api: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,8 +29,8 @@ from tests.served import HANG, until
 from tests.tiny import make_config
 
 PRESETS = Path(__file__).parents[2] / "deployments" / "presets"
-VERBS = ("init", "run", "plan", "grid", "align", "lint", "runs", "show", "compare", "serve", "schema", "gc", "verify",
-         "server")  # fmt: skip
+VERBS = ("init", "run", "plan", "grid", "align", "continual", "lint", "runs", "show", "compare", "serve", "schema",
+         "gc", "verify", "server")  # fmt: skip
 HEAVY = ("torch", "transformers", "prefect", "peft", "datasets", "pyarrow", "numpy")
 # Runs a verb and says, last on stderr, which modules that took.
 PROBE = """
@@ -190,7 +190,7 @@ def test_help_names_every_verb() -> None:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), pytest.raises(SystemExit):
         main(["--help"])
-    assert all(f"\n    {verb} " in out.getvalue() for verb in VERBS)
+    assert all(f"\n    {verb} " in out.getvalue() or f"\n    {verb}\n" in out.getvalue() for verb in VERBS)
 
 
 def test_run_ends_stdout_with_one_object(ran: Ran) -> None:
@@ -200,7 +200,7 @@ def test_run_ends_stdout_with_one_object(ran: Ran) -> None:
     assert list(found) == ["stages", "metrics", "classes", "model_path", "run", "warnings"]
     assert [entry["stage"] for entry in found["stages"]] == list(STAGES)
     for entry in found["stages"]:
-        assert list(entry) == ["stage", "state", "seconds", "key", "reason", "warnings"]
+        assert list(entry) == ["stage", "state", "seconds", "key", "reason", "warnings", "of"]
         assert entry["state"] == "built"
         assert len(entry["key"]) == 64
     assert found["model_path"] == str(ran.out)

@@ -55,6 +55,7 @@ def test_what_makes_something_goes_on() -> None:
         "run": ["c"],
         "grid": ["c"],
         "align": ["c"],
+        "continual": ["c"],
         "plan": ["c"],
         "lint": ["c"],
         "serve": [],
@@ -62,4 +63,4 @@ def test_what_makes_something_goes_on() -> None:
         "schema": [],
     }
     goes_on = {verb for verb, more in words.items() if getattr(parser.parse_args([verb, *more]), "goes_on", False)}
-    assert goes_on == {"run", "grid", "align", "serve"}
+    assert goes_on == {"run", "grid", "align", "continual", "serve"}

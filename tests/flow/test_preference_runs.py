@@ -30,6 +30,7 @@ def short(config: dict[str, Any], **train: Any) -> dict[str, Any]:
     return config | {"train": train, "eval": config.get("eval", {}) | {"samples": 0}}
 
 
+@pytest.mark.slow
 def test_the_reference_is_computed_once_for_all_losses_rates_and_adapters(tmp_path: Path) -> None:
     config = short(make_task("dpo", tmp_path))
     one = executed(config)
@@ -126,6 +127,7 @@ def test_prompts_before_a_decoder_that_classifies_are_refused(task: str, kind: s
         executed(config)
 
 
+@pytest.mark.slow
 def test_center_rewards_does_something(tmp_path: Path) -> None:
     config = short(make_task("reward", tmp_path))
     plain, centred = (executed(config | {"preference": more}) for more in ({}, {"center_rewards_coefficient": 1.0}))

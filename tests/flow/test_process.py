@@ -46,7 +46,8 @@ def in_a_loop(call: Callable[[], Any]) -> Any:
     return asyncio.run(cell())
 
 
-@pytest.mark.parametrize("around", [in_a_loop, lambda call: call()], ids=["in a notebook", "in a script"])
+@pytest.mark.parametrize("around", [in_a_loop, pytest.param(lambda call: call(), marks=pytest.mark.slow)],
+                         ids=["in a notebook", "in a script"])  # fmt: skip
 def test_a_call_leaves_the_process_as_it_was(
     around: Callable[[Callable[[], Any]], Any], bert: Path, rows: Path, tmp_path: Path, capfd: Any
 ) -> None:

@@ -69,6 +69,7 @@ def test_ctrl_c_before_a_training(prefect_api: str, bert: Path, rows: Path, tmp_
     assert finetune(make_config(bert, rows, tmp_path), ["train.max_steps=1"]).metrics
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True], ids=["a run that ends", "a run that is stopped"])
 def test_an_api_that_goes_away_costs_its_view_only(
     fails: bool, bert: Path, rows: Path, tmp_path: Path, caplog: Any, capfd: Any

@@ -110,6 +110,7 @@ def test_the_trainers_state(bert: Path) -> None:
     assert state.best_model_checkpoint is None
 
 
+@pytest.mark.slow
 def test_the_best_is_kept_by_the_loss_unless_said_otherwise(bert: Path, caplog: pytest.LogCaptureFixture) -> None:
     trainer = HFTrainer()
     given = {"validation": ROWS[:8], "eval_strategy": "steps", "eval_steps": 2, **QUICK}
@@ -294,6 +295,7 @@ def test_what_contradicts_itself_is_refused_without_a_gpu_too(quantize: Any) -> 
         quant_of(quantize, None)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_gone_on_from_and_a_missing_one_an_error(bert: Path, tmp_path: Path) -> None:
     trainer, place = HFTrainer(), {**QUICK, "output_dir": str(tmp_path / "out"), "save_strategy": "steps"}
     with pytest.raises(ConfigError, match=r"resume_from_checkpoint: .*out' is neither a folder with a checkpoint"):

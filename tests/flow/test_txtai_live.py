@@ -128,6 +128,7 @@ def test_a_forward_may_return_a_dict_or_a_tuple(kind: type, bert: Path, monkeypa
     assert trainer.metrics["eval_loss"] > 0
 
 
+@pytest.mark.slow
 def test_a_training_that_was_stopped_goes_on_to_the_same_bits(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks.training.callbacks.control import Cadence
 

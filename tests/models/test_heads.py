@@ -139,6 +139,7 @@ def test_a_base_without_a_head_says_nothing_of_one(bert: Path, tmp_path: Path) -
     assert (head.how, head.message) == ("new", "")
 
 
+@pytest.mark.slow
 def test_a_model_that_goes_on_in_another_order_loses_nothing(
     bert: Path, rows: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

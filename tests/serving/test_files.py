@@ -64,7 +64,8 @@ def test_runs_in_containers_start_where_the_volume_is(kind: str) -> None:
         mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
         assert container["workingDir"] == folder
     assert folder in mounts
-    ours = {each["entrypoint"]: each for each in PREFECT["deployments"][:3]}
+    flows = ("finetune", "grid", "align", "continual")
+    ours = {each["entrypoint"]: each for each in PREFECT["deployments"] if each["name"] in flows}
     assert {each["entrypoint"] for each in made["deployments"]} == set(ours)
     for each in made["deployments"]:
         assert each["work_pool"] == {"name": f"finetune-{kind}"}, "its environment is the pool's"
@@ -82,8 +83,10 @@ def test_a_deployment_names_a_flow_and_gives_it_what_it_takes(deployment: dict[s
         given["sweep"] = {"grid": {"train.learning_rate": [1e-4, 2e-4]}}
     if flow.name == "align":
         given["steps"] = [{"task": "sft", "data": {"train": "a"}}, {"task": "dpo", "data": "b", "peft": "lora"}]
+    if flow.name == "continual":
+        given |= {"task": "text-classification", "continual": ["a", {"data": {"train": "b"}, "seed": 1}]}
     jsonschema.Draft202012Validator(schema).validate(given)
-    {"finetune": load, "grid": load_sweep, "align": load_chain}[flow.name](given)
+    {"finetune": load, "grid": load_sweep, "align": load_chain, "continual": load_chain}[flow.name](given)
     assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     assert deployment["description"] and deployment["tags"]
     assert deployment["work_pool"]["name"] == "finetune"

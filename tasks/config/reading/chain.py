@@ -14,14 +14,17 @@ from pydantic import ValidationError
 from tasks.config.errors import ConfigError
 from tasks.config.json_types import JsonObject, is_mapping, is_object, is_sequence
 from tasks.config.leaves import given, leaves
+from tasks.config.reading.continual import FIELD as CONTINUAL
+from tasks.config.reading.continual import as_mapping, as_steps
 from tasks.config.reading.draft import COMMAND_LINE, Draft, expand_sections, make_draft, override_value
 from tasks.config.reading.load import Loaded, load
 from tasks.config.reading.problems import Problem, problems
+from tasks.config.sections.continual import ContinualConfig
 from tasks.config.sections.run import RunConfig
 
 FEWEST = 2
 NAME = re.compile(r"\w[\w.-]*")
-OF_A_STEP = re.compile(r"steps(?:\[(\d+)\]|\.(\d+))\.(.+)", re.DOTALL)
+OF_A_STEP = re.compile(r"(?:steps|continual)(?:\.tasks)?(?:\[(\d+)\]|\.(\d+))\.(.+)", re.DOTALL)
 # Set once for all steps.
 WHOLE = ("name", "output_dir", "store", "secrets", "steps", "model", "model.name", "model.revision")
 REFUSED = {
@@ -37,10 +40,12 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class ChainStep:
-    """One step: its name, and its run. The run's `model.name` is the chain's base; see `starting_from`."""
+    """One step: its name, and its run. The run's `model.name` is the chain's base; see `starting_from`. `field` is the
+    list that it is in, for messages."""
 
     name: str
     run: Loaded
+    field: str = "steps"
 
     def starting_from(self, folder: Path, of: str) -> Loaded:
         """Return the run with the model in `folder`, which the step called `of` made, as its base."""
@@ -62,41 +67,64 @@ class ChainStep:
         found = load(self.run.config, settings={"model.chat_template": template})
         return replace(self, run=replace(self.run, config=found.config))
 
+    def with_values(self, settings: Mapping[str, object]) -> ChainStep:
+        """Return the step with other values: `{dotted field: value}`."""
+        found = load(self.run.config, settings=settings, place="continual")
+        return replace(self, run=replace(self.run, config=found.config, origin={**self.run.origin, **found.origin}))
+
 
 @dataclass(frozen=True)
 class LoadedChain:
-    """A valid chain. `model` is the first step's base, `name` that of the chain."""
+    """A valid chain. `model` is the first step's base, `name` that of the chain. `output_dir` holds the
+    folders of its steps. `continual`: options of continual learning; None: each step starts from the model that the
+    last answering one before it made."""
 
     steps: tuple[ChainStep, ...]
     model: JsonObject
     name: str | None
     notices: tuple[str, ...]
     file: str | None = None
+    continual: ContinualConfig | None = None
+    output_dir: str | None = None
 
     def parameters(self) -> JsonObject:
         """Return the chain as parameters of its flow: each step with all its values."""
         shared = self.steps[0].run.config
         steps = [{**_own(step.run.config), "name": step.name} for step in self.steps]
-        return {"name": self.name, "model": self.model, "store": shared.store, "secrets": shared.secrets,
-                "steps": steps}  # fmt: skip
+        options = {"continual": {**given(self.continual), "tasks": steps}} if self.continual else {"steps": steps}
+        whole = {"name": self.name, "model": self.model, "output_dir": self.output_dir, "store": shared.store}
+        return {**whole, "secrets": shared.secrets, **options}
 
 
 def load_chain(source: str | Path | Mapping[str, Any] | RunConfig, overrides: Sequence[str] = ()) -> LoadedChain:
-    """Load and validate a config with `steps`. All problems are raised together, as one ConfigError.
+    """Load and validate a config with `steps` or `continual`. All problems are raised together, as one ConfigError.
 
     An override (`train.learning_rate=1e-5`) is for all steps, and one with a step's number (`steps[1].train…`) for that
     step alone. Mappings in a step are merged into the shared ones; any other value replaces the shared one, and so does
     a `peft` with another method.
     """
-    whole = [each for each in overrides if _path(each) in WHOLE or _path(each).startswith(("store.", "secrets."))]
-    draft = make_draft(source, whole)
+    whole = [each for each in overrides if _is_whole(_path(each))]
+    draft = make_draft(source, ())
+    as_mapping(draft)
+    for each in whole:
+        override_value(draft, each)
+    continual = as_steps(draft)
+    try:
+        return _load(draft, [each for each in overrides if each not in whole], continual)
+    except ConfigError as error:
+        if continual is not None:
+            error.args = (str(error).replace("steps[", f"{CONTINUAL}[").replace(": steps: ", f": {CONTINUAL}: "),)
+        raise
+
+
+def _load(draft: Draft, overrides: Sequence[str], continual: ContinualConfig | None) -> LoadedChain:
     notices, steps = draft.notices, draft.values.pop("steps", None)
     if draft.values.pop("sweep", None) is not None:
         draft.problems.append((draft.place("sweep"), Problem("sweep", "a config has steps or a sweep; leave one out")))
     if draft.values.get("model") is None:
         draft.problems.append((draft.name, Problem("model", "missing; the base of the first step")))
     own = _own_drafts(draft, steps)
-    for override in (each for each in overrides if each not in whole):
+    for override in overrides:
         _override(draft, own, override)
     if draft.problems:
         raise ConfigError(draft.report())
@@ -109,12 +137,20 @@ def load_chain(source: str | Path | Mapping[str, Any] | RunConfig, overrides: Se
     if draft.problems:
         raise ConfigError(draft.report())
     notices = tuple(dict.fromkeys([*notices, *(notice for each in own for notice in each.notices)]))
-    chained = tuple(ChainStep(name, run) for name, run in zip(names, runs, strict=True))
-    return LoadedChain(chained, draft.values["model"], draft.values.get("name"), notices, draft.file)
+    field = "steps" if continual is None else CONTINUAL
+    chained = tuple(ChainStep(name, run, field) for name, run in zip(names, runs, strict=True))
+    name, folder = draft.values.get("name"), draft.values.get("output_dir")
+    return LoadedChain(chained, draft.values["model"], name, notices, draft.file, continual, folder and str(folder))
 
 
 def _path(override: str) -> str:
     return override.partition("=")[0].strip()
+
+
+def _is_whole(path: str) -> bool:
+    """Whether an override is for the chain and not for its steps."""
+    of_all = path.startswith((f"{CONTINUAL}.", "store.", "secrets.")) and OF_A_STEP.fullmatch(path) is None
+    return of_all or path in (*WHOLE, CONTINUAL)
 
 
 def _own_drafts(draft: Draft, steps: object) -> list[Draft]:

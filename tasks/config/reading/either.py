@@ -15,8 +15,9 @@ from tasks.config.sections.run import RunConfig
 def load_either(
     source: str | Path | Mapping[str, Any] | RunConfig, overrides: Sequence[str] = ()
 ) -> Loaded | LoadedSweep | LoadedChain:
-    """Load and validate a config, with its `steps` or its `sweep` if it has them."""
-    if make_draft(source, ()).values.get("steps") is not None:
+    """Load and validate a config, with its `steps`, `continual` or `sweep` if it has them."""
+    values = make_draft(source, ()).values
+    if any(values.get(name) is not None for name in ("steps", "continual")):
         return load_chain(source, overrides)
     draft = make_draft(source, overrides)
     return validate(draft) if draft.values.get("sweep") is None else validate_sweep(draft)

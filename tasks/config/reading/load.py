@@ -103,9 +103,10 @@ def validate(draft: Draft) -> Loaded:
     Raises:
         ConfigError: listing every problem.
     """
-    if draft.values.pop("steps", None) is not None:
-        text = "these are for `finetune align`, which runs and (with --plan) checks them"
-        raise ConfigError(f"{draft.place('steps')}: steps: {text}")
+    for field, verb in (("steps", "align"), ("continual", "continual")):
+        if draft.values.pop(field, None) is not None:
+            text = f"these are for `finetune {verb}`, which runs and (with --plan) checks them"
+            raise ConfigError(f"{draft.place(field)}: {field}: {text}")
     try:
         config = RunConfig.model_validate(draft.values)
     except ValidationError as error:

@@ -91,6 +91,9 @@ def _locate(loc: Sequence[int | str], root: type[Section]) -> tuple[type[Section
     names: list[str] = []
     rest = list(loc)
     while rest and members:
+        if isinstance(rest[0], int) and names:  # an item of a list of sections
+            names[-1] += f"[{rest.pop(0)}]"
+            continue
         part = str(rest.pop(0))
         tagged = [member for member in members if len(members) > 1 and getattr(member, "tag", None) == part]
         if tagged:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tasks.config.json_types import is_sequence
 from tasks.config.sections.data import Sources
+from tasks.config.sections.guard import GuardConfig, Guards
 from tasks.config.sections.section import Count, Section, WholeNotNegative
 
 
@@ -67,6 +68,11 @@ class EvalConfig(Section):
     forgetting: ForgettingConfig = Field(
         default_factory=ForgettingConfig,
         description="Held-out text on which the loss before and after training is compared.",
+    )
+    guard: Guards = Field(
+        default_factory=list[GuardConfig],
+        description="What earlier trainings taught, measured before and after this one; a path is short for {data: "
+        "path}.",
     )
     bootstrap: int = Field(
         default=1000, ge=0, description="Samples for the 95 % interval of each metric; 0: no intervals."

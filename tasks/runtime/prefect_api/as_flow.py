@@ -26,6 +26,9 @@ def described(function: Function) -> Function:
     known = {name: field.description for name, field in RunConfig.model_fields.items()}
     known["sweep"] = "What varies, how it is searched, and where its runs execute."
     known["steps"] = "The trainings, in order: the values of each step over those of the sections."
+    known["continual"] = (
+        "The tasks, in order: a list of data sets or of what differs, or a mapping with tasks and options."
+    )
     lines = [f"    {name}: {known[name]}" for name in signature(function).parameters if known.get(name)]
     function.__doc__ = "\n".join([getdoc(function) or "", "", "Args:", *lines])
     return function

@@ -28,6 +28,16 @@ class Task(Protocol):
         ...
 
     @property
+    def auto_model(self) -> str:
+        """The class of its models: transformers' auto class, or `module:attribute`."""
+        ...
+
+    @property
+    def rl_options(self) -> Sequence[str]:
+        """The fields of the section `rl` that it reads; empty for tasks that do not learn from rewards."""
+        ...
+
+    @property
     def trained_classes(self) -> str | None:
         """What the loss is a cross-entropy over: see `Objective.cross_entropy`; None for other losses."""
         ...
